@@ -1,0 +1,42 @@
+"""refnn: is my gradient right? Certified values, derived tolerances, named verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from refnn.allowance import allowance
+from refnn.check import assert_conforms, check
+from refnn.inputs import case, cases
+from refnn.network import Network
+from refnn.op import Input, Op
+from refnn.ops import OPS as ops
+from refnn.ops import find
+from refnn.report import Finding, Report
+from refnn.truth import truth
+
+
+def vjp(op: str | Op, *inputs: Any, **params: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """The output of `op` and its pullback: `(gx, ...) = pull(g)`, as often as needed; the forward runs once."""
+    return find(op).pullback(*inputs, **params)
+
+
+globals().update(ops)  # refnn.softmax, refnn.linear, ...
+
+__version__ = "0.1.0"
+__all__ = [
+    "Finding",
+    "Input",
+    "Network",
+    "Op",
+    "Report",
+    "allowance",
+    "assert_conforms",
+    "case",
+    "cases",
+    "check",
+    "ops",
+    "truth",
+    "vjp",
+    *ops,
+]

@@ -1,0 +1,1 @@
+"""Adapters: run other implementations as functions of NumPy arrays."""

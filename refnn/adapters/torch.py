@@ -1,0 +1,221 @@
+"""PyTorch functions as implementations: NumPy in, NumPy out, gradients by autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from refnn.inputs import Case, varied
+from refnn.network import Network, Node
+from refnn.op import Op
+from refnn.ops import find
+
+BFLOAT16 = "bfloat16"  # NumPy knows it through ml_dtypes, so its bits travel as int16
+
+
+def to_torch(x: np.ndarray) -> torch.Tensor:
+    """A tensor of the values of x, with its strides (a stride of 0 included)."""
+    if x.dtype.name == BFLOAT16:
+        return torch.from_numpy(_writable(x.view(np.int16))).view(torch.bfloat16)
+    return torch.from_numpy(_writable(x))
+
+
+def _writable(x: np.ndarray) -> np.ndarray:
+    """torch.from_numpy warns about read-only arrays; nothing here writes to them."""
+    if x.flags.writeable:
+        return x
+    y = np.lib.stride_tricks.as_strided(x, writeable=False)
+    if 0 in x.strides and x.size:
+        base = np.array(x[(slice(0, 1),) * x.ndim])
+        return np.lib.stride_tricks.as_strided(base, x.shape, x.strides)
+    return np.array(y)
+
+
+def to_numpy(x: torch.Tensor) -> np.ndarray:
+    x = x.detach().cpu()
+    if x.dtype == torch.bfloat16:
+        from ml_dtypes import bfloat16
+
+        return x.contiguous().view(torch.int16).numpy().view(bfloat16)
+    return x.numpy()
+
+
+def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+    """refnn's parameters as PyTorch spells them: `dim` for `axis`, tensors for arrays."""
+    return {
+        "dim" if k == "axis" else k: to_torch(v) if isinstance(v, np.ndarray) else v
+        for k, v in params.items()
+    }
+
+
+def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors."""
+    if not callable(f):
+        raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of tensors")
+
+    def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        tensors = [None if x is None else to_torch(x) for x in inputs]
+        for t, declared in zip(tensors, op.inputs.values(), strict=True):
+            if t is not None and t.is_floating_point() and declared.differentiable:
+                t.requires_grad_()
+        y = f(*tensors, **arguments(params))
+        if not isinstance(y, torch.Tensor):
+            raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
+        return y, tensors
+
+    def forward(*inputs: Any, **params: Any) -> np.ndarray:
+        return to_numpy(run(inputs, params)[0])
+
+    def vjp(g: np.ndarray, *inputs: Any, **params: Any) -> tuple[np.ndarray | None, ...]:
+        y, tensors = run(inputs, params)
+        leaves = [t for t in tensors if t is not None and t.requires_grad]
+        grads = iter(torch.autograd.grad(y, leaves, to_torch(g)))
+        return tuple(to_numpy(next(grads)) if t is not None and t.requires_grad else None for t in tensors)
+
+    return forward, vjp
+
+
+# --- modules ---------------------------------------------------------------------------------------------------------
+
+LAYERS = {
+    torch.nn.Linear: "linear",
+    torch.nn.ReLU: "relu",
+    torch.nn.Tanh: "tanh",
+    torch.nn.Sigmoid: "sigmoid",
+    torch.nn.Softmax: "softmax",
+    torch.nn.LogSoftmax: "log_softmax",
+}
+
+
+def nodes_of(module: torch.nn.Module) -> tuple[list[tuple[str, str, tuple[str, ...], dict[str, Any]]], tuple[int, ...]]:
+    """The layers of a torch.nn.Sequential as (name, op, inputs, parameters), and the shape of one input (empty where
+    no layer tells)."""
+    if not isinstance(module, torch.nn.Sequential):
+        raise TypeError(f"Network.from_torch got a {type(module).__name__}, expected a torch.nn.Sequential")
+    nodes: list[tuple[str, str, tuple[str, ...], dict[str, Any]]] = []
+    before, shape = "x", ()
+    for name, layer in module.named_children():
+        op = LAYERS.get(type(layer))
+        if op is None:
+            known = ", ".join(t.__name__ for t in LAYERS)
+            raise TypeError(f"Network.from_torch: layer {name!r} is a {type(layer).__name__}, expected one of {known}")
+        own = tuple(f"{name}.{p}" for p, _ in layer.named_parameters())
+        params = {"axis": layer.dim} if op in ("softmax", "log_softmax") else {}
+        if isinstance(layer, torch.nn.Linear) and not shape:
+            shape = (layer.in_features,)
+        nodes.append((name, op, (before, *own), params))
+        before = name
+    return nodes, shape
+
+
+def state_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {k: to_numpy(v).copy() for k, v in module.named_parameters()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer computed from, and what it made of it; `names` are the network's names for its results."""
+
+    case: Case
+    forward: Callable[..., Any]
+    vjp: Callable[..., Any]
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One forward and backward pass of a module: its results, and each of its layers as a step."""
+
+    forward: Callable[..., Any]
+    vjp: Callable[..., Any]
+    steps: list[Step]
+
+
+def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
+    """Run a module on a case of a network and watch its layers through hooks.
+
+    The module gets the case's parameters for the time of the run, and its own back afterwards.
+    """
+    count = len(net.parameters)
+    params = dict(zip(net.parameters, case.inputs[:count], strict=True))
+    own = dict(module.named_parameters())
+    if missing := [p for p in net.parameters if p not in own]:
+        raise ValueError(f"the module has no parameter {missing[0]!r}, it has {', '.join(own) or 'none'}")
+    saved = {n: (p.data, p.grad) for n, p in own.items()}
+    layers = dict(module.named_modules())
+    seen: dict[str, dict[str, Any]] = {n.name: {} for n in net.nodes if n.name in layers}
+    hooks = [h for name in seen for h in _watch(layers[name], seen[name])]
+    try:
+        for n, p in own.items():
+            p.grad = None
+            if n in params:
+                p.data = to_torch(np.array(params[n]))
+        inputs = [to_torch(np.array(x)).requires_grad_() for x in case.inputs[count:] if x is not None]
+        y = module(*inputs)
+        y.backward(to_torch(np.array(case.cotangent)))
+        grads = {n: None if own[n].grad is None else to_numpy(own[n].grad).copy() for n in net.parameters}
+    except Exception as e:
+        failure = e
+
+        def failed(*arrays: Any) -> Any:
+            raise failure
+
+        return Trace(failed, failed, [])
+    finally:
+        for h in hooks:
+            h.remove()
+        for n, p in own.items():
+            p.data, p.grad = saved[n]
+    output = to_numpy(y)
+    whole = (*(grads[n] for n in net.parameters), *[None] * len(net.inputs))
+    steps = [_step(net, node, case, seen[node.name], params, grads) for node in net.nodes if seen.get(node.name)]
+    return Trace(lambda *_: output, lambda *_: whole, steps)
+
+
+def _watch(layer: torch.nn.Module, seen: dict[str, Any]) -> list[Any]:
+    def forward(_: Any, inputs: Any, output: Any) -> None:
+        seen["inputs"] = [to_numpy(x).copy() for x in inputs]
+        seen["output"] = to_numpy(output).copy()
+
+    def backward(_: Any, grad_inputs: Any, grad_outputs: Any) -> None:
+        seen["grads"] = [None if g is None else to_numpy(g).copy() for g in grad_inputs]
+        seen["cotangent"] = to_numpy(grad_outputs[0]).copy()
+
+    return [layer.register_forward_hook(forward), layer.register_full_backward_hook(backward)]
+
+
+def _step(
+    net: Network, node: Node, case: Case, seen: dict[str, Any], params: dict[str, Any], grads: dict[str, Any]
+) -> Step:
+    op = find(node.op)
+    values, pulled = list(seen["inputs"]), list(seen["grads"])
+    for name in node.inputs[len(values) :]:
+        values.append(params[name])
+        pulled.append(grads[name])
+    padding = [None] * (len(op.inputs) - len(values))
+    output, every = seen["output"], (*pulled, *padding)
+    step = Case(
+        f"{case.id}/{node.name}",
+        op,
+        (*values, *padding),
+        {**op.defaults, **node.params},
+        seen["cotangent"],
+        case.family,
+        random=all(varied(x) for x in (*values, seen["cotangent"])),
+    )
+    names = {"output": node.name, **{f"grad[{s}]": f"grad[{n}]" for s, n in zip(op.inputs, node.inputs, strict=False)}}
+    return Step(step, lambda *_, **__: output, lambda *_, **__: every, names)
+
+
+def spelled(f: Any) -> str:
+    """How a line of Python names the function."""
+    name = getattr(f, "__name__", type(f).__name__)
+    for prefix, module in (("torch.nn.functional", torch.nn.functional), ("torch", torch)):
+        if getattr(module, name, None) is f:
+            return f"{prefix}.{name}"
+    module_name = getattr(f, "__module__", "")
+    return f"{module_name}.{name}" if module_name and module_name != "__main__" else str(name)

@@ -1,0 +1,477 @@
+r"""Balls: how far apart two evaluations of one definition can be.
+
+A ball is a pair of float64 arrays. Write t for the exact real value of an expression, and v for the value that some
+implementation of the class computes for it under the model. The invariant is
+
+    |v - t| <= rad  for every v of the class, and for v = mid.
+
+The second half holds because `mid` is itself such an evaluation: NumPy's float64 commits at each step at most the
+error that the model allows, since no model is finer than float64 and elementary functions are counted with the larger
+of the model's ulps and NumPy's own. Hence |t| <= |mid| + rad, and float64 is judged as strictly as float32.
+
+Local errors, with u the unit roundoff and eta the smallest subnormal of the format at hand (derived from the standard
+model fl(x op y) = (x op y)(1 + d), |d| <= u; Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2.2):
+
+    one addition            half an ulp of the largest possible result; exact below the normal range
+    one product, quotient   u |result| + eta/2; a quotient 2u, which covers x * (1/y)
+    k factors, any grouping (1+u)^k - 1 relative; below the normal range k eta/2 times the factors above 1
+    sum of n, any order     (1+u)^(n-1) - 1 times the sum of magnitudes: no term passes more than n-1 additions
+    dot of n, any order     (1+u)^n - 1 likewise, one more with a further term; an FMA only removes factors
+    function with K ulps    K ulp(result), at least K eta
+
+where v of the operands replaces t at most at distance rad, so magnitudes are those of |mid| + 2 rad or more.
+Where a partial sum or product may reach the overflow threshold nothing is known and rad is infinite (out of scope);
+where a single result surely does, mid is infinite and rad 0. Infinities and NaN in the inputs propagate by IEEE 754.
+
+Everything is evaluated in float64 to nearest and rounded outward by `_up`. That needs gradual underflow in the thread,
+which `Balls` checks when it is made.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.floats import one_hot, take
+from refnn.formats import Format
+from refnn.models import ULPS, Model, model
+
+Array = Any
+Radius = Any  # a float64 array, or the float 0.0 for "exact"
+
+_U = 2.0**-53
+_TINY = 2.0**-1074
+_LARGEST = float(np.finfo(np.float64).max)
+_EXPONENT = np.int64(0x7FF0000000000000)
+
+
+def _up(radius: Radius, roundings: int) -> Radius:
+    """An upper bound of a non-negative sum of products that was evaluated with at most `roundings` roundings a path.
+
+    (1 + 2(k+4)u)(1-u)^(k+2) >= 1 for k u <= 2**-12, and each product that underflowed lost at most half of 2**-1074.
+    """
+    return (radius + roundings * _TINY) * (1.0 + (roundings + 4) * 2 * _U)
+
+
+def growth(u: float, roundings: int) -> float:
+    """An upper bound of (1+u)^k - 1, for any k: no restriction as in gamma_k = ku/(1-ku)."""
+    return math.expm1(roundings * math.log1p(u)) * (1 + 2.0**-48)
+
+
+def _binade(magnitude: np.ndarray) -> np.ndarray:
+    """The power of two at or below each magnitude (0 below the normal range of float64)."""
+    return (magnitude.view(np.int64) & _EXPONENT).view(np.float64)
+
+
+def check_gradual_underflow() -> None:
+    """RuntimeError where this thread flushes subnormal float64 numbers to zero: the bounds do not hold there."""
+    tiny = np.array([2.0**-1022, _TINY])
+    if not (tiny * np.array([0.5, 1.0]) > 0).all():
+        raise RuntimeError(
+            "this thread flushes subnormal numbers to zero (torch.set_flush_denormal?), expected gradual underflow: "
+            "the error bounds are computed in float64 and do not hold without it"
+        )
+
+
+class Ball:
+    """Midpoints and radii; see the module's docstring. `pure` marks exact powers of two and zeros: factors that do
+    not round."""
+
+    __slots__ = ("ar", "mid", "pure", "rad")
+    __array_ufunc__ = None  # NumPy must not take a ball apart
+
+    def __init__(self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False) -> None:
+        self.ar, self.mid, self.rad, self.pure = ar, mid, rad, pure
+
+    shape = property(lambda self: self.mid.shape)
+    ndim = property(lambda self: self.mid.ndim)
+    size = property(lambda self: self.mid.size)
+
+    def _map(self, f: Any) -> Ball:
+        rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
+        return Ball(self.ar, f(self.mid), rad, self.pure)
+
+    T = property(lambda self: self._map(lambda a: a.T))
+
+    def reshape(self, *shape: Any) -> Ball:
+        return self._map(lambda a: a.reshape(*shape))
+
+    def __getitem__(self, index: Any) -> Ball:
+        return self._map(lambda a: a[index])
+
+    def __neg__(self) -> Ball:
+        return Ball(self.ar, -self.mid, self.rad, self.pure)
+
+    def __add__(self, other: Any) -> Ball:
+        return self.ar.add(self, self.ar.lift(other))
+
+    def __sub__(self, other: Any) -> Ball:
+        return self.ar.add(self, -self.ar.lift(other))
+
+    def __rsub__(self, other: Any) -> Ball:
+        return self.ar.add(self.ar.lift(other), -self)
+
+    def __mul__(self, other: Any) -> Ball:
+        return self.ar.product(self, self.ar.lift(other))
+
+    def __truediv__(self, other: Any) -> Ball:
+        return self.ar.product(self, over=self.ar.lift(other))
+
+    def __rtruediv__(self, other: Any) -> Ball:
+        return self.ar.product(self.ar.lift(other), over=self)
+
+    def __pow__(self, exponent: int) -> Ball:
+        if exponent != 2:
+            raise ValueError(f"the exponent is {exponent}, expected 2")
+        return self.ar.product(self, self)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Balls:
+    """The arithmetic of worst cases under `model`. At zero, `branch` gives the share `at_zero` of `above`."""
+
+    name = "Balls"
+
+    def __init__(self, model_: str | Model, *, at_zero: float = 0) -> None:
+        check_gradual_underflow()
+        self.model, self.at_zero = model(model_), at_zero
+        self.kinks = 0  # how many elements met a kink exactly
+        self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
+        host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
+        self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}
+
+    # --- borders -----------------------------------------------------------------------------------------------------
+
+    def array(self, x: Array) -> Ball:
+        mid = np.asarray(x).astype(np.float64)
+        if self.model.flush:
+            magnitude = np.abs(mid)
+            return Ball(self, mid, np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0))
+        return Ball(self, mid, 0.0)
+
+    def lift(self, x: Any) -> Ball:
+        if isinstance(x, Ball):
+            return x
+        if not isinstance(x, int):
+            raise TypeError(f"an op combined an array with {x!r}, expected an integer or ar.real(...)")
+        return Ball(self, np.asarray(float(x)), 0.0, pure=x == 0 or abs(x).bit_count() == 1)
+
+    def real(self, value: float) -> Ball:
+        fmt, mid = self.model.compute, np.asarray(float(value))
+        numerator, denominator = float(value).as_integer_ratio()
+        exact = fmt.round(numerator, 1 - denominator.bit_length()) == value
+        pure = value == 0 or abs(math.frexp(value)[0]) == 0.5
+        return Ball(self, mid, 0.0 if exact else _up(fmt.unit_roundoff * np.abs(mid), 2), pure and exact)
+
+    def store(self, x: Ball) -> Ball:
+        """Round a result to the storage format."""
+        m = self.model
+        if m.storage == m.compute:
+            return x
+        with np.errstate(all="ignore"):
+            return self._close(x.mid, x.rad, self._half_ulp(x.mid, x.rad, m.storage), (x,), m.storage)
+
+    # --- local errors ------------------------------------------------------------------------------------------------
+
+    def _half_ulp(self, mid: np.ndarray, prop: Radius, fmt: Format) -> np.ndarray:
+        top = np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-50), _LARGEST)  # NaN stays NaN
+        half = fmt.unit_roundoff * _binade(np.maximum(top, fmt.smallest_normal))
+        return np.maximum(half, _TINY) + self._flush(top, fmt)
+
+    def _ulps_of(self, function: str, top: np.ndarray) -> np.ndarray:
+        fmt = self.model.compute
+        ulp = 2 * fmt.unit_roundoff * _binade(np.maximum(top, fmt.smallest_normal))
+        return self._ulps[function] * ulp + self._flush(top, fmt)
+
+    def _flush(self, top: Array, fmt: Format) -> Array:
+        return np.where(top < 2 * fmt.smallest_normal, fmt.smallest_normal, 0.0) if self.model.flush else 0.0
+
+    def _loss(self, fmt: Format) -> float:
+        """What one product may lose below the normal range."""
+        return fmt.smallest_normal if self.model.flush else max(fmt.smallest_subnormal / 2, _TINY)
+
+    def _close(
+        self,
+        mid: Array,
+        prop: Radius,
+        local: Radius,
+        operands: tuple[Ball, ...],
+        fmt: Format,
+        *,
+        roundings: int = 12,
+        special: Any = False,
+        lost: Any = False,
+        reach: Any = None,
+        partial: bool = False,
+    ) -> Ball:
+        """The ball of a result: the radius rounded outward, and what is not finite put in order.
+
+        `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
+        any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
+        which of them nothing is known about.
+        """
+        mid = np.asarray(mid)
+        if isinstance(prop, float) and isinstance(local, float) and prop == local == 0.0:
+            rad: Radius = 0.0
+        else:
+            rad = _up(prop + local, roundings)
+        if reach is None:
+            reach = np.abs(mid) + rad
+        if lost is False and np.all(reach <= fmt.max) and np.isfinite(mid).all():
+            return Ball(self, mid, rad)
+        mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
+        unknown = np.broadcast_to(lost, mid.shape).copy()
+        special = np.broadcast_to(special, mid.shape).copy()
+        for b in operands:
+            special |= np.broadcast_to(~np.isfinite(b.mid), mid.shape)
+            unknown |= np.broadcast_to(np.isinf(b.rad), mid.shape)
+        over = ~special & ~_stays_finite(reach, fmt)
+        if fmt.name == "float64":  # where the operands are exact, every evaluation overflows as this one did
+            certain = np.isinf(mid) & np.broadcast_to(prop == 0.0, mid.shape)
+        else:
+            certain = np.abs(mid) - rad > fmt.max * (1 + fmt.unit_roundoff)
+        surely = over & certain & ~np.isnan(mid) & (not partial)
+        mid[surely] = np.copysign(np.inf, mid[surely])
+        rad[special | surely] = 0.0
+        rad[(over & ~surely) | unknown] = np.inf
+        return Ball(self, mid, rad)
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def add(self, a: Ball, b: Ball) -> Ball:
+        fmt = self.model.compute
+        with np.errstate(all="ignore"):
+            mid, prop = a.mid + b.mid, a.rad + b.rad
+            before = np.abs(mid) if _exact(prop) else (np.abs(mid) + 2 * prop) * (1 + 2.0**-50)
+            return self._close(mid, prop, self._half_ulp(mid, prop, fmt), (a, b), fmt, reach=before)
+
+    def product(self, *factors: Ball | int, over: Ball | int | None = None) -> Ball:
+        fmt = self.model.compute
+        balls = [self.lift(f) for f in factors]
+        with np.errstate(all="ignore"):
+            mid, prop = balls[0].mid, balls[0].rad
+            for f in balls[1:]:
+                if _exact(prop) and _exact(f.rad):
+                    prop = 0.0
+                else:  # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
+                    prop = _up(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
+                mid = mid * f.mid
+            roundings = max(sum(not f.pure for f in balls) - 1, 0)
+            special: Any = False
+            magnitudes = [(np.abs(f.mid), f.rad) for f in balls]
+            if over is not None:
+                d = self.lift(over)
+                special = (d.mid == 0) & (d.rad == 0.0)
+                low = np.abs(d.mid) - 2 * d.rad
+                if not (_exact(prop) and _exact(d.rad)):
+                    # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
+                    prop = _up((prop + (np.abs(mid) + prop) / low * d.rad) / low, 12)
+                    prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
+                mid = mid / d.mid
+                roundings += 0 if d.pure else 2
+                magnitudes.append((1 / np.abs(d.mid), np.where(low > 0, d.rad / low / low, np.inf)))
+                balls.append(d)
+            lost = _infinite_times_unsure(balls)
+            if roundings == 0 and over is None:
+                return self._close(mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost)
+            local = growth(fmt.unit_roundoff, roundings) * (np.abs(mid) + 2 * prop)
+            reach = None
+            if len(balls) == 2 and (over is None or balls[1].pure):
+                local = local + self._loss(fmt)
+            else:
+                loss, reach = self._partial_products(magnitudes, max(roundings, 1), fmt)
+                local = local + loss
+                reach = None if reach is None else np.maximum(reach, np.abs(mid) + prop + local)
+            return self._close(
+                mid, prop, local, tuple(balls), fmt, special=special, lost=lost, reach=reach, partial=reach is not None
+            )
+
+    def _partial_products(self, magnitudes: list[Any], roundings: int, fmt: Format) -> tuple[Any, Any]:
+        """What the partial products of any grouping may lose below the normal range, and how far they may reach.
+
+        A partial product is at most the product of the factors above 1 and at least that of the factors below 1.
+        """
+        highest = lowest = 1.0
+        for m, r in magnitudes:
+            if m.size:
+                top, bottom = m + 2 * r, m - 2 * r
+                highest *= max(1.0, float(np.max(top)))
+                lowest *= min(1.0, float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0)))
+        if lowest >= 2 * fmt.smallest_normal and highest * (1 + 2.0**-10) <= fmt.max:
+            return 0.0, None
+        reach = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(1 + 2.0**-10))
+        least = math.prod(
+            (np.minimum(1.0, np.where((m == 0) & (r == 0), 1.0, m - 2 * r)) for m, r in magnitudes), start=np.asarray(0.5)
+        )
+        zero = np.logical_or.reduce(np.broadcast_arrays(*[(m == 0) & (r == 0.0) for m, r in magnitudes]))
+        lost = np.where((least < fmt.smallest_normal) & ~zero, roundings * self._loss(fmt) * reach, 0.0)
+        return lost, reach
+
+    def sum(self, x: Ball, axis: Any = None, keepdims: bool = False) -> Ball:
+        fmt = self.model.accumulate
+        with np.errstate(all="ignore"):
+            mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
+            terms = x.mid.size // max(np.size(mid), 1)
+            prop: Radius = 0.0
+            if not _exact(x.rad):
+                prop = np.sum(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=keepdims)
+            if terms <= 1:
+                return Ball(self, mid, prop)
+            total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
+            finite = np.isfinite(x.mid)
+            special: Any = False
+            if not finite.all():
+                special = ~finite.all(axis=axis, keepdims=keepdims)
+                total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
+                prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
+            return self._accumulated(mid, prop, total, terms - 1, 0, special)
+
+    def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
+        terms = a.shape[-1]
+        with np.errstate(all="ignore"):
+            mid = a.mid @ b.mid
+            prop: Radius = 0.0
+            wide_a, wide_b = _full(a), _full(b)
+            special: Any = False
+            ma, mb = np.abs(a.mid), np.abs(b.mid)
+            if not (np.isfinite(ma).all() and np.isfinite(mb).all()):
+                special = ~np.isfinite(ma).all(-1)[:, None] | ~np.isfinite(mb).all(0)[None]
+                ma, mb = np.where(np.isfinite(ma), ma, 0.0), np.where(np.isfinite(mb), mb, 0.0)
+            if wide_b is not None:
+                prop = prop + ma @ wide_b
+            if wide_a is not None:
+                prop = prop + wide_a @ (mb if wide_b is None else mb + 3 * wide_b)
+            total = ma @ mb
+            if plus is not None:
+                mid, total, prop = mid + plus.mid, total + np.abs(plus.mid), prop + plus.rad
+                if not np.isfinite(plus.mid).all():
+                    special = special | ~np.isfinite(plus.mid)
+                    total = np.where(np.isfinite(total), total, 0.0)
+            return self._accumulated(mid, prop, total, terms + (plus is not None), terms, special)
+
+    def _accumulated(
+        self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any
+    ) -> Ball:
+        m, fmt = self.model, self.model.accumulate
+        relative = growth(fmt.unit_roundoff, roundings)
+        if products and m.dot_input:
+            relative = ((1 + relative) * (1 + m.dot_input) ** 2 - 1) * (1 + 2.0**-48)
+        steps = products + (roundings if m.flush else 0)
+        local = relative * (total + 2 * prop) + steps * (1 + relative) * self._loss(fmt)
+        reach = total + prop + local
+        if special is not False:  # the rules of IEEE 754 hold as long as the finite terms cannot overflow
+            special = special & (reach <= fmt.max)
+        return self._close(mid, prop, local, (), fmt, roundings=roundings + 12, special=special, reach=reach, partial=True)
+
+    # --- elementary functions ----------------------------------------------------------------------------------------
+
+    def exp(self, x: Ball) -> Ball:
+        fmt = self.model.compute
+        with np.errstate(all="ignore"):
+            mid = np.exp(x.mid)
+            if _exact(x.rad):
+                local = np.where(x.mid == 0, 0.0, self._ulps_of("exp", mid * (1 + 2.0**-48)))
+                return self._close(mid, 0.0, local, (x,), fmt)
+            # |e^v - e^t| <= e^t (e^r - 1), and t <= mid + r; where r is large, that is below e^(mid + 2r).
+            spread = np.exp(x.rad) * (1 + 2.0**-48)
+            near = mid * spread * np.expm1(x.rad) * (1 + 2.0**-46)
+            top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * (1 + 2.0**-40)
+            prop = np.where(x.rad < 1, near, top)
+            local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
+            return self._close(mid, prop, local, (x,), fmt)
+
+    def log(self, x: Ball) -> Ball:
+        with np.errstate(all="ignore"):
+            mid = np.log(x.mid)
+            low = x.mid - 2 * x.rad
+            # |log v - log t| <= -log(1 - r/t) <= r / (t - r), and t >= mid - r
+            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
+            local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
+            local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
+            special = (x.rad == 0.0) & (x.mid <= 0)
+            return self._close(mid, prop, local, (x,), self.model.compute, special=special)
+
+    def tanh(self, x: Ball) -> Ball:
+        with np.errstate(all="ignore"):
+            mid = np.tanh(x.mid)
+            prop: Radius = 0.0
+            if not _exact(x.rad):  # the slope 1/cosh^2 is at most 4 exp(-2|.|) and at most 1
+                nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
+                prop = np.minimum(4 * np.exp(-2 * nearest) * (1 + 2.0**-46), 1.0) * x.rad
+            local = self._ulps_of("tanh", np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), 1.0))
+            local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
+            return self._close(mid, prop, local, (x,), self.model.compute)
+
+    # --- kinks and choices -------------------------------------------------------------------------------------------
+
+    def abs(self, x: Ball) -> Ball:
+        return Ball(self, np.abs(x.mid), x.rad, x.pure)
+
+    def relu(self, x: Ball) -> Ball:
+        return Ball(self, np.maximum(x.mid, 0.0), x.rad)
+
+    def branch(self, x: Ball, above: Ball | int, below: Ball | int) -> Ball:
+        above, below = self.lift(above), self.lift(below)
+        with np.errstate(all="ignore"):
+            kink = (x.mid == 0) & (x.rad == 0.0)
+            self.kinks += int(np.count_nonzero(kink))
+            share = np.where(x.mid > 0, 1.0, np.where(kink, self.at_zero, np.where(np.isnan(x.mid), np.nan, 0.0)))
+            mid = np.where(share == 1, above.mid, np.where(share == 0, below.mid, share * above.mid + (1 - share) * below.mid))
+            rad: Radius = 0.0
+            if not (_exact(above.rad) and _exact(below.rad)):
+                rad = np.where(share == 1, above.rad, np.where(share == 0, below.rad, above.rad + below.rad))
+            if not _exact(x.rad):
+                open_ = ~kink & (np.abs(x.mid) <= 2 * x.rad)
+                if open_.any():
+                    self.open_branches += int(np.count_nonzero(open_))
+                    hull = _up(np.abs(above.mid - below.mid) + above.rad + below.rad, 4)
+                    rad = np.where(open_, hull, rad)
+            return Ball(self, mid, rad)
+
+    def pivot(self, x: Ball, axis: int) -> Ball:
+        rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
+        return Ball(self, np.max(x.mid, axis=axis, keepdims=True), rad)
+
+    def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
+        a, b = self.lift(a), self.lift(b)
+        rad = 0.0 if _exact(a.rad) and _exact(b.rad) else np.where(mask, a.rad, b.rad)
+        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure)
+
+    def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Ball:
+        return Ball(self, one_hot(target, classes, axis).astype(np.float64), 0.0, pure=True)
+
+    def take(self, x: Ball, target: np.ndarray, axis: int) -> Ball:
+        return x._map(lambda a: take(a, target, axis))
+
+
+def _stays_finite(reach: np.ndarray, fmt: Format) -> np.ndarray:
+    """Where what is rounded lies below the overflow threshold (which is no float64 for float64 itself)."""
+    if fmt.name == "float64":
+        return reach <= fmt.max
+    return reach < float(fmt.overflow_threshold) * (1 - 2.0**-50)
+
+
+def _infinite_times_unsure(balls: list[Ball]) -> Any:
+    """Where an infinite factor meets one whose sign is open: the product may be of either sign, or NaN."""
+    lost: Any = False
+    if any(np.isinf(b.mid).any() for b in balls):
+        for b in balls:
+            if not _exact(b.rad):
+                lost = lost | ((b.rad > 0) & (np.abs(b.mid) <= 2 * b.rad))
+        if lost is not False:
+            infinite: Any = False
+            for b in balls:
+                infinite = infinite | np.isinf(b.mid)
+            lost = lost & infinite
+    return lost
+
+
+def _exact(radius: Radius) -> bool:
+    return isinstance(radius, float) and radius == 0.0
+
+
+def _full(ball: Ball) -> np.ndarray | None:
+    return None if _exact(ball.rad) else np.broadcast_to(ball.rad, ball.shape)

@@ -1,0 +1,358 @@
+r"""Noise: the error to expect, to first order in the local roundings.
+
+Each local rounding is taken as an independent variable of mean zero, uniform over one ulp: its standard deviation is at
+most u |result| / sqrt(3). A value carries its midpoint, a few *terms* and a *bias*.
+
+A term is an array of standard deviations with two facts about the variables behind it: along which axes they are
+independent (the others share one variable, or may), and which roundings they descend from. Terms of different descent
+add in quadrature; terms that share an ancestor, like those of y and of g - sum(g y) in y (g - sum(g y)), add as
+magnitudes, which bounds the standard deviation whatever their correlation is. The same holds for a sum along an axis:
+in quadrature where the variables are independent, as magnitudes where they may be shared.
+
+The bias bounds what is no rounding: errors of elementary functions (which repeat) and losses below the normal range.
+
+For a sum in unknown order, the partial sums are taken as those of a random permutation: their mean squares are
+(k/n)(1 - k/n) sum(p^2) + (k/n)^2 S^2, at most n/6 sum(p^2) + n/3 S^2 over all k, the cost of the longest chain.
+
+The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815; like theirs it fails for
+constant data and for truncating hardware, so what rests on it may raise a suspicion and never a claim.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.floats import one_hot, take
+from refnn.models import Model, model
+
+Array = Any
+_ROOT3 = math.sqrt(3.0)
+_NEAR = 10.0  # a kink within this many standard deviations may be crossed
+
+
+@dataclass(frozen=True)
+class Term:
+    """Standard deviations `std`; independent along the axes where `shape` is not 1; descending from `roots`."""
+
+    std: np.ndarray
+    shape: tuple[int, ...]
+    roots: frozenset[int]
+
+
+def _merge(terms: list[Term]) -> tuple[Term, ...]:
+    """At most one term for each pattern of independence."""
+    merged: dict[tuple[int, ...], Term] = {}
+    for t in terms:
+        if (known := merged.get(t.shape)) is not None:
+            join = np.hypot if known.roots.isdisjoint(t.roots) else np.add
+            t = Term(join(known.std, t.std), t.shape, known.roots | t.roots)
+        merged[t.shape] = t
+    return tuple(merged.values())
+
+
+class Noisy:
+    """A midpoint with the noise around it; see the module's docstring."""
+
+    __slots__ = ("ar", "bias", "mid", "pure", "terms")
+    __array_ufunc__ = None
+
+    def __init__(self, ar: Noise, mid: Array, terms: Any = (), bias: Any = 0.0, pure: bool = False) -> None:
+        self.ar, self.mid, self.terms, self.bias, self.pure = ar, np.asarray(mid), tuple(terms), bias, pure
+
+    shape = property(lambda self: self.mid.shape)
+    ndim = property(lambda self: self.mid.ndim)
+    size = property(lambda self: self.mid.size)
+
+    def std(self) -> np.ndarray:
+        """A bound of the standard deviation of each element: terms that share an ancestor add as magnitudes."""
+        groups: list[tuple[frozenset[int], Array]] = []
+        for t in self.terms:
+            roots, std = t.roots, t.std
+            for other in [g for g in groups if not g[0].isdisjoint(roots)]:
+                groups.remove(other)
+                roots, std = roots | other[0], std + other[1]
+            groups.append((roots, std))
+        total: Array = np.zeros(self.shape)
+        for _, s in groups:
+            total = np.hypot(total, s)
+        return np.broadcast_to(total, self.shape)
+
+    def _map(self, f: Any) -> Noisy:
+        """Reorder or select elements, none twice: what was independent everywhere stays so, the rest counts as shared."""
+        mid, terms = f(self.mid), []
+        for t in self.terms:
+            shape = mid.shape if t.shape == self.shape else (1,) * mid.ndim
+            terms.append(Term(f(np.broadcast_to(t.std, self.shape)), shape, t.roots))
+        bias = self.bias if isinstance(self.bias, float) else f(np.broadcast_to(self.bias, self.shape))
+        return Noisy(self.ar, mid, _merge(terms), bias, self.pure)
+
+    T = property(lambda self: self._map(lambda a: a.T))
+
+    def reshape(self, *shape: Any) -> Noisy:
+        return self._map(lambda a: a.reshape(*shape))
+
+    def __getitem__(self, index: Any) -> Noisy:
+        return self._map(lambda a: a[index])
+
+    def __neg__(self) -> Noisy:
+        return Noisy(self.ar, -self.mid, self.terms, self.bias, self.pure)
+
+    def __add__(self, other: Any) -> Noisy:
+        return self.ar.add(self, self.ar.lift(other))
+
+    def __sub__(self, other: Any) -> Noisy:
+        return self.ar.add(self, -self.ar.lift(other))
+
+    def __rsub__(self, other: Any) -> Noisy:
+        return self.ar.add(self.ar.lift(other), -self)
+
+    def __mul__(self, other: Any) -> Noisy:
+        return self.ar.product(self, self.ar.lift(other))
+
+    def __truediv__(self, other: Any) -> Noisy:
+        return self.ar.product(self, over=self.ar.lift(other))
+
+    def __rtruediv__(self, other: Any) -> Noisy:
+        return self.ar.product(self.ar.lift(other), over=self)
+
+    def __pow__(self, exponent: int) -> Noisy:
+        if exponent != 2:
+            raise ValueError(f"the exponent is {exponent}, expected 2")
+        return self.ar.product(self, self)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Noise:
+    """The arithmetic of expected errors under `model`."""
+
+    name = "Noise"
+
+    def __init__(self, model_: str | Model, *, at_zero: float = 0) -> None:
+        self.model, self.at_zero = model(model_), at_zero
+        self._ids: Iterator[int] = itertools.count()
+
+    # --- borders -----------------------------------------------------------------------------------------------------
+
+    def array(self, x: Array) -> Noisy:
+        return Noisy(self, np.asarray(x).astype(np.float64))
+
+    def lift(self, x: Any) -> Noisy:
+        if isinstance(x, Noisy):
+            return x
+        return Noisy(self, float(x), pure=x == 0 or abs(x).bit_count() == 1)
+
+    def real(self, value: float) -> Noisy:
+        # One rounding that every element shares: no variance to average out, so it counts as a bias.
+        pure = value == 0 or abs(math.frexp(value)[0]) == 0.5
+        return Noisy(self, value, bias=0.0 if pure else self.model.compute.unit_roundoff * abs(value), pure=pure)
+
+    def store(self, x: Noisy) -> Noisy:
+        m = self.model
+        if m.storage == m.compute:
+            return x
+        return self._rounded(x.mid, x.terms, x.bias, np.abs(x.mid) * (m.storage.unit_roundoff / _ROOT3), m.storage)
+
+    def _rounded(self, mid: Array, terms: Any, bias: Any, std: Any, fmt: Any = None) -> Noisy:
+        """A result with its own rounding added: one fresh variable an element."""
+        mid = np.asarray(mid)
+        loss = (fmt or self.model.compute).smallest_subnormal
+        if self.model.flush:
+            loss = (fmt or self.model.compute).smallest_normal
+        fresh = Term(np.asarray(std), mid.shape, frozenset((next(self._ids),)))
+        return Noisy(self, mid, _merge([*self._spread(terms, mid.ndim), fresh]), bias + loss)
+
+    @staticmethod
+    def _spread(terms: Any, ndim: int) -> Iterator[Term]:
+        """Terms of a broadcast operand: new axes share its variables."""
+        for t in terms:
+            yield Term(t.std, (1,) * (ndim - len(t.shape)) + t.shape, t.roots)
+
+    @staticmethod
+    def _scaled(terms: Any, factor: Array) -> list[Term]:
+        return [Term(t.std * factor, t.shape, t.roots) for t in terms]
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def add(self, a: Noisy, b: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            mid = a.mid + b.mid
+            terms = [*self._spread(a.terms, mid.ndim), *self._spread(b.terms, mid.ndim)]
+            return self._rounded(mid, terms, a.bias + b.bias, np.abs(mid) * (self.model.compute.unit_roundoff / _ROOT3))
+
+    def product(self, *factors: Noisy | int, over: Noisy | int | None = None) -> Noisy:
+        with np.errstate(all="ignore"):
+            first, *rest = (self.lift(f) for f in factors)
+            mid, terms, bias = first.mid, list(first.terms), first.bias
+            roundings = sum(not f.pure for f in (first, *rest)) - 1
+            for f in rest:
+                ndim = max(mid.ndim, f.ndim)
+                terms = self._scaled(self._spread(terms, ndim), np.abs(f.mid)) + self._scaled(
+                    self._spread(f.terms, ndim), np.abs(mid)
+                )
+                bias = bias * np.abs(f.mid) + f.bias * np.abs(mid)
+                mid = mid * f.mid
+            if over is not None:
+                d = self.lift(over)
+                size, ndim = np.abs(d.mid), max(mid.ndim, d.ndim)
+                quotient = mid / d.mid
+                terms = self._scaled(self._spread(terms, ndim), 1 / size) + self._scaled(
+                    self._spread(d.terms, ndim), np.abs(quotient) / size
+                )
+                bias, mid = bias / size + d.bias * np.abs(quotient) / size, quotient
+                roundings += 0 if d.pure else 2
+            if roundings <= 0:
+                return Noisy(self, mid, _merge(list(self._spread(terms, mid.ndim))), bias)
+            std = np.abs(mid) * (self.model.compute.unit_roundoff * math.sqrt(roundings) / _ROOT3)
+            return self._rounded(mid, terms, bias, std)
+
+    def sum(self, x: Noisy, axis: Any = None, keepdims: bool = False) -> Noisy:
+        with np.errstate(all="ignore"):
+            mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
+            axes = range(x.ndim) if axis is None else [a % x.ndim for a in np.atleast_1d(axis)]
+            terms = []
+            for t in x.terms:
+                # Independent axes first, in quadrature; then the shared ones, as magnitudes.
+                std = np.broadcast_to(t.std, x.shape)
+                free = tuple(a for a in axes if t.shape[a] > 1)
+                shared = tuple(a for a in axes if t.shape[a] == 1)
+                std = _norm(std, free) if free else std
+                std = np.sum(std, axis=shared, keepdims=True) if shared else std
+                shape = tuple(1 if a in axes else n for a, n in enumerate(t.shape))
+                if not keepdims:
+                    std = std.reshape(np.shape(mid))
+                    shape = tuple(n for a, n in enumerate(shape) if a not in axes)
+                terms.append(Term(std, shape, t.roots))
+            bias = 0.0
+            if not isinstance(x.bias, float) or x.bias:
+                bias = np.sum(np.broadcast_to(x.bias, x.shape), axis=axis, keepdims=keepdims)
+            n = x.size // max(np.size(mid), 1)
+            if n <= 1:
+                return Noisy(self, mid, _merge(terms), bias)
+            norm = _norm(x.mid, tuple(axes)).reshape(np.shape(mid))
+            return self._rounded(mid, terms, bias, self._chain(n, norm, mid), self.model.accumulate)
+
+    def _chain(self, n: int, norm: Array, total: Array) -> Array:
+        """The standard deviation of the longest chain of additions, in random order; `norm` is that of the terms."""
+        u = self.model.accumulate.unit_roundoff
+        return (u / _ROOT3) * np.hypot(math.sqrt(n / 6) * norm, math.sqrt(n / 3) * total)
+
+    def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
+        with np.errstate(all="ignore"):
+            mid, n = a.mid @ b.mid, a.shape[-1]
+            ma, mb = np.abs(a.mid), np.abs(b.mid)
+            terms = [_contract(t, a.shape, mb) for t in a.terms]
+            for t in b.terms:
+                flipped = _contract(Term(t.std.T if t.std.ndim == 2 else t.std, t.shape[::-1], t.roots), b.shape[::-1], ma.T)
+                terms.append(Term(flipped.std.T, flipped.shape[::-1], flipped.roots))
+            bias = 0.0
+            if not isinstance(a.bias, float) or a.bias:
+                bias = bias + np.broadcast_to(a.bias, a.shape) @ mb
+            if not isinstance(b.bias, float) or b.bias:
+                bias = bias + ma @ np.broadcast_to(b.bias, b.shape)
+            norm = _product_norm(ma, mb)
+            m = self.model
+            if m.dot_input:  # the factors of a product are truncated, not rounded: a bound, no variance
+                bias = bias + 2 * m.dot_input * (1 + m.dot_input) * (ma @ mb)
+            if plus is not None:
+                mid, norm, n = mid + plus.mid, np.hypot(norm, plus.mid), n + 1
+                terms, bias = [*terms, *self._spread(plus.terms, 2)], bias + plus.bias
+            own = self._chain(n, norm, mid) + m.accumulate.unit_roundoff / _ROOT3 * norm
+            return self._rounded(mid, terms, bias, own, m.accumulate)
+
+    # --- elementary functions ----------------------------------------------------------------------------------------
+
+    def _function(self, x: Noisy, mid: Array, slope: Array, name: str) -> Noisy:
+        fmt = self.model.compute
+        bias = x.bias * slope + self.model.ulps[name] * (2 * fmt.unit_roundoff * np.abs(mid) + fmt.smallest_subnormal)
+        return Noisy(self, mid, _merge(self._scaled(x.terms, slope)), bias)
+
+    def exp(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            mid = np.exp(x.mid)
+            return self._function(x, mid, mid, "exp")
+
+    def log(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            return self._function(x, np.log(x.mid), 1 / np.abs(x.mid), "log")
+
+    def tanh(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            mid = np.tanh(x.mid)
+            return self._function(x, mid, np.minimum(1.0, 4 * np.exp(-2 * np.abs(x.mid))), "tanh")
+
+    # --- kinks and choices -------------------------------------------------------------------------------------------
+
+    def abs(self, x: Noisy) -> Noisy:
+        return Noisy(self, np.abs(x.mid), x.terms, x.bias)
+
+    def _near(self, x: Noisy) -> np.ndarray:
+        """Elements whose sign is open: their noise may carry them over zero."""
+        return np.abs(x.mid) <= _NEAR * x.std() + x.bias if x.terms or np.any(x.bias) else np.zeros(x.shape, bool)
+
+    def relu(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            alive = (x.mid > 0) | self._near(x)
+            terms = self._scaled(x.terms, alive)
+            return Noisy(self, np.maximum(x.mid, 0.0), terms, x.bias * alive)
+
+    def branch(self, x: Noisy, above: Noisy | int, below: Noisy | int) -> Noisy:
+        above, below = self.lift(above), self.lift(below)
+        with np.errstate(all="ignore"):
+            up = (x.mid > 0) | ((x.mid == 0) & (self.at_zero == 1))
+            mid = np.where(up, above.mid, below.mid)
+            terms = [
+                *self._scaled(self._spread(above.terms, mid.ndim), up),
+                *self._scaled(self._spread(below.terms, mid.ndim), ~up),
+            ]
+            near = self._near(x) & (x.mid != 0)
+            bias = np.where(up, above.bias, below.bias) + np.where(near, np.abs(above.mid - below.mid), 0.0)
+            return Noisy(self, mid, _merge(terms), bias)
+
+    def pivot(self, x: Noisy, axis: int) -> Noisy:
+        return Noisy(self, np.max(x.mid, axis=axis, keepdims=True))  # it cancels, and so does its noise
+
+    def where(self, mask: np.ndarray, a: Noisy | int, b: Noisy | int) -> Noisy:
+        a, b = self.lift(a), self.lift(b)
+        mid = np.where(mask, a.mid, b.mid)
+        terms = [
+            *self._scaled(self._spread(a.terms, mid.ndim), mask),
+            *self._scaled(self._spread(b.terms, mid.ndim), ~np.asarray(mask)),
+        ]
+        return Noisy(self, mid, _merge(terms), np.where(mask, a.bias, b.bias))
+
+    def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Noisy:
+        return Noisy(self, one_hot(target, classes, axis).astype(np.float64), pure=True)
+
+    def take(self, x: Noisy, target: np.ndarray, axis: int) -> Noisy:
+        return x._map(lambda v: take(v, target, axis))
+
+
+def _norm(x: Array, axes: tuple[int, ...]) -> Array:
+    """The square root of the sum of squares along `axes`, which stay with length 1; scaled, so that squares of tiny
+    numbers do not vanish."""
+    scale = np.max(np.abs(x), axis=axes, keepdims=True, initial=0.0)
+    scale = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
+    scaled = x / scale
+    return np.sqrt(np.sum(scaled * scaled, axis=axes, keepdims=True)) * scale
+
+
+def _product_norm(a: Array, b: Array) -> Array:
+    """sqrt(a^2 @ b^2) for magnitudes, scaled by the largest of each row and column."""
+    rows = np.max(a, axis=1, keepdims=True, initial=0.0)
+    columns = np.max(b, axis=0, keepdims=True, initial=0.0)
+    rows, columns = (np.where((s > 0) & np.isfinite(s), s, 1.0) for s in (rows, columns))
+    return np.sqrt(np.square(a / rows) @ np.square(b / columns)) * rows * columns
+
+
+def _contract(t: Term, shape: tuple[int, ...], other: np.ndarray) -> Term:
+    """The noise of the left factor (rows, n) after a product with (n, columns): shared along the columns."""
+    std = np.broadcast_to(t.std, shape)
+    out = _product_norm(std, other) if t.shape[1] > 1 or shape[1] == 1 else std @ other
+    return Term(out, (t.shape[0], 1), t.roots)

@@ -1,0 +1,58 @@
+"""Symbols: the definition as SymPy expressions, so that a vjp can be compared with the derivative of the forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.exact import ObjectArrays
+
+Array = Any
+
+
+class Symbols(ObjectArrays):
+    """Real SymPy expressions in object arrays; `array` lifts numbers exactly and leaves expressions as they are."""
+
+    name = "Symbols"
+
+    def __init__(self, *, at_zero: float = 0) -> None:
+        super().__init__(at_zero=at_zero)
+        import sympy
+
+        self.sympy = sympy
+
+    def number(self, value: Any) -> Any:
+        if isinstance(value, (float, np.floating)):
+            return self.sympy.Rational(*float(value).as_integer_ratio())
+        return self.sympy.sympify(value)
+
+    def array(self, x: Array) -> Array:
+        return self._each(self.number, np.asarray(x))
+
+    def exp(self, x: Array) -> Array:
+        return self._each(self.sympy.exp, x)
+
+    def log(self, x: Array) -> Array:
+        return self._each(self.sympy.log, x)
+
+    def tanh(self, x: Array) -> Array:
+        return self._each(self.sympy.tanh, x)
+
+    def abs(self, x: Array) -> Array:
+        return self._each(self.sympy.Abs, x)
+
+    def relu(self, x: Array) -> Array:
+        return self._each(lambda v: self.sympy.Max(v, 0), x)
+
+    def branch(self, x: Array, above: Array, below: Array) -> Array:
+        share = self.number(self.at_zero)
+
+        def choose(v: Any, a: Any, b: Any) -> Any:
+            return self.sympy.Piecewise((a, v > 0), (b, v < 0), (share * a + (1 - share) * b, True))
+
+        return self._each(choose, x, above, below)
+
+    def pivot(self, x: Array, axis: int) -> Array:
+        """Zero: the constant cancels, and in exact arithmetic nothing overflows."""
+        return np.zeros([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], dtype=object) + self.number(0)

@@ -1,0 +1,387 @@
+"""What a check runs on: input families, cotangents, and cases with stable names.
+
+A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/large/x=5x7,axis=-1/random/0`; `case(id)`
+gives back the very same arrays on any machine, because each case seeds its own generator with its id.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.floats import Floats
+from refnn.formats import FORMATS, Format
+from refnn.network import Network
+from refnn.op import Op, lift
+from refnn.ops import find
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One set of inputs with its parameters and cotangent. `random` says that its roundings may be taken as
+    independent, so that an expected error means something; `layout` is how its arrays lie in memory."""
+
+    id: str
+    op: Op
+    inputs: tuple[np.ndarray | None, ...]
+    params: Mapping[str, Any]
+    cotangent: np.ndarray
+    family: str
+    random: bool
+    layout: str = "C"
+    repeat: bool = False
+
+    @property
+    def elements(self) -> int:
+        """An upper bound of the result elements that are judged: the output, and one gradient for each float input."""
+        return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "iu")
+
+
+# --- families --------------------------------------------------------------------------------------------------------
+
+Draw = Callable[[np.random.Generator, tuple[int, ...], Format], np.ndarray]
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.asarray(rng.normal(size=shape)).astype(fmt.dtype)
+
+
+def _large(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.normal(size=shape) * rng.choice([10.0, 40.0, 300.0], size=shape)
+
+
+def _tiny(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.normal(size=shape) * 2.0 ** (-fmt.precision // 2)
+
+
+def _zeros(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.where(rng.random(shape) < 0.5, 0.0, -0.0)
+
+
+def _grid(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.integers(-4, 5, size=shape).astype(np.float64)
+
+
+def _negative(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return -800.0 - rng.random(shape)
+
+
+def _offset(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return min(1e6, fmt.max / 64) + rng.normal(size=shape)
+
+
+def _wide(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    # Products of three such numbers, and their sums, stay inside the range.
+    reach = (fmt.emax - 12) // 3
+    return rng.choice([-1.0, 1.0], size=shape) * rng.uniform(1, 2, shape) * 2.0 ** rng.integers(-reach, reach, shape)
+
+
+def _subnormal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.integers(-(2 ** (fmt.precision - 1)), 2 ** (fmt.precision - 1), shape) * fmt.smallest_subnormal
+
+
+def _limits(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Just under and over the points where an exponential overflows, becomes subnormal or zero, where sigmoid and tanh
+    saturate, and where squares and the format itself end: each with its neighbours, both signs."""
+    ln2 = float(np.log(2.0))
+    points = np.array(
+        [
+            (fmt.emax + 1) * ln2,
+            -fmt.emin * ln2,
+            (fmt.precision - fmt.emin) * ln2,
+            fmt.precision * ln2,
+            (fmt.precision + 1) * ln2 / 2,
+            2.0 ** ((fmt.emax + 1) / 2),
+            2.0 ** (fmt.emin / 2),
+            fmt.max * 0.375,
+            fmt.max,
+            fmt.smallest_normal,
+        ]
+    )
+    chosen = rng.choice(points, size=shape)
+    steps = rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
+    with np.errstate(over="ignore"):
+        moved = np.minimum(chosen + steps, fmt.max)
+    return moved * rng.choice([-1.0, 1.0], size=shape)
+
+
+def _nonfinite(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    special = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1.0], size=shape)
+    return np.where(rng.random(shape) < 0.15, special, rng.normal(size=shape))
+
+
+FAMILIES: Mapping[str, Draw] = {
+    "grid": _grid,
+    "large": _large,
+    "limits": _limits,
+    "negative": _negative,
+    "nonfinite": _nonfinite,
+    "normal": _normal,
+    "offset": _offset,
+    "subnormal": _subnormal,
+    "tiny": _tiny,
+    "wide": _wide,
+    "zeros": _zeros,
+}
+RANDOM = frozenset({"normal", "large", "tiny", "wide"})  # whose roundings may be taken as independent
+
+
+# --- cotangents: never ones alone ------------------------------------------------------------------------------------
+
+
+def _one_hot(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    g = np.zeros(shape, fmt.dtype)
+    if g.size:
+        g.flat[rng.integers(g.size)] = 1
+    return g
+
+
+def _constant(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.broadcast_to(np.asarray(-1.375, fmt.dtype), shape)  # stride 0
+
+
+def _spread(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return _wide(rng, shape, fmt).astype(fmt.dtype)
+
+
+COTANGENTS: Mapping[str, Draw] = {"constant": _constant, "one-hot": _one_hot, "random": _normal, "wide": _spread}
+
+
+# --- cases -----------------------------------------------------------------------------------------------------------
+
+
+def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    p = rng.random(shape) ** 4
+    return p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0)  # they need not sum to one
+
+
+def _draw_input(op: Op, name: str, variant: Mapping[str, Any], draw: Draw, rng: Any, fmt: Format) -> np.ndarray | None:
+    shape = variant["shapes"][name]
+    if shape is None:
+        return None
+    kind = variant.get("kinds", {}).get(name, op.inputs[name].kind)
+    reference = next(s for s in variant["shapes"].values() if s is not None)
+    axis = min(1, len(reference) - 1)
+    if kind == "probabilities":
+        return _probabilities(rng, shape, axis).astype(fmt.dtype)
+    if kind in ("classes", "ignored"):
+        ignored = variant["params"].get("ignore_index", -100)
+        classes = rng.integers(0, reference[axis], size=shape)
+        share = 1.0 if kind == "ignored" else 0.2
+        return np.where(rng.random(shape) < share, ignored, classes).astype(np.int64)
+    return draw(rng, shape, fmt).astype(fmt.dtype)
+
+
+def _parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any], fmt: Format) -> Any:
+    """Parameters that are arrays are named by what they hold."""
+    shape = next(iter(variant["shapes"].values()))
+    if value == "positive":
+        return rng.uniform(0.25, 2.0, shape[min(1, len(shape) - 1)]).astype(fmt.dtype)
+    if value == "zeros and negatives":
+        return rng.integers(-1, 3, shape[min(1, len(shape) - 1)]).astype(fmt.dtype)
+    return value
+
+
+def _slug(variant: Mapping[str, Any]) -> str:
+    shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant["shapes"].items() if s is not None]
+    kinds = [f"{n}:{k}" for n, k in variant.get("kinds", {}).items()]
+    params = [f"{n}={str(v).replace(' ', '-')}" for n, v in variant["params"].items()]
+    return ",".join([*shapes[:2], *kinds, *params])
+
+
+LAYOUTS = ("C", "F", "strided")
+
+
+def layout(x: np.ndarray, order: str) -> np.ndarray:
+    """A fresh copy of x in C order, in Fortran order, or as every other element of a larger array."""
+    if order == "F":
+        return np.array(x, order="F")
+    if order == "strided":
+        base = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype) if x.ndim else np.zeros((), x.dtype)
+        view = base[..., ::2] if x.ndim else base
+        view[...] = x
+        return view
+    return np.array(x, order="C")
+
+
+def _output_shape(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any]) -> tuple[int, ...]:
+    ar = Floats(np.float32)
+    with np.errstate(all="ignore"):
+        return np.shape(op.forward(ar, *lift(ar, inputs), **params))
+
+
+def cases(
+    op: str | Op,
+    dtype: str,
+    *,
+    seed: int = 0,
+    families: Iterable[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    id: str = "*",
+) -> Iterator[Case]:
+    """The cases of an op in one dtype, in a fixed order.
+
+    `families` keeps those of these names, `where` those whose parameters have these values, `id` those whose id matches
+    the pattern. LookupError for an unknown family, TypeError for an unknown dtype or parameter.
+    """
+    op, fmt = find(op), _format(dtype)
+    for name in families or ():
+        if name not in FAMILIES:
+            raise LookupError(f"unknown input family {name!r}, known: {', '.join(FAMILIES)}")
+    for name in where or ():
+        if name not in op.defaults:
+            raise TypeError(f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}")
+    number = 0
+    for family in sorted(families or FAMILIES):
+        for variant in op.variants:
+            number += 1  # fixed by the position, so that a selection does not change what is in a case
+            full = {**op.defaults, **variant["params"]}
+            if any(full[k] != v for k, v in (where or {}).items()):
+                continue
+            kind = sorted(COTANGENTS)[number % len(COTANGENTS)]
+            name = f"{op.name}/{dtype}/{family}/{_slug(variant)}/{kind}/{seed}"
+            if fnmatch.fnmatchcase(name, id) or name == id:
+                yield _build(name, op, fmt, family, variant, kind, number)
+
+
+def _build(name: str, op: Op, fmt: Format, family: str, variant: Mapping[str, Any], kind: str, number: int) -> Case:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    inputs = tuple(_draw_input(op, n, variant, FAMILIES[family], rng, fmt) for n in op.inputs)
+    params = {**op.defaults, **{k: _parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
+    shape = _output_shape(op, inputs, params)
+    cotangent = COTANGENTS[kind](rng, shape, fmt)
+    return Case(
+        name,
+        op,
+        inputs,
+        params,
+        cotangent,
+        family,
+        random=family in RANDOM and kind in ("random", "wide"),
+        layout=LAYOUTS[number % 3],
+        repeat=number % 7 == 1,
+    )
+
+
+def _format(dtype: str) -> Format:
+    if dtype not in FORMATS:
+        raise TypeError(f"dtype {dtype!r} is not one of {', '.join(FORMATS)}")
+    return FORMATS[dtype]
+
+
+def case(id: str) -> Case:
+    """The case of that id, with its inputs, parameters and cotangent. LookupError where there is none."""
+    parts = id.split("/")
+    if len(parts) >= 6 and parts[-1].isdigit():
+        for found in cases(parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]):
+            if found.id == id:
+                return found
+    raise LookupError(f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed")
+
+
+# --- inputs given by the user ----------------------------------------------------------------------------------------
+
+
+def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[Case]:
+    """Cases from the `inputs=` of a check: a tuple in the op's order, a mapping with `inputs`, `cotangent` and `params`,
+    or a list of either. Without a cotangent a random one is drawn."""
+    items = given if isinstance(given, list) else [given]
+    if not items:
+        raise ValueError("inputs= is an empty list: nothing would be checked")
+    found = []
+    for i, item in enumerate(items):
+        spec = item if isinstance(item, Mapping) else {"inputs": item}
+        if not isinstance(spec.get("inputs"), tuple):
+            raise TypeError(f"inputs= item {i} is {type(item).__name__}, expected a tuple of arrays or a mapping with 'inputs'")
+        arrays, params = op.bind(spec["inputs"], spec.get("params", {}))
+        dtype = dtype or op.dtype_of(arrays).name
+        if op.dtype_of(arrays).name != dtype:
+            raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check is of dtype {dtype}")
+        name = f"{op.name}/{dtype}/user/{i}/given/{seed}"
+        shape, fmt = _output_shape(op, arrays, params), _format(dtype)
+        g = spec.get("cotangent")
+        drawn = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape).astype(fmt.dtype)
+        g = drawn if g is None else op.cotangent(g, shape, fmt.dtype)
+        random = all(varied(x) for x in (*arrays, g) if x is not None and x.dtype.kind not in "iu")
+        found.append(Case(name, op, arrays, params, g, "user", random))
+    return found
+
+
+def varied(x: np.ndarray, run: int = 8, share: float = 0.01) -> bool:
+    """Whether roundings on `x` may be taken as independent: no long runs of one non-zero value (their roundings repeat,
+    and add up), and not all values on a coarse grid (their sums are exact, and say nothing)."""
+    flat = np.ravel(x).astype(np.float64)
+    flat = flat[flat != 0]
+    if flat.size < 2:
+        return True
+    edges = np.flatnonzero(np.diff(flat) != 0)
+    lengths = np.diff(np.concatenate([[-1], edges, [flat.size - 1]]))
+    return bool(lengths[lengths >= run].sum() <= share * flat.size)
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0) -> list[Case]:
+    """Cases of a whole network: each set of its weights on a batch of 32, real data where the network names some.
+
+    `given` is a tuple of inputs, or a mapping with `inputs`, `cotangent`, `params` (a dict of parameters), or a list of
+    either. ValueError where the network has no weights, or no shapes to draw inputs of.
+    """
+    fmt = _format(dtype)
+    items = _default_items(net, fmt, seed) if given is None else given if isinstance(given, list) else [given]
+    found = []
+    for i, item in enumerate(items):
+        spec = item if isinstance(item, Mapping) else {"inputs": item}
+        sets = {"given": spec["params"]} if spec.get("params") else net.weights
+        if not sets:
+            raise ValueError(f"{net.name} has no weights of its own: pass inputs={{'inputs': (x,), 'params': {{...}}}}")
+        for label, params in sets.items():
+            weights = tuple(np.asarray(params[p]).astype(fmt.dtype) for p in net.parameters)
+            arrays = tuple(np.asarray(x) for x in spec["inputs"])
+            for n, x in zip(net.inputs, arrays, strict=True):
+                if x.dtype != fmt.dtype and x.dtype.kind not in "iu":
+                    raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check is of dtype {dtype}")
+            family = spec.get("family", "user")
+            name = f"{net.name}/{dtype}/{family}/weights={label}/{i}/{seed}"
+            output = net.forward(dict(zip(net.parameters, weights, strict=True)), *arrays).output
+            g = spec.get("cotangent")
+            if callable(g):
+                g = g(output)
+            if g is None:
+                g = np.random.default_rng(zlib.crc32(name.encode())).normal(size=output.shape).astype(fmt.dtype)
+            g = net.op.cotangent(g, output.shape, fmt.dtype)
+            random = all(varied(x) for x in (*weights, *arrays, g) if x.dtype.kind not in "iu")
+            found.append(Case(name, net.op, (*weights, *arrays), {}, g, family, random))
+    return found
+
+
+def _default_items(net: Network, fmt: Format, seed: int) -> list[Any]:
+    if net.about.get("data") == "digits":
+        return [digits_item(fmt, 32, seed=seed)]
+    if missing := [n for n in net.inputs if n not in net.shapes]:
+        raise ValueError(f"{net.name} does not say what shape its input {missing[0]!r} has: pass inputs=")
+    rng = np.random.default_rng(seed)
+    inputs = tuple(rng.normal(size=(32, *net.shapes[n])).astype(fmt.dtype) for n in net.inputs)
+    return [{"inputs": inputs, "family": "normal"}]
+
+
+def digits_item(fmt: Format, count: int | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """The digits of the training set (`count` of them, drawn by `seed`, or all) and the gradient of their mean
+    cross-entropy as the cotangent."""
+    from refnn import digits  # only here, so that `python -m refnn.digits` finds it not imported
+
+    images, labels = digits.load()
+    chosen, _ = digits.split()
+    if count is not None:
+        chosen = np.random.default_rng(seed).permutation(chosen)[:count]
+    return {
+        "inputs": (images[chosen].astype(fmt.dtype),),
+        "cotangent": lambda logits: digits.loss_gradient(logits, labels[chosen]),
+        "family": "digits",
+    }

@@ -1,0 +1,97 @@
+"""Arithmetic models: what an implementation computes in, as data.
+
+A verdict is a statement about a model: "outside the worst case of this class of algorithms under this model". A model
+names the format that values are stored in, the format of intermediates and of accumulators, what happens below the
+smallest normal number, and how many ulps its elementary functions may be off.
+
+    float32  float64              everything in that format
+    float16  bfloat16             stored in 16 bits, computed and accumulated in float32
+    float16-each-op  bfloat16-each-op    every intermediate rounded to 16 bits
+    tf32                          float32, but the factors of a dot product lose all but 10 fraction bits
+
+`NAME-ftz` flushes subnormal inputs and results to zero. `NAME@ROW` declares the elementary functions of one library:
+`float32@torch-cpu`. Without a row the generic one holds, which covers any usual libm, NumPy's SIMD float32 included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from refnn.formats import FORMATS, Format
+
+VERSION = 1  # raised whenever a number below changes; printed in every report
+
+# True errors in ulps of the exact result. Sources: NumPy documents at most 4 ulps for its SIMD float32 functions;
+# Gladman, Innocente, Mather, Zimmermann, "Accuracy of Mathematical Functions in Single, Double, ... Precision"
+# (hal-03141101, 2026) for glibc; SLEEF's u10 functions and Intel VML's high-accuracy mode promise 1 ulp, and PyTorch
+# calls those on CPU (exhaustive float32 runs of torch 2.13.0 reach 0.58 for exp, log and tanh).
+# exp(0) = 1, log(1) = 0 and tanh(0) = 0 are exact in every row.
+ULPS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "generic": MappingProxyType({"exp": 4.0, "log": 4.0, "tanh": 5.0}),
+        "glibc": MappingProxyType({"exp": 1.0, "log": 1.0, "tanh": 2.5}),
+        "torch-cpu": MappingProxyType({"exp": 1.0, "log": 1.0, "tanh": 1.01}),
+        # What the oracle's own midpoints are computed with; tests/test_balls.py samples it against Arb.
+        "numpy-float64": MappingProxyType({"exp": 1.0, "log": 1.0, "tanh": 3.0}),
+        "correctly-rounded": MappingProxyType({"exp": 0.5, "log": 0.5, "tanh": 0.5}),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What an implementation computes in; see the module's docstring."""
+
+    name: str
+    storage: Format
+    compute: Format
+    accumulate: Format
+    dot_input: float = 0.0  # relative error with which the factors of a dot product are read (tf32)
+    flush: bool = False  # subnormal inputs and results may become zero
+    row: str = "generic"
+
+    @property
+    def ulps(self) -> Mapping[str, float]:
+        return ULPS[self.row]
+
+    def describe(self) -> dict[str, Any]:
+        """This model as plain data, for the header of a report."""
+        data = asdict(self) | {k: getattr(self, k).name for k in ("storage", "compute", "accumulate")}
+        return data | {"version": VERSION, "ulps": dict(self.ulps)}
+
+
+def _plain(name: str, compute: str, storage: str | None = None, **rest: Any) -> Model:
+    return Model(name, FORMATS[storage or compute], FORMATS[compute], FORMATS[compute], **rest)
+
+
+MODELS: Mapping[str, Model] = MappingProxyType(
+    {
+        m.name: m
+        for m in (
+            _plain("float32", "float32"),
+            _plain("float64", "float64"),
+            _plain("float16", "float32", "float16"),
+            _plain("bfloat16", "float32", "bfloat16"),
+            _plain("float16-each-op", "float16"),
+            _plain("bfloat16-each-op", "bfloat16"),
+            # The hardware may truncate, so a factor loses up to 2**-10, not 2**-11.
+            _plain("tf32", "float32", dot_input=2.0**-10),
+        )
+    }
+)
+
+
+def model(name: str | Model) -> Model:
+    """The model called `name`: NAME, NAME-ftz, NAME@ROW or NAME-ftz@ROW. ValueError for an unknown one."""
+    if isinstance(name, Model):
+        return name
+    base, _, row = name.partition("@")
+    plain = base.removesuffix("-ftz")
+    if plain not in MODELS:
+        raise ValueError(f"model {name!r}: {plain!r} is not one of {', '.join(MODELS)}")
+    if row and row not in ULPS:
+        raise ValueError(f"model {name!r}: row {row!r} is not one of {', '.join(ULPS)}")
+    return replace(MODELS[plain], name=name, flush=base.endswith("-ftz"), row=row or "generic")

@@ -1,0 +1,235 @@
+"""Networks: ops in static single assignment form, with forward, backward, save and load.
+
+A node applies one op to values that were made before it: inputs of the network, parameters, or outputs of earlier
+nodes. Parameters are named `node.input`, as in a torch state_dict. The value of the last node is the output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.floats import Floats
+from refnn.conformance import data
+from refnn.op import Input, Op
+from refnn.ops import find
+
+Array = Any
+Params = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Node:
+    """`name = op(*inputs, **params)`; inputs are the names of values."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The values of one forward pass, by name: inputs, parameters and the output of every node."""
+
+    values: Mapping[str, np.ndarray]
+    output: np.ndarray
+
+
+class Network:
+    """A feed-forward network. `weights` are named sets of parameters that come with it, `shapes` the shape of each
+    input without its batch axis, `about` what else its file says."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        *,
+        name: str = "network",
+        inputs: Sequence[str] = ("x",),
+        weights: Mapping[str, Params] | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.nodes, self.name, self.inputs = tuple(nodes), name, tuple(inputs)
+        self.weights = {k: dict(v) for k, v in (weights or {}).items()}
+        self.shapes, self.about = dict(shapes or {}), dict(about or {})
+        self.parameters = self._check()
+
+    def _check(self) -> tuple[str, ...]:
+        """The names of the parameters; ValueError where a value is used before it is made, or made twice."""
+        if not self.nodes:
+            raise ValueError(f"network {self.name!r} has no nodes")
+        if not self.name.isidentifier():
+            raise ValueError(f"network name {self.name!r} is not an identifier")
+        made, parameters = set(self.inputs), []
+        for node in self.nodes:
+            declared = list(find(node.op).inputs)
+            if len(node.inputs) > len(declared):
+                raise ValueError(f"node {node.name!r}: {node.op} takes {declared}, got {list(node.inputs)}")
+            for value, slot in zip(node.inputs, declared, strict=False):
+                if value == f"{node.name}.{slot}":
+                    parameters.append(value)
+                elif value not in made:
+                    raise ValueError(f"node {node.name!r} uses {value!r}, which no input, parameter or earlier node makes")
+            if node.name in made:
+                raise ValueError(f"two values are named {node.name!r}")
+            made.add(node.name)
+        return tuple(parameters)
+
+    # --- values and gradients ----------------------------------------------------------------------------------------
+
+    def forward(self, params: Params, *inputs: np.ndarray) -> Run:
+        """The values of all nodes, in the dtype of the inputs."""
+        arrays = self._arrays(params, inputs)
+        ar = Floats(next(a.dtype for a in arrays.values() if a.dtype.kind not in "iu"))
+        with np.errstate(all="ignore"):
+            values = self._forward(ar, _lifted(ar, arrays))
+        stored = {**arrays, **{n.name: ar.store(values[n.name]) for n in self.nodes}}
+        return Run(stored, stored[self.nodes[-1].name])
+
+    def backward(self, run: Run, g: np.ndarray) -> dict[str, np.ndarray]:
+        """The gradient for every parameter, given the cotangent `g` of the output."""
+        if np.shape(g) != run.output.shape:
+            raise ValueError(f"{self.name}: the cotangent has shape {np.shape(g)}, expected {run.output.shape}")
+        ar = Floats(run.output.dtype)
+        with np.errstate(all="ignore"):
+            grads = self._backward(ar, _lifted(ar, run.values), ar.array(g))
+            return {name: ar.store(grads[name]) for name in self.parameters}
+
+    def _arrays(self, params: Params, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        if len(inputs) != len(self.inputs):
+            raise TypeError(f"{self.name} takes the inputs {', '.join(self.inputs)}, got {len(inputs)} of them")
+        if missing := [p for p in self.parameters if p not in params]:
+            raise ValueError(f"{self.name}: the parameter {missing[0]!r} is missing, got {', '.join(params) or 'none'}")
+        return {
+            **dict(zip(self.inputs, map(np.asarray, inputs), strict=True)),
+            **{p: np.asarray(params[p]) for p in self.parameters},
+        }
+
+    def _forward(self, ar: Any, values: Mapping[str, Array], algorithm: str = "accurate") -> dict[str, Array]:
+        """All values, in any arithmetic; each node's output is rounded to the storage format. Ops that declare the
+        class `algorithm` use it."""
+        made = dict(values)
+        for node in self.nodes:
+            op = find(node.op)
+            forward, _ = _algorithm(op, algorithm)
+            stored = ar.store(forward(ar, *self._arguments(node, made), **{**op.defaults, **node.params}))
+            made[node.name] = ar.array(stored) if isinstance(ar, Floats) else stored
+        return made
+
+    def _arguments(self, node: Node, values: Mapping[str, Array]) -> list[Array | None]:
+        absent = len(find(node.op).inputs) - len(node.inputs)
+        return [*(values[n] for n in node.inputs), *[None] * absent]
+
+    def _backward(
+        self, ar: Any, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
+    ) -> dict[str, Array]:
+        """The cotangent of every value that reaches the output, in any arithmetic; those of several uses add up."""
+        cotangents = {self.nodes[-1].name: g}
+        for node in reversed(self.nodes):
+            if node.name not in cotangents:
+                continue
+            op, given = find(node.op), self._arguments(node, values)
+            _, vjp = _algorithm(op, algorithm)
+            pulled = vjp(ar, cotangents[node.name], values[node.name], *given, **{**op.defaults, **node.params})
+            for name, grad in zip(node.inputs, pulled, strict=False):
+                if grad is not None:
+                    stored = ar.store(grad)
+                    grad = ar.array(stored) if isinstance(ar, Floats) else stored
+                    cotangents[name] = cotangents[name] + grad if name in cotangents else grad
+        return cotangents
+
+    @cached_property
+    def op(self) -> Op:
+        """The whole network as one op of its parameters and inputs, so that the oracle treats it like any other.
+
+        Its vjp runs the forward again: what it computes from is what an implementation computes from.
+        """
+        names = [*self.parameters, *self.inputs]
+        ops = [find(n.op) for n in self.nodes]
+
+        def definition(algorithm: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
+            def forward(ar: Any, *arrays: Array) -> Array:
+                return self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)[self.nodes[-1].name]
+
+            def vjp(ar: Any, g: Array, y: Array, *arrays: Array) -> tuple[Array | None, ...]:
+                values = self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)
+                grads = self._backward(ar, values, g, algorithm)
+                return (*(grads[n] for n in self.parameters), *[None] * len(self.inputs))
+
+            return forward, vjp
+
+        forward, vjp = definition("accurate")
+        return Op(
+            name=self.name,
+            forward=forward,
+            vjp_definition=vjp,
+            inputs={n: Input(differentiable=n in self.parameters) for n in names},
+            validate=lambda inputs, params: None,
+            variants=({"shapes": {}, "params": {}},),
+            equations=tuple(dict.fromkeys(op.equations[0] for op in ops)),
+            classes={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.classes)},
+            kinks=next((op.kinks for op in ops if op.kinks), {}),
+        )
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write network.json and one safetensors file for each set of weights."""
+        from safetensors.numpy import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        nodes = [{"name": n.name, "op": n.op, "inputs": list(n.inputs), "params": dict(n.params)} for n in self.nodes]
+        text = {"name": self.name, "inputs": list(self.inputs), "shapes": self.shapes, "about": self.about, "nodes": nodes}
+        (folder / "network.json").write_text(json.dumps(text, indent=1) + "\n")
+        for name, params in self.weights.items():
+            save_file({k: np.ascontiguousarray(v) for k, v in params.items()}, folder / f"{name}.safetensors")
+
+    @classmethod
+    def load(cls, name: str | Path) -> Network:
+        """A network of the conformance data by its name, or any network by its folder."""
+        from safetensors.numpy import load_file
+
+        folder = Path(name)
+        if not (folder / "network.json").exists():
+            try:
+                folder = data("networks", str(name))
+            except FileNotFoundError:
+                raise FileNotFoundError(f"no network {str(name)!r}: neither a folder with network.json nor a fixture") from None
+        text = json.loads((folder / "network.json").read_text())
+        return cls(
+            [Node(n["name"], n["op"], tuple(n["inputs"]), n["params"]) for n in text["nodes"]],
+            name=text["name"],
+            inputs=text["inputs"],
+            shapes={k: tuple(v) for k, v in text["shapes"].items()},
+            about=text["about"],
+            weights={f.stem: load_file(f) for f in sorted(folder.glob("*.safetensors"))},
+        )
+
+    @classmethod
+    def from_torch(cls, module: Any, *, name: str = "network") -> Network:
+        """The network of a torch.nn.Sequential, with its parameters as the weights "module".
+
+        TypeError names a layer that has no op here.
+        """
+        from refnn.adapters.torch import nodes_of, state_of
+
+        nodes, shape = nodes_of(module)
+        return cls(
+            [Node(*n) for n in nodes], name=name, weights={"module": state_of(module)}, shapes={"x": shape} if shape else {}
+        )
+
+
+def _algorithm(op: Op, name: str) -> Any:
+    return op.algorithm(name if name in op.classes else "accurate")
+
+
+def _lifted(ar: Floats, arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
+    return {k: v if v.dtype.kind in "iu" else ar.array(v) for k, v in arrays.items()}

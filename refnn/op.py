@@ -1,0 +1,211 @@
+"""The record of an op: its mathematics and all that the rest of refnn derives from it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.floats import Floats
+from refnn.formats import FORMATS, format_of
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Input:
+    """An array input of an op. `kind` is "real", "classes" (int64 indices), "probabilities" or "target" (either of
+    the two). `optional` inputs may be None; `differentiable` says whether the vjp has a gradient for it."""
+
+    kind: str = "real"
+    optional: bool = False
+    differentiable: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation.
+
+    `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
+    arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
+    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through.
+    `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with the
+    share of the right-hand derivative that it takes at a kink; the first is refnn's own. `rowwise(ndim, params)` says
+    whether the rows along axis 0 do not touch each other. `equations` cites the sources.
+    """
+
+    name: str
+    forward: Callable[..., Array]
+    vjp_definition: Callable[..., tuple[Array | None, ...]]
+    inputs: Mapping[str, Input]
+    validate: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+    variants: tuple[Mapping[str, Any], ...]
+    equations: tuple[str, ...]
+    classes: Mapping[str, tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]] = field(
+        default_factory=dict
+    )
+    kinks: Mapping[str, float] = field(default_factory=dict)
+    rowwise: Callable[[int, Mapping[str, Any]], bool] = lambda ndim, params: False
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"op name {self.name!r} is not an identifier")
+        if not self.variants:
+            raise ValueError(f"op {self.name!r} has no variants: nothing would be checked")
+        if not self.equations:
+            raise ValueError(f"op {self.name!r} cites no equation")
+        if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
+            return  # a network: its inputs have names that are no Python parameters
+        taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
+        if taken != list(self.inputs):
+            raise ValueError(f"op {self.name!r}: forward takes {taken}, but its inputs are {list(self.inputs)}")
+        for forward, vjp in (self.algorithm("accurate"), *self.classes.values()):
+            for f, extra in ((forward, 1), (vjp, 3)):
+                names = [p.name for p in self._signature(f)]
+                if names[extra:] != [*self.inputs, *self.defaults]:
+                    raise ValueError(f"op {self.name!r}: {f.__name__} takes {names}, unlike forward")
+
+    @staticmethod
+    def _signature(f: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+        return inspect.signature(f).parameters.values()
+
+    @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """The parameters with their default values, as `forward` declares them (`inspect.Parameter.empty`: none)."""
+        return MappingProxyType({p.name: p.default for p in self._signature(self.forward) if p.kind is p.KEYWORD_ONLY})
+
+    def algorithm(self, name: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
+        """The definition of a declared class; "accurate" is the op itself."""
+        if name == "accurate":
+            return self.forward, self.vjp_definition
+        if name not in self.classes:
+            known = ", ".join(["accurate", *self.classes])
+            raise ValueError(f"{self.name} has no algorithm class {name!r}, it declares: {known}")
+        return self.classes[name]
+
+    # --- use as a function -------------------------------------------------------------------------------------------
+
+    def bind(self, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Complete and validate a call: inputs as arrays of one float dtype, parameters with their defaults.
+
+        TypeError or ValueError with one sentence otherwise.
+        """
+        names = list(self.inputs)
+        required = [n for n, i in self.inputs.items() if not i.optional]
+        if not len(required) <= len(inputs) <= len(names):
+            raise TypeError(f"{self.name} takes the arrays {', '.join(names)}, got {len(inputs)} of them")
+        for key in params:
+            if key not in self.defaults:
+                near = difflib.get_close_matches(key, self.defaults, 1)
+                known = ", ".join(self.defaults) or "none"
+                hint = f", did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"{self.name} has no parameter {key!r} (it has: {known}){hint}")
+        full = {**self.defaults, **params}
+        if missing := [k for k, v in full.items() if v is inspect.Parameter.empty]:
+            raise TypeError(f"{self.name} needs the parameter {missing[0]!r}")
+        padded = (*inputs, *[None] * (len(names) - len(inputs)))
+        arrays = {n: self._as_input(n, x) for n, x in zip(names, padded, strict=True)}
+        dtypes = {n: x.dtype.name for n, x in arrays.items() if x is not None and x.dtype.name in FORMATS}
+        if len(set(dtypes.values())) > 1:
+            listed = ", ".join(f"{n} is {d}" for n, d in dtypes.items())
+            raise TypeError(f"{self.name} takes arrays of one dtype, but {listed}")
+        self.validate(arrays, full)
+        return tuple(arrays.values()), full
+
+    def _as_input(self, name: str, x: Any) -> np.ndarray | None:
+        declared = self.inputs[name]
+        if x is None:
+            if not declared.optional:
+                raise TypeError(f"{self.name}: {name} is None, expected an array")
+            return None
+        array = np.asarray(x)
+        integer = array.dtype.kind in "iu"
+        if declared.kind == "classes" or (declared.kind == "target" and integer):
+            if not integer:
+                raise TypeError(f"{self.name}: {name} has dtype {array.dtype}, expected integer class indices")
+            return array.astype(np.int64, copy=False)
+        if array.dtype.name not in FORMATS:
+            raise TypeError(f"{self.name}: {name} has dtype {array.dtype}, expected one of {', '.join(FORMATS)}")
+        return array
+
+    def dtype_of(self, inputs: Iterable[np.ndarray | None]) -> np.dtype[Any]:
+        """The float dtype that the inputs share."""
+        return next(x.dtype for x in inputs if x is not None and x.dtype.name in FORMATS)
+
+    def __call__(self, *inputs: Array, **params: Any) -> Array:
+        """The output, in the dtype of the inputs. TypeError or ValueError names what is wrong with them."""
+        arrays, full = self.bind(inputs, params)
+        ar = Floats(self.dtype_of(arrays))
+        with np.errstate(all="ignore"):
+            return ar.store(self.forward(ar, *lift(ar, arrays), **full))
+
+    def vjp(self, g: Array, *inputs: Array, **params: Any) -> tuple[Array | None, ...]:
+        """The gradient for each input, given the cotangent `g` of the output (of its shape and dtype)."""
+        return self.pullback(*inputs, **params)[1](g)
+
+    def pullback(self, *inputs: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array | None, ...]]]:
+        """The output, and the function from its cotangent to the gradients: forward runs once."""
+        arrays, full = self.bind(inputs, params)
+        ar = Floats(self.dtype_of(arrays))
+        lifted = lift(ar, arrays)
+        with np.errstate(all="ignore"):
+            y = ar.store(self.forward(ar, *lifted, **full))
+
+        def pull(g: Array) -> tuple[Array | None, ...]:
+            cotangent = self.cotangent(g, y.shape, y.dtype)
+            with np.errstate(all="ignore"):
+                grads = self.vjp_definition(ar, ar.array(cotangent), ar.array(y), *lifted, **full)
+                return tuple(None if v is None else ar.store(v) for v in grads)
+
+        return y, pull
+
+    def cotangent(self, g: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """`g` as an array, if it has the shape and dtype of the output; ValueError or TypeError otherwise."""
+        array = np.asarray(g)
+        if array.shape != shape:
+            raise ValueError(f"{self.name}: the cotangent has shape {array.shape}, expected that of the output, {shape}")
+        if array.dtype != dtype:
+            raise TypeError(f"{self.name}: the cotangent has dtype {array.dtype}, expected that of the output, {dtype}")
+        return array
+
+    def __repr__(self) -> str:
+        params = [f"{k}" if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in self.defaults.items()]
+        return f"refnn.{self.name}({', '.join([*self.inputs, *(['*', *params] if params else [])])})"
+
+
+def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
+    """Arrays of floats lifted into an arithmetic; integers and None stay what they are."""
+    return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
+
+
+# --- sentences that several ops need ---------------------------------------------------------------------------------
+
+
+def check_axis(op: str, x: np.ndarray, axis: Any) -> None:
+    """ValueError unless `axis` is an axis of x that is not empty."""
+    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{op}: axis is {axis!r}, expected an integer from {-x.ndim} to {x.ndim - 1} for shape {x.shape}")
+    if x.shape[axis] == 0:
+        raise ValueError(f"{op}: axis {axis} of shape {x.shape} is empty, expected at least one element")
+
+
+def check_same_shape(op: str, inputs: Mapping[str, Any]) -> None:
+    """ValueError unless all arrays have one shape."""
+    shapes = {n: x.shape for n, x in inputs.items() if x is not None}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{op}: {', '.join(f'{n} has shape {s}' for n, s in shapes.items())}, expected the same shape")
+
+
+def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+
+
+__all__ = ["Input", "Op", "check_axis", "check_choice", "check_same_shape", "format_of", "lift"]

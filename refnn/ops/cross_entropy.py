@@ -1,0 +1,155 @@
+r"""Cross-entropy of logits, with PyTorch's parameters.
+
+    L = -1/S sum_k sum_j t_kj log y_kj                     challa2023 (1)
+    dL/da_kj = (y_kj sum_i t_ki - t_kj) / S                challa2023 (16); (18) where the targets sum to one
+
+input is (N, C), (N, C, *rest) or (C,). target is either int64 class indices of that shape without C, or probabilities
+of the shape and dtype of input. `weight` is (C,). The loss of one sample with class index t is
+
+    l = -(1 - eps) w_t z_t - eps/C sum_c w_c z_c,          z = log_softmax(input)
+
+and of one with probabilities p: l = -sum_c w_c ((1 - eps) p_c + eps/C) z_c, with eps = label_smoothing. Samples whose
+class is `ignore_index` count nothing (it may name a valid class, which stays in the softmax and the smoothing of the
+others); probabilities ignore it. "mean" divides by the sum of w_t over the samples that count, and probabilities by N.
+With every sample ignored the mean is 0/0 = NaN, and the gradients are zero.
+
+The logarithm of softmax has an absolute bound (see log_softmax), so the loss has one too.
+"""
+
+from refnn.op import Input, Op, check_choice
+from refnn.ops import log_softmax as _log_softmax
+from refnn.ops._shared import REDUCTIONS, reduce
+
+
+def _axis(x):
+    return min(1, x.ndim - 1)
+
+
+def _is_index(target):
+    return getattr(target, "dtype", None) is not None and target.dtype.kind in "iu"
+
+
+def _column(ar, weight, ndim, axis):
+    """The class weights as an array that broadcasts against (N, C, *rest)."""
+    return ar.array(weight).reshape(*[-1 if i == axis else 1 for i in range(ndim)])
+
+
+def _selected(ar, weight, target, valid):
+    """The weight of each sample's class, and their sum over the samples that count (None: a plain count)."""
+    if weight is None:
+        return None, int(valid.sum())
+    chosen = ar.where(valid, ar.array(weight)[valid * target], 0)
+    return chosen, ar.sum(chosen)
+
+
+def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    axis = _axis(input)
+    classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
+    column = None if weight is None else _column(ar, weight, input.ndim, axis)
+    weighted = z if weight is None else z * column
+    if not _is_index(target):
+        losses = ar.sum(_smoothed(ar, target, classes, label_smoothing) * weighted, axis)
+        return -reduce(ar, losses, reduction, losses.size)
+    valid = target != ignore_index
+    losses = ar.take(weighted, valid * target, axis)
+    if label_smoothing:
+        share = ar.real(label_smoothing)
+        uniform = ar.product(share, ar.sum(weighted, axis), over=classes)
+        losses = (1 - share) * losses + uniform
+    losses = ar.where(valid, losses, 0)
+    return -reduce(ar, losses, reduction, _selected(ar, weight, target, valid)[1])
+
+
+def _smoothed(ar, target, classes, label_smoothing):
+    if not label_smoothing:
+        return target
+    share = ar.real(label_smoothing)
+    return (1 - share) * target + share / classes
+
+
+def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    axis = _axis(input)
+    classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
+    column = None if weight is None else _column(ar, weight, input.ndim, axis)
+    if reduction == "none":
+        g = g.reshape(*[1 if i == axis else n for i, n in enumerate(input.shape)])
+    if not _is_index(target):
+        samples = input.size // classes
+        factors = (g,) if weight is None else (g, column)
+        over = samples if reduction == "mean" else None
+        gz = ar.product(_smoothed(ar, target, classes, label_smoothing), *factors, over=over)
+        keep = () if not label_smoothing else (1 - ar.real(label_smoothing),)
+        return ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz, -ar.product(z, *factors, *keep, over=over)
+    valid = target != ignore_index
+    hit = ar.one_hot(valid * target, classes, axis)
+    chosen, total = _selected(ar, weight, target, valid)
+    over = total if reduction == "mean" else None
+    q = hit if weight is None else hit * column
+    if label_smoothing:
+        share = ar.real(label_smoothing)
+        uniform = share / classes if weight is None else ar.product(share, column, over=classes)
+        q = (1 - share) * q + uniform
+    gz = ar.product(q, g, over=over)
+    gx = ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz
+    counts = valid.reshape(*[1 if i == axis else n for i, n in enumerate(input.shape)])
+    return ar.where(counts, gx, 0), None
+
+
+def validate(inputs, params):
+    x, target, weight = inputs["input"], inputs["target"], params["weight"]
+    if x.ndim == 0:
+        raise ValueError("cross_entropy: input has shape (), expected (C,), (N, C) or (N, C, *rest)")
+    axis = _axis(x)
+    classes = x.shape[axis]
+    if classes == 0:
+        raise ValueError(f"cross_entropy: input has shape {x.shape}, expected at least one class on axis {axis}")
+    check_choice("cross_entropy", "reduction", params["reduction"], REDUCTIONS)
+    if not 0 <= params["label_smoothing"] <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing is {params['label_smoothing']}, expected a number from 0 to 1")
+    if weight is not None and getattr(weight, "shape", None) != (classes,):
+        got = getattr(weight, "shape", repr(weight))
+        raise ValueError(f"cross_entropy: weight has shape {got}, expected ({classes},), one for each class")
+    if not _is_index(target):
+        if target.shape != x.shape:
+            raise ValueError(f"cross_entropy: target has shape {target.shape}, expected that of input, {x.shape}")
+        return
+    expected = x.shape[:axis] + x.shape[axis + 1 :]
+    if target.shape != expected:
+        raise ValueError(f"cross_entropy: target has shape {target.shape}, expected {expected}: input without its classes")
+    wrong = target[(target != params["ignore_index"]) & ((target < 0) | (target >= classes))]
+    if wrong.size:
+        raise ValueError(
+            f"cross_entropy: target holds the class {wrong[0]}, expected 0 to {classes - 1} or ignore_index "
+            f"{params['ignore_index']}"
+        )
+
+
+def _variant(shape, kind="classes", **params):
+    axis = min(1, len(shape) - 1)
+    target = shape if kind == "probabilities" else shape[:axis] + shape[axis + 1 :]
+    return {"shapes": {"input": shape, "target": target}, "kinds": {"target": kind}, "params": params}
+
+
+cross_entropy = Op(
+    name="cross_entropy",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"input": Input(), "target": Input("target")},
+    validate=validate,
+    variants=(
+        _variant((5, 7)),
+        _variant((5, 7), reduction="sum", weight="positive"),
+        _variant((6, 5), reduction="none", label_smoothing=0.1),
+        _variant((4, 3, 2), weight="positive", label_smoothing=0.25),
+        _variant((7, 3), ignore_index=1, weight="positive", label_smoothing=0.1),
+        _variant((3, 4), "ignored"),
+        _variant((4, 5), weight="zeros and negatives", reduction="sum"),
+        _variant((3, 1021)),
+        _variant((6,)),
+        _variant((3, 1)),
+        _variant((5, 7), "probabilities"),
+        _variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
+        _variant((4, 6), "probabilities", reduction="sum"),
+    ),
+    equations=("challa2023 (1)", "challa2023 (2)", "challa2023 (12)", "challa2023 (16)", "challa2023 (17)", "challa2023 (18)"),
+)

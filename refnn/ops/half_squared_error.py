@@ -1,0 +1,48 @@
+r"""Squared error as the sources write it: half the sum over each sample's outputs.
+
+    l_k = 1/2 sum_j (y_kj - t_kj)^2                        you2022, cnnmath
+    dl_k/dy_kj = y_kj - t_kj
+
+input and target are (N, ...) of one shape and dtype. Reduction "none" gives (N,), "sum" their sum, "mean" their sum
+over N. A single sample may come without the batch axis only as a vector of N scalars.
+"""
+
+from refnn.op import Input, Op, check_choice, check_same_shape
+from refnn.ops._shared import REDUCTIONS, reduce
+
+
+def forward(ar, input, target, *, reduction="mean"):
+    d = input - target
+    squares = ar.sum(d**2, tuple(range(1, d.ndim))) if d.ndim > 1 else d**2
+    return reduce(ar, squares / 2, reduction, d.shape[0])
+
+
+def vjp(ar, g, y, input, target, *, reduction="mean"):
+    d = input - target
+    if reduction == "none":
+        g = g.reshape(-1, *[1] * (d.ndim - 1))
+    gx = ar.product(d, g, over=d.shape[0]) if reduction == "mean" else d * g
+    return gx, -gx
+
+
+def validate(inputs, params):
+    check_same_shape("half_squared_error", inputs)
+    check_choice("half_squared_error", "reduction", params["reduction"], REDUCTIONS)
+    shape = inputs["input"].shape
+    if not shape or 0 in shape:
+        raise ValueError(f"half_squared_error: input has shape {shape}, expected (N, ...) with no empty axis")
+
+
+half_squared_error = Op(
+    name="half_squared_error",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"input": Input(), "target": Input()},
+    validate=validate,
+    variants=tuple(
+        {"shapes": {"input": shape, "target": shape}, "params": {"reduction": reduction}}
+        for reduction in REDUCTIONS
+        for shape in ((5, 3), (7,), (3, 2, 5), (2, 521))
+    ),
+    equations=("you2022 (squared error)", "cnnmath (cost)"),
+)

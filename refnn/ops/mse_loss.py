@@ -1,0 +1,40 @@
+r"""Mean squared error, as PyTorch defines it: no half, averaged over every element.
+
+    l = 1/N sum_i (x_i - t_i)^2,   dl/dx_i = 2 (x_i - t_i) / N
+
+input and target have one shape and dtype; N counts all elements. Reduction "none" keeps the shape, "sum" omits 1/N.
+The bound of 2 (x - t) g / N holds for every grouping of its factors.
+"""
+
+from refnn.op import Input, Op
+from refnn.ops._shared import REDUCTIONS, reduce, validate_pair
+
+
+def forward(ar, input, target, *, reduction="mean"):
+    return reduce(ar, (input - target) ** 2, reduction, input.size)
+
+
+def vjp(ar, g, y, input, target, *, reduction="mean"):
+    gx = ar.product(2, input - target, g, over=input.size if reduction == "mean" else None)
+    return gx, -gx
+
+
+def validate(inputs, params):
+    validate_pair("mse_loss")(inputs, params)
+    if params["reduction"] == "mean" and not inputs["input"].size:
+        raise ValueError(f"mse_loss: input has shape {inputs['input'].shape}, the mean of no element is undefined")
+
+
+mse_loss = Op(
+    name="mse_loss",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"input": Input(), "target": Input()},
+    validate=validate,
+    variants=tuple(
+        {"shapes": {"input": shape, "target": shape}, "params": {"reduction": reduction}}
+        for reduction in REDUCTIONS
+        for shape in ((5, 3), (7,), (3, 2, 5), (1021,))
+    ),
+    equations=("you2022 (squared error)",),
+)

@@ -1,0 +1,32 @@
+r"""Rectified linear unit, elementwise.
+
+    x_j = max(0, a_j)                                      challa2023 (21)
+    dL/da_j = dL/dx_j [a_j > 0]                            challa2023 (22), (26)
+
+Any shape; the output has the shape and dtype of x. At zero the derivative is a convention: refnn takes 0 of the
+interval [0, 1], as the sources and PyTorch do. Output and gradient are selections, so no rounding is allowed at all.
+"""
+
+from refnn.op import Input, Op
+from refnn.ops._shared import ELEMENTWISE, any_array, each_element
+
+
+def forward(ar, x):
+    return ar.relu(x)
+
+
+def vjp(ar, g, y, x):
+    return (ar.branch(x, g, 0),)
+
+
+relu = Op(
+    name="relu",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"x": Input()},
+    validate=any_array,
+    variants=ELEMENTWISE,
+    equations=("challa2023 (21)", "challa2023 (22)", "katsaros (ReLU)"),
+    kinks={"relu'(0)=0": 0.0, "relu'(0)=1": 1.0, "relu'(0)=1/2": 0.5},
+    rowwise=each_element,
+)

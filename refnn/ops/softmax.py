@@ -1,0 +1,47 @@
+r"""Softmax along one axis: scores into a probability vector.
+
+    y_j = exp(a_j) / sum_k exp(a_k)                        challa2023 (4)
+    dy_i/da_j = y_j (delta_ij - y_i)                       challa2023 (5), (6)
+    dL/da_j = y_j (g_j - sum_k g_k y_k)                    (5) contracted with g = dL/dy
+
+Any shape with at least one axis; the output has the shape and dtype of x. The accurate class shifts by the maximum.
+The arithmetic's own bound of these lines is, to first order and relative to y_j,
+u (|a_j - max a| + sum_k y_k |a_k - max a| + n + 1) + 2K ulps of exp twice: the shift costs an entry its own distance
+from the maximum and the weighted mean of all distances (compare Blanchard, Higham and Higham, IMA J. Numer. Anal. 41
+(2021) 2311, who bound both by the largest distance).
+"""
+
+from refnn.op import Input, Op, check_axis
+
+
+def forward(ar, x, *, axis=-1):
+    e = ar.exp(x - ar.pivot(x, axis))
+    return e / ar.sum(e, axis, keepdims=True)
+
+
+def vjp(ar, g, y, x, *, axis=-1):
+    return (y * (g - ar.sum(g * y, axis, keepdims=True)),)
+
+
+def validate(inputs, params):
+    check_axis("softmax", inputs["x"], params["axis"])
+
+
+softmax = Op(
+    name="softmax",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"x": Input()},
+    validate=validate,
+    variants=(
+        {"shapes": {"x": (5, 7)}, "params": {"axis": -1}},
+        {"shapes": {"x": (7, 5)}, "params": {"axis": 0}},
+        {"shapes": {"x": (2, 11, 3)}, "params": {"axis": 1}},
+        {"shapes": {"x": (1, 1021)}, "params": {"axis": 1}},
+        {"shapes": {"x": (4,)}, "params": {"axis": -1}},
+        {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
+        {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
+    ),
+    equations=("challa2023 (3)", "challa2023 (4)", "challa2023 (5)", "challa2023 (6)"),
+    rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
+)

@@ -1,0 +1,277 @@
+"""Reports: what was checked, how far off it is, by what right we call that fine.
+
+A `Report` is data: a header, one `Result` for each case and each of its outputs and gradients, and the `Finding`s worth
+a look. JSON Lines is its written form; HTML, Markdown and JUnit are functions of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# From best to worst. Elements out of scope are counted apart: nothing is claimed about them.
+VERDICTS = ("exact", "ok", "convention", "suspect", "explained", "violation", "special", "error")
+OUT_OF_SCOPE = "out_of_scope"
+CONFORMING = frozenset({"exact", "ok", "convention"})
+SCOPE_LIMIT = 0.1  # the share of an op's elements that may be out of scope
+FORMAT_VERSION = 1
+
+MEANING: Mapping[str, str] = {
+    "exact": "certified to be correctly rounded (either zero for zero)",
+    "ok": "inside the expected error, or inside the worst case where no expected one applies",
+    "convention": "at a kink or a tie, and inside the interval of generalised gradients",
+    "suspect": "inside the worst case, outside the expected error",
+    "explained": "outside the accurate class, inside another declared algorithm class",
+    "violation": "outside the worst case of every declared class under the declared model",
+    "special": "NaN or infinity where the definition gives another value, or the other way round",
+    "error": "raised, wrong shape or dtype, input modified, not reproducible, or undecided",
+    OUT_OF_SCOPE: "a partial sum or product may overflow: nothing is claimed",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One element (the worst of `count` alike), or one call, that a reader should look at.
+
+    `expected` and `allowed` are float64; `error` is |got - expected|, `ratio` is error over allowed, `ulps` the error
+    in units of the last place of the expected value. `name` is the convention or the class. `replay` is a line of
+    Python.
+    """
+
+    case: str
+    op: str
+    dtype: str
+    family: str
+    what: str
+    verdict: str
+    index: tuple[int, ...] = ()
+    got: float = math.nan
+    expected: float = math.nan
+    allowed: float = math.nan
+    error: float = math.nan
+    ratio: float = math.nan
+    ulps: float = math.nan
+    name: str = ""
+    message: str = ""
+    equation: str = ""
+    inputs: Mapping[str, float] = field(default_factory=dict)
+    replay: str = ""
+    count: int = 1
+
+    def __str__(self) -> str:
+        where = f"{self.what}{list(self.index) if self.index else ''} of {self.case}"
+        if self.verdict == "error":
+            return f"error: {where}: {self.message}"
+        at = ", ".join(f"{n}={v!r}" for n, v in self.inputs.items())
+        more = f", {self.count} elements alike" if self.count > 1 else ""
+        name = f" [{self.name}]" if self.name else ""
+        note = f"; {self.message}" if self.message else ""
+        far = [f"{self.ratio:.3g}x the allowance", f"{self.ulps:.3g} ulp"] if math.isfinite(self.error) else []
+        far = f" ({', '.join([*far, *filter(None, [self.digits_lost])])})" if far else ""
+        return (
+            f"{self.verdict}{name}: {where}: got {self.got!r}, expected {self.expected!r} +/- {self.allowed:.3g}"
+            f"{far}{' at ' + at if at else ''}; {self.equation}{more}{note}"
+        )
+
+    @property
+    def digits_lost(self) -> str:
+        """How many of the format's decimal digits are wrong, in words; empty below one."""
+        if not math.isfinite(self.ulps) or self.ulps < 5:
+            return ""
+        if self.expected != 0 and self.error >= abs(self.expected):
+            return "all digits lost"
+        return f"{math.log10(2 * self.ulps):.1f} digits lost"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one output or gradient of one case: elements by verdict, and the distribution of error/allowance
+    (`histogram` counts elements by floor(log2 ratio); exact ones are not in it)."""
+
+    case: str
+    op: str
+    dtype: str
+    family: str
+    what: str
+    verdicts: Mapping[str, int]
+    worst_ratio: float = 0.0
+    histogram: Mapping[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def elements(self) -> int:
+        """Elements that were judged."""
+        return sum(n for v, n in self.verdicts.items() if v != OUT_OF_SCOPE)
+
+
+@dataclass
+class Report:
+    """The outcome of a check, or of several."""
+
+    header: dict[str, Any]
+    results: list[Result] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    accept: frozenset[str] = CONFORMING
+    expected: dict[str, str] = field(default_factory=dict)  # case id -> why its findings are expected
+    partial: bool = False
+
+    # --- what it says ------------------------------------------------------------------------------------------------
+
+    @property
+    def cases(self) -> int:
+        return len({r.case for r in self.results})
+
+    @property
+    def elements(self) -> int:
+        return sum(r.elements for r in self.results)
+
+    @property
+    def worst_ratio(self) -> float:
+        """The largest error/allowance among the elements that conform, under the class each was accepted by."""
+        return max((r.worst_ratio for r in self.results), key=nan_largest, default=0.0)
+
+    def count(self, verdict: str) -> int:
+        return sum(r.verdicts.get(verdict, 0) for r in self.results)
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict reached; "error" where nothing was checked."""
+        if not self.elements:
+            return "error"
+        return next(v for v in reversed(VERDICTS) if self.count(v))
+
+    @property
+    def unexpected(self) -> list[Finding]:
+        """Findings that neither conform nor are expected."""
+        return [f for f in self.findings if f.verdict not in self.accept and f.case not in self.expected]
+
+    @property
+    def stale(self) -> list[str]:
+        """Expected findings whose case was checked and showed none."""
+        ran = {r.case for r in self.results}
+        failed = {f.case for f in self.findings if f.verdict not in self.accept}
+        return sorted(c for c in self.expected if c in ran and c not in failed)
+
+    @property
+    def out_of_scope(self) -> list[str]:
+        """Ops of which more than a tenth of the elements is out of scope, each with its share."""
+        total: dict[str, int] = {}
+        lost: dict[str, int] = {}
+        for r in self.results:
+            n = r.verdicts.get(OUT_OF_SCOPE, 0)
+            total[r.op] = total.get(r.op, 0) + r.elements + n
+            lost[r.op] = lost.get(r.op, 0) + n
+        return [f"{op} ({lost[op] / total[op]:.0%})" for op in sorted(total) if lost[op] > SCOPE_LIMIT * total[op]]
+
+    @property
+    def unlisted(self) -> list[str]:
+        """Cases with elements that do not conform, or a ratio that is NaN, though no finding says so."""
+        listed = {f.case for f in self.findings if f.verdict not in self.accept} | set(self.expected)
+        sound = self.accept | {OUT_OF_SCOPE}
+        bad = {
+            r.case
+            for r in self.results
+            if math.isnan(r.worst_ratio) or any(n and v not in sound for v, n in r.verdicts.items())
+        }
+        return sorted(bad - listed)
+
+    @property
+    def ok(self) -> bool:
+        """Something was checked to the end, and all of it conforms, is expected, or is out of scope."""
+        finished = self.elements > 0 and not self.partial
+        return finished and not (self.unexpected or self.unlisted or self.stale or self.out_of_scope)
+
+    def __add__(self, other: Report) -> Report:
+        """Both reports in one; the header is the first one's."""
+        return Report(
+            self.header,
+            [*self.results, *other.results],
+            [*self.findings, *other.findings],
+            self.accept | other.accept,
+            {**self.expected, **other.expected},
+            self.partial or other.partial,
+        )
+
+    def __str__(self) -> str:
+        subject = f"refnn.check({self.header.get('subject', '')!r}, dtype={self.header.get('dtype', '')!r})"
+        if not self.elements and not self.findings:
+            return f"{subject}: nothing was checked, which is an error"
+        counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
+        head = (
+            f"{subject}: {'conforms' if self.ok else 'does not conform'}: {self.elements} elements in {self.cases} "
+            f"cases ({counts}); largest error/allowance {self.worst_ratio:.3g} under model {self.header.get('model', '')}"
+        )
+        lines = [head, *(f"  note: {n}" for n in self.header.get("notes", ()))]
+        lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
+        lines += [f"  expected finding no longer occurs: {c} ({self.expected[c]})" for c in self.stale]
+        lines += [f"  does not conform, though no finding says why: {c}" for c in self.unlisted[:5]]
+        shown = self.unexpected[:5]
+        lines += [f"  {f}" for f in shown]
+        if len(self.unexpected) > len(shown):
+            lines.append(f"  and {len(self.unexpected) - len(shown)} findings more")
+        if self.partial:
+            lines.append("  partial: the run was interrupted")
+        return "\n".join(lines)
+
+    # --- its written forms -------------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """JSON Lines: header, results, findings, footer."""
+        from refnn.report.lines import dumps
+
+        return dumps(self)
+
+    def to_markdown(self) -> str:
+        from refnn.report.markdown import render
+
+        return render(self)
+
+    def to_html(self) -> str:
+        """One self-contained page."""
+        from refnn.report.html import render
+
+        return render(self)
+
+    def to_junit(self) -> str:
+        from refnn.report.junit import render
+
+        return render(self)
+
+
+def summary(report: Report) -> list[dict[str, Any]]:
+    """One row for each op, dtype and kind of result ("output" or "gradient"): counts by verdict and the worst ratio."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for r in report.results:
+        key = (r.op, r.dtype, "output" if r.what == "output" else "gradient")
+        row = rows.setdefault(
+            key,
+            {"op": r.op, "dtype": r.dtype, "kind": key[2], "elements": 0, "verdicts": {}, "worst_ratio": 0.0}
+            | {"histogram": {}, "seconds": 0.0},
+        )
+        row["elements"] += r.elements
+        row["seconds"] += r.seconds
+        row["worst_ratio"] = max(row["worst_ratio"], r.worst_ratio, key=nan_largest)
+        for v, n in r.verdicts.items():
+            row["verdicts"][v] = row["verdicts"].get(v, 0) + n
+        for b, n in r.histogram.items():
+            row["histogram"][b] = row["histogram"].get(b, 0) + n
+    return [rows[k] for k in sorted(rows)]
+
+
+def nan_largest(ratio: float) -> tuple[bool, float]:
+    """The order of ratios in which NaN is the largest: `max` alone drops it or not, as it happens to stand."""
+    return math.isnan(ratio), ratio
+
+
+def as_dict(item: Result | Finding) -> dict[str, Any]:
+    return asdict(item)
+
+
+def join(reports: Iterable[Report], header: dict[str, Any]) -> Report:
+    """Several reports as one, under a header of its own."""
+    total = Report(header)
+    for r in reports:
+        total = total + r
+    return total

@@ -1,0 +1,176 @@
+"""Truth: the certified value and gradients of an op.
+
+`truth` evaluates the definition in Arb and raises the precision until each result is known to far more digits than
+any format holds. A value is given as the float64 nearest the exact value, `low`, the float64 nearest the rest, and a
+radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.exact import Arb
+from refnn.op import Op, lift
+from refnn.ops import find
+
+PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
+_SHARP, _TINY = 2.0**-90, 2.0**-1074
+CHUNK = 1 << 13  # elements that are evaluated at a time where rows are independent
+
+
+Algorithm = tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """Certified numbers: the exact value lies within `radius` of `value + low`, elementwise, all float64.
+
+    `value` is the float64 nearest the exact value: infinite from the overflow threshold on, NaN where the exact value
+    is undefined (special inputs).
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    radius: np.ndarray
+
+    @property
+    def certain(self) -> np.ndarray:
+        """Where `value` is known to be the float64 nearest the exact value, and to far more digits than it holds."""
+        size = np.abs(self.value)
+        with np.errstate(all="ignore"):
+            # Toward zero the next number is half as far at a power of two.
+            half = (size - np.nextafter(size, 0)) / 2
+            nearest = np.abs(self.low) + self.radius < half
+        sharp = self.radius <= _SHARP * size
+        tiny = (size <= _TINY) & (self.radius <= _TINY)
+        return (self.radius == 0) | (nearest & sharp) | tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The output of an op and the gradient for each input; None where there is none."""
+
+    output: Value
+    grads: tuple[Value | None, ...]
+
+
+def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> Truth:
+    """The certified output of `op` at the inputs, and its gradients for `cotangent` (none without one).
+
+    The inputs count as exact real numbers. TypeError or ValueError names what is wrong with the call; ArithmeticError
+    where the highest precision does not separate a value from a rounding boundary.
+    """
+    op = find(op)
+    arrays, full = op.bind(inputs, params)
+    g = None
+    if cotangent is not None:
+        g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), op.dtype_of(arrays))
+    for precision in PRECISIONS:
+        values = evaluate(op, op.algorithm("accurate"), arrays, full, g, precision)
+        if all(v is None or v.certain.all() for v in values):
+            output, *grads = values
+            assert output is not None
+            return Truth(output, tuple(grads))
+    raise ArithmeticError(f"{op.name}: {PRECISIONS[-1]} bits do not decide which float64 is nearest to the exact value")
+
+
+def chunks(
+    op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray | None, size: int = CHUNK
+) -> Iterator[tuple[tuple[np.ndarray | None, ...], np.ndarray | None]]:
+    """The inputs and the cotangent in pieces of about `size` elements, where the op's rows do not touch each other."""
+    x = inputs[0]
+    if len(inputs) != 1 or x is None or x.size <= size or not op.rowwise(x.ndim, params):
+        yield tuple(inputs), g
+        return
+    rows = max(1, size * x.shape[0] // x.size)
+    for start in range(0, x.shape[0], rows):
+        piece = slice(start, start + rows)
+        yield (x[piece],), None if g is None else g[piece]
+
+
+def run(
+    ar: Any,
+    algorithm: Algorithm,
+    inputs: Sequence[np.ndarray | None],
+    params: Mapping[str, Any],
+    g: np.ndarray | None,
+) -> list[Any]:
+    """[output, *gradients] of a definition in the arithmetic `ar`, as they are stored; no gradients without `g`."""
+    forward, vjp = algorithm
+    lifted = lift(ar, inputs)
+    y = ar.store(forward(ar, *lifted, **params))
+    if g is None:
+        return [y]
+    return [y, *(None if v is None else ar.store(v) for v in vjp(ar, ar.array(g), y, *lifted, **params))]
+
+
+def evaluate(
+    op: Op,
+    algorithm: Algorithm,
+    inputs: Sequence[np.ndarray | None],
+    params: Mapping[str, Any],
+    g: np.ndarray | None,
+    precision: int,
+    at_zero: float = 0.0,
+) -> list[Value | None]:
+    """The certified [output, *gradients] at one precision, with arrays and parameters already validated."""
+    ar = Arb(precision, at_zero=at_zero)
+    pieces = []
+    for piece, cotangent in chunks(op, inputs, params, g):
+        with ar.working():
+            balls = run(ar, algorithm, piece, params, cotangent)
+            values = [None if b is None else _digest(np.asarray(b, dtype=object)) for b in balls]
+        if any(v is not None and np.isinf(v.radius).any() for v in values):
+            _follow_ieee(values, algorithm, piece, params, cotangent, at_zero)
+        pieces.append(values)
+    return pieces[0] if len(pieces) == 1 else [_join(parts) for parts in zip(*pieces, strict=True)]
+
+
+def _join(parts: Sequence[Value | None]) -> Value | None:
+    values = [p for p in parts if p is not None]
+    if not values:
+        return None
+    return Value(*(np.concatenate([getattr(v, k) for v in values]) for k in ("value", "low", "radius")))
+
+
+def _digest(balls: np.ndarray) -> Value:
+    """Balls as value, low and radius; the radius is infinite where the ball is."""
+
+    def split(ball: Any) -> tuple[float, float, float]:
+        if not ball.is_finite():
+            return np.nan, 0.0, np.inf
+        mid = ball.mid()
+        value = float(mid)
+        if not np.isfinite(value):
+            return value, 0.0, 0.0 if abs(ball) > _OVERFLOW else np.inf
+        low = float(mid - value)
+        rest = abs(ball - value - low).upper()
+        return value, low, 0.0 if rest == 0 else float(rest) * (1 + 2.0**-50) + 2.0**-1074
+
+    parts = np.array([split(b) for b in balls.ravel()], dtype=np.float64).reshape(*balls.shape, 3)
+    return Value(*(np.array(parts[..., i]) for i in range(3)))
+
+
+_OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
+
+
+def _follow_ieee(
+    values: list[Value | None],
+    algorithm: Algorithm,
+    inputs: Sequence[np.ndarray | None],
+    params: Mapping[str, Any],
+    g: np.ndarray | None,
+    at_zero: float,
+) -> None:
+    """Where special inputs leave Arb without a number, take what IEEE 754 makes of the definition in float64 balls."""
+    balls = run(Balls("float64", at_zero=at_zero), algorithm, inputs, params, g)
+    for v, b in zip(values, balls, strict=True):
+        if v is not None:
+            odd = np.isinf(v.radius)
+            v.value[odd], v.low[odd] = b.mid[odd], 0.0
+            v.radius[odd] = np.broadcast_to(b.rad, b.shape)[odd]

@@ -1,0 +1,1 @@
+"""Witnesses: independent derivatives. They can contradict a hand-derived vjp, and never define it."""
