@@ -79,11 +79,13 @@ _model = model
 @dataclass(frozen=True, eq=False)
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
-    `open_branches` those so near one that rounding decides the side."""
+    `open_branches` those so near one that rounding decides the side; `roundings` bounds the local roundings that a result
+    descends from."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
+    roundings: int
 
 
 def worst_case(
@@ -101,7 +103,7 @@ def worst_case(
         [None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in run(ar, algorithm, piece, params, cot)]
         for piece, cot in chunks(op, inputs, params, g)
     ]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches)
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.roundings)
 
 
 def expected_error(

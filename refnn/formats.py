@@ -66,10 +66,11 @@ class Format:
 
         At a power of two it is the distance to the next larger number. NaN and infinities give NaN.
         """
-        magnitude = np.abs(np.asarray(x, dtype=np.float64))
-        _, exponent = np.frexp(np.maximum(magnitude, self.smallest_normal))
-        spacing = np.ldexp(1.0, exponent - self.precision)
-        return np.where(np.isfinite(magnitude), spacing, np.nan)
+        magnitude = np.maximum(np.abs(np.asarray(x, dtype=np.float64)), self.smallest_normal)
+        # The exponent field alone is the power of two at or below a normal number; of infinity and NaN it is infinity.
+        binade = (magnitude.view(np.int64) & np.int64(0x7FF0000000000000)).view(np.float64)
+        with np.errstate(invalid="ignore"):
+            return np.where(binade < np.inf, binade * 2.0 ** (1 - self.precision), np.nan)
 
     def round(self, mantissa: int, exponent: int) -> float:
         """Round the exact dyadic `mantissa * 2**exponent` to nearest even; infinite from the overflow threshold on."""

@@ -13,7 +13,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,11 @@ from refnn.allowance import WorstCase, expected_error, worst_case
 from refnn.formats import Format
 from refnn.inputs import Case, layout
 from refnn.models import Model
-from refnn.report import CONFORMING, OUT_OF_SCOPE, Finding, Result
-from refnn.truth import PRECISIONS, Value, evaluate
+from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Result
+from refnn.truth import PRECISIONS, Value, chunks, evaluate
 
 CLOSE = 2.0**-26  # how far the midpoint of a ball may be from the truth, in radii, for models coarser than float64
 SLACK = 2.0**-48  # relative; covers the float64 roundings made while an error is compared with its allowance
-UNEXPLAINED = ("suspect", "violation", "special")
 KEPT = 3  # findings kept of each kind in each result
 
 Forward = Callable[..., Any]
@@ -42,7 +41,7 @@ class Misbehaviour(Exception):
 
 
 def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[Any], list[tuple[str, str]]]:
-    """[output, *gradients] as float64 arrays, None where there is none or where it misbehaved; and what it did wrong."""
+    """[output, *gradients], None where there is none or where it misbehaved; and what it did wrong."""
     results: list[Any] = [None] * (1 + len(case.inputs))
     complaints = []
     for function, part in ((forward, slice(0, 1)), (vjp, slice(1, None))):
@@ -62,7 +61,7 @@ def _guarded(function: Callable[..., Any], case: Case, is_forward: bool) -> list
         for a, b in zip(first, _attempt(function, case, is_forward), strict=True):
             if a is not None and a.tobytes() != b.tobytes():
                 raise Misbehaviour("gave different bits in two runs on the same input")
-    return [None if a is None else a.astype(np.float64) for a in first]
+    return [*first]
 
 
 def _attempt(function: Callable[..., Any], case: Case, is_forward: bool) -> list[np.ndarray | None]:
@@ -132,17 +131,29 @@ def _gradients(returned: Any, case: Case) -> list[np.ndarray | None]:
 
 # --- judging ---------------------------------------------------------------------------------------------------------
 
+# Codes of verdicts, in the order of VERDICTS; the last two are not judged.
+EXACT, OK, CONVENTION, SUSPECT, EXPLAINED, VIOLATION, SPECIAL, ERROR, SCOPE, FREE = range(10)
+NAMES = (*VERDICTS, OUT_OF_SCOPE, "")
+
 
 @dataclass(eq=False)
 class Judgement:
-    """Verdicts of the elements of one result, with all that a finding says about them."""
+    """The elements of one result: `code` of each verdict, `name` as an index into `names` (conventions and classes),
+    and what a finding says about them."""
 
-    verdict: np.ndarray  # of str, or "" where an element is free
-    name: np.ndarray  # of str: the convention or the class
+    code: np.ndarray
     got: np.ndarray
     expected: np.ndarray
     allowed: np.ndarray
     error: np.ndarray
+    name: np.ndarray
+    names: list[str]
+
+    def call(self, where: np.ndarray, code: int, name: str) -> None:
+        if where.any():
+            if name not in self.names:
+                self.names.append(name)
+            self.code[where], self.name[where] = code, self.names.index(name)
 
 
 class Judge:
@@ -151,39 +162,30 @@ class Judge:
     def __init__(self, case: Case, model_: Model, algorithm: str, line: float) -> None:
         self.case, self.model, self.algorithm, self.line = case, model_, algorithm, line
         self.storage: Format = model_.storage
-        with np.errstate(all="ignore"):
-            self.worst = self._worst_case(algorithm)
+        self.special_inputs = any(
+            x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all() for x in (*case.inputs, case.cotangent)
+        )
         self._truths: dict[tuple[int, float], list[Value | None]] = {}
         self._expected: dict[str, list[Any]] = {}
-        self.special_inputs = any(
-            x is not None and x.dtype.kind not in "iu" and not np.isfinite(x.astype(np.float64)).all()
-            for x in (*case.inputs, case.cotangent)
-        )
+        with np.errstate(all="ignore"):
+            self.worst = self._worst_case(algorithm, self._own_share)
 
-    def _worst_case(self, algorithm: str, at_zero: float | None = None) -> WorstCase:
+    def _worst_case(self, algorithm: str, at_zero: float) -> WorstCase:
         c = self.case
-        share = self._own_share if at_zero is None else at_zero
-        return worst_case(c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model, share)
+        return worst_case(c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model, at_zero)
 
     @property
     def _own_share(self) -> float:
         return next(iter(self.case.op.kinks.values()), 0.0)
 
-    def _truth(self, which: int, worst: WorstCase, precision: int, at_zero: float) -> Value:
-        """The truth of one result: precision 0 asks for the cheapest certified one."""
-        result = worst.results[which]
-        assert result is not None
-        middle, radius = result
-        exact = not radius.any()
-        coarse = self.model.compute.precision < 53 and not worst.open_branches
-        if precision == 0 and (exact or coarse):
-            return Value(middle, np.zeros_like(middle), np.where(np.isfinite(radius), radius * CLOSE, 0.0))
-        bits = precision or PRECISIONS[0]
-        if (bits, at_zero) not in self._truths:
+    def _truth(self, which: int, precision: int, at_zero: float) -> Value:
+        if (precision, at_zero) not in self._truths:
             c = self.case
-            values = evaluate(c.op, c.op.algorithm("accurate"), c.inputs, c.params, c.cotangent, bits, at_zero)
-            self._truths[bits, at_zero] = values
-        value = self._truths[bits, at_zero][which]
+            definition = c.op.algorithm("accurate")
+            self._truths[precision, at_zero] = evaluate(
+                c.op, definition, c.inputs, c.params, c.cotangent, precision, at_zero
+            )
+        value = self._truths[precision, at_zero][which]
         assert value is not None
         return value
 
@@ -197,150 +199,213 @@ class Judge:
         std, library = self._expected[algorithm][which]
         return self.line * std + library
 
+    def _one_rounding(self, j: Judgement) -> np.ndarray:
+        """The line of a single rounding, uniform over one ulp: the least that any result is allowed."""
+        return self.storage.ulp(j.expected) * (self.line / math.sqrt(12))
+
     def judge(self, which: int, got: np.ndarray) -> Judgement:
-        """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`."""
+        """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` as float64."""
         with np.errstate(all="ignore"):
             j = self._against(which, got, self.worst, self._own_share)
             if self.worst.kinks:
                 self._conventions(which, got, j)
-            if self.case.random and (j.verdict == "ok").any():
-                beyond = ~(j.error <= self.expected_line(which, self.algorithm))
-                j.verdict[(j.verdict == "ok") & beyond] = "suspect"
-            if self.algorithm == "accurate" and np.isin(j.verdict, UNEXPLAINED).any():
+            if self.case.random and self.worst.roundings > self.line**2 / 3:
+                # Of n roundings the worst case is at most sqrt(n) root sums of squares, so below line^2 / 3 of them no
+                # error inside the worst case is beyond the line.
+                suspicious = (j.code == OK) & (j.error > self._one_rounding(j))
+                if suspicious.any():
+                    j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm))] = SUSPECT
+            if self.algorithm == "accurate" and (_unexplained(j)).any():
                 self._classes(which, got, j)
-        if which:
+        if which and self.special_inputs:
             x = self.case.inputs[which - 1]
             if x is not None:
-                j.verdict[np.isnan(x.astype(np.float64))] = ""  # the gradient at a NaN is free
+                j.code[np.isnan(x)] = FREE  # the gradient at a NaN itself
         return j
 
     def _against(self, which: int, got: np.ndarray, worst: WorstCase, at_zero: float) -> Judgement:
         result = worst.results[which]
         assert result is not None
-        middle, allowed = result
-        verdict = np.full(got.shape, "", dtype="<U16")
-        for precision in (0, *PRECISIONS):
-            t = self._truth(which, worst, precision, at_zero)
-            error = np.abs((got - t.value) - t.low)
+        middle, allowed = np.asarray(result[0]), np.asarray(result[1])
+        exact_middle = not allowed.any()
+        close = exact_middle or (self.model.compute.precision < 53 and not worst.open_branches)
+        if close and np.isfinite(allowed).all():
+            # The common case: the midpoints are certified to be near enough, and every element is inside.
+            error = np.asarray(np.abs(got - middle))
+            if (error <= allowed * (1 - 2 * CLOSE)).all():
+                code = np.where(self._correctly_rounded(got, middle, allowed * CLOSE), np.uint8(EXACT), np.uint8(OK))
+                return Judgement(code, got, middle, allowed, error, np.zeros(got.shape, np.uint8), [""])
+        return self._slowly(which, got, middle, allowed, close, at_zero)
+
+    def _slowly(
+        self, which: int, got: np.ndarray, middle: np.ndarray, allowed: np.ndarray, close: bool, at_zero: float
+    ) -> Judgement:
+        """Raise the precision of the truth until every element is decided."""
+        special = ~np.isfinite(middle) & (allowed == 0)
+        unknown = np.isinf(allowed)
+        for precision in (0, *PRECISIONS) if close else PRECISIONS:
+            if precision == 0:
+                t = Value(middle, np.zeros_like(middle), np.where(unknown, 0.0, allowed * CLOSE))
+            else:
+                t = self._truth(which, precision, at_zero)
+            error = np.asarray(np.abs((got - t.value) - t.low))
             inside = error * (1 + SLACK) + t.radius <= allowed
             outside = error * (1 - SLACK) - t.radius > allowed
-            # Nothing but NaN makes all of these false: it is outside.
-            outside |= np.isnan(error) & ~np.isnan(t.value)
-            exact = self._correctly_rounded(got, t)
-            decided = exact | inside | outside
-            special = ~np.isfinite(middle) & (allowed == 0)
-            if (decided | special | np.isinf(allowed)).all():
+            # A NaN makes both false: it is outside, unless the truth is one, too.
+            outside |= np.isnan(got) & ~np.isnan(t.value)
+            exact = self._correctly_rounded(got, t.value, np.abs(t.low) + t.radius)
+            if (exact | inside | outside | special | unknown).all():
                 break
-        verdict[...] = "error"
-        verdict[outside] = "special" if self.special_inputs else "violation"
-        verdict[inside] = "ok"
-        verdict[exact] = "exact"
+        code = np.full(got.shape, ERROR, np.uint8)
+        code[outside] = SPECIAL if self.special_inputs else VIOLATION
+        code[inside] = OK
+        code[exact] = EXACT
         # A special middle is what every evaluation gives, so anything else contradicts the definition.
         agrees = (got == middle) | (np.isnan(got) & np.isnan(middle))
-        verdict[special] = np.where(agrees, "exact", "special")[special]
-        verdict[np.isinf(allowed)] = OUT_OF_SCOPE
-        error = np.where(special & agrees, 0.0, error)
-        name = np.full(got.shape, "", dtype=object)
-        return Judgement(verdict, name, got, np.array(t.value), np.asarray(allowed), np.array(error))
+        code[special & agrees], code[special & ~agrees] = EXACT, SPECIAL
+        code[unknown] = SCOPE
+        error[special & agrees] = 0.0
+        return Judgement(code, got, t.value, allowed, error, np.zeros(got.shape, np.uint8), [""])
 
-    def _correctly_rounded(self, got: np.ndarray, t: Value) -> np.ndarray:
-        """Where the whole of the truth's ball is known to round to `got`; the ends are moved outward first."""
-        spread = (t.radius + np.abs(t.low)) * (1 + SLACK)
+    def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """Where all numbers within `spread` of `value` are known to round to `got`."""
+        point = (got == value) & (spread == 0)
         if self.storage.name == "float64":
-            return (got == t.value) & ((t.radius == 0) & (t.low == 0) | (_half_gap(t.value) > spread))
-        low, high = np.nextafter(t.value - spread, -np.inf), np.nextafter(t.value + spread, np.inf)
-        point = spread == 0
-        low, high = np.where(point, t.value, low), np.where(point, t.value, high)
-        return (_cast(low, self.storage) == got) & (_cast(high, self.storage) == got)
+            return point | ((got == value) & (_half_gap(value) > spread * (1 + SLACK)))
+        wider = spread * (1 + SLACK) + np.abs(value) * 2.0**-52
+        low, high = (value - wider).astype(self.storage.dtype), (value + wider).astype(self.storage.dtype)
+        return point | ((low == high) & (low.astype(np.float64) == got))
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement) -> None:
         """At a kink every share of the one-sided derivatives is sound; name the one that was followed."""
-        lower, upper = (self._worst_case(self.algorithm, share) for share in (0.0, 1.0))
-        at_kink = lower.results[which][0] != upper.results[which][0]  # type: ignore[index]
+        ends = [self._worst_case(self.algorithm, share).results[which] for share in (0.0, 1.0)]
+        (lower, slack), (upper, _) = (e for e in ends if e is not None)
+        at_kink = (lower != upper) & ~np.isnan(lower)
         for name, share in self.case.op.kinks.items():
-            worst = self._worst_case(self.algorithm, share)
-            follows = self._against(which, got, worst, share)
-            hit = at_kink & np.isin(follows.verdict, ("exact", "ok")) & (j.name == "")
-            j.verdict[hit], j.name[hit] = "convention", name
-            j.expected[hit], j.error[hit] = follows.expected[hit], follows.error[hit]
-        ends = np.array([w.results[which][0] for w in (lower, upper)])  # type: ignore[index]
-        slack = upper.results[which][1]  # type: ignore[index]
-        between = at_kink & (j.name == "") & (got >= ends.min(0) - slack) & (got <= ends.max(0) + slack)
-        j.verdict[between], j.name[between] = "convention", "between the one-sided derivatives"
-        j.error[between] = 0.0
+            follows = self._against(which, got, self._worst_case(self.algorithm, share), share)
+            hit = at_kink & (follows.code <= OK) & (j.name == 0)
+            j.expected, j.error = np.where(hit, follows.expected, j.expected), np.where(hit, follows.error, j.error)
+            j.call(hit, CONVENTION, name)
+        low, high = np.minimum(lower, upper) - slack, np.maximum(lower, upper) + slack
+        j.call(at_kink & (j.name == 0) & (got >= low) & (got <= high), CONVENTION, "between the one-sided derivatives")
 
     def _classes(self, which: int, got: np.ndarray, j: Judgement) -> None:
         """The first declared class that explains what the accurate one does not."""
         for name in self.case.op.classes:
-            other = self._against(which, got, self._worst_case(name), self._own_share)
-            inside = np.isin(other.verdict, ("exact", "ok"))
+            other = self._against(which, got, self._worst_case(name, self._own_share), self._own_share)
+            inside = other.code <= OK
             if self.case.random:
-                inside &= j.error <= self.expected_line(which, name)
-            hit = np.isin(j.verdict, UNEXPLAINED) & inside
-            j.verdict[hit], j.name[hit] = "explained", name
+                inside &= j.error <= np.maximum(self.expected_line(which, name), self._one_rounding(j))
+            j.call(_unexplained(j) & inside, EXPLAINED, name)
+
+
+def _unexplained(j: Judgement) -> np.ndarray:
+    return (j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL)
 
 
 def _half_gap(x: np.ndarray) -> np.ndarray:
+    """Half the distance to the next number toward zero, which is the nearer one at a power of two."""
     size = np.abs(x)
     gap = size - np.nextafter(size, 0)
     return np.where(size == 0, 2.0**-1074, gap) / 2
 
 
-def _cast(x: np.ndarray, fmt: Format) -> np.ndarray:
-    """Round to a format (NumPy's casts round to nearest even) and back."""
-    return x.astype(fmt.dtype).astype(np.float64)
-
-
 # --- reporting -------------------------------------------------------------------------------------------------------
 
 
-def tell(
-    judge: Judge, what: str, judgement: Judgement, seconds: float, replay: str
-) -> tuple[Result, list[Finding]]:
-    """One result and its findings, the worst of each kind first."""
-    j, case = judgement, judge.case
-    with np.errstate(all="ignore"):
-        ratio = np.where(j.error == 0, 0.0, j.error / j.allowed)
-        ulps = j.error / judge.storage.ulp(j.expected)
-    verdicts, counts = np.unique(j.verdict, return_counts=True)
-    inside = ratio[np.isin(j.verdict, (*CONFORMING, "suspect")) & np.isfinite(ratio)]
-    bins, sizes = np.unique(np.floor(np.log2(inside[inside > 0])).astype(int), return_counts=True)
-    place = _place(case, what)
-    result = Result(
-        *place,
-        verdicts={str(v): int(n) for v, n in zip(verdicts, counts, strict=True) if v},
-        worst_ratio=float(inside.max(initial=0.0)),
-        histogram={int(b): int(n) for b, n in zip(bins, sizes, strict=True)},
-        seconds=seconds,
-    )
-    findings = []
-    kinds = set(zip(j.verdict.ravel().tolist(), j.name.ravel().tolist(), strict=True))
-    for verdict, name in sorted(k for k in kinds if k[0] not in ("", "exact", "ok", OUT_OF_SCOPE)):
-        alike = np.flatnonzero((j.verdict == verdict).ravel() & (j.name == name).ravel())
-        order = np.argsort(-np.nan_to_num(ratio.ravel()[alike], nan=np.inf, posinf=np.inf), kind="stable")
-        kept = alike[order[: 1 if verdict == "convention" else KEPT]]
-        for rank, flat in enumerate(kept):
-            index = tuple(int(i) for i in np.unravel_index(flat, j.got.shape))
-            findings.append(
-                Finding(
-                    *place,
-                    verdict=verdict,
-                    index=index,
-                    got=float(j.got[index]),
-                    expected=float(j.expected[index]),
-                    allowed=float(j.allowed[index]),
-                    error=float(j.error[index]),
-                    ratio=float(ratio[index]),
-                    ulps=float(ulps[index]),
-                    name=name,
-                    message="undecided at the highest precision" if verdict == "error" else "",
-                    equation=case.op.equations[0],
-                    inputs=_values_at(case, index, j.got.shape),
-                    replay=replay,
-                    count=len(alike) if rank == 0 else 1,
-                )
-            )
-    return result, findings
+class Tally:
+    """The result and the findings of one output or gradient, gathered piece by piece."""
+
+    def __init__(self, case: Case, what: str, fmt: Format, replay: str) -> None:
+        self.case, self.what, self.fmt, self.replay = case, what, fmt, replay
+        self.counts = np.zeros(len(NAMES), np.int64)
+        self.bins: dict[int, int] = {}
+        self.worst, self.seconds = 0.0, 0.0
+        self.alike: dict[tuple[int, str], list[Finding]] = {}
+
+    def add(self, j: Judgement, piece: Case, first_row: int, seconds: float) -> None:
+        self.seconds += seconds
+        if not j.code.size:
+            return
+        codes = np.bincount(j.code.ravel(), minlength=len(NAMES))
+        self.counts += codes
+        with np.errstate(all="ignore"):
+            ratio = np.where(j.error == 0, 0.0, j.error / j.allowed)
+        plain = codes[EXACT] + codes[OK] == j.code.size
+        inside = ratio.ravel() if plain else ratio[(j.code <= SUSPECT) & np.isfinite(ratio)]
+        self.worst = max(self.worst, float(inside.max(initial=0.0)))
+        # The exponent field of a float64 is floor(log2) + 1023; zeros and subnormals fall below the first bin.
+        exponents = np.bincount(np.ascontiguousarray(inside).view(np.int64) >> 52, minlength=1)
+        for biased in np.flatnonzero(exponents[1:]) + 1:
+            b = int(biased) - 1023
+            self.bins[b] = self.bins.get(b, 0) + int(exponents[biased])
+        if not plain:
+            self._find(j, ratio, piece, first_row)
+
+    def _find(self, j: Judgement, ratio: np.ndarray, piece: Case, first_row: int) -> None:
+        codes, names = j.code.ravel(), j.name.ravel()
+        pairs = codes.astype(np.int64) * len(j.names) + names
+        for pair in np.unique(pairs[(codes > OK) & (codes < SCOPE)]):
+            code, name = divmod(int(pair), len(j.names))
+            alike = np.flatnonzero(pairs == pair)
+            order = np.argsort(-np.nan_to_num(ratio.ravel()[alike], nan=np.inf, posinf=np.inf), kind="stable")
+            kept = alike[order[: 1 if code == CONVENTION else KEPT]]
+            found = [self._finding(j, ratio, piece, int(flat), code, j.names[name], first_row) for flat in kept]
+            before = self.alike.get((code, j.names[name]), [])
+            count = sum(f.count for f in before) + len(alike)
+            ranked = sorted([*before, *found], key=lambda f: -np.nan_to_num(f.ratio, nan=np.inf))
+            self.alike[code, j.names[name]] = [
+                replace(f, count=count if i == 0 else 0) for i, f in enumerate(ranked[: len(kept) or 1])
+            ]
+
+    def _finding(
+        self, j: Judgement, ratio: np.ndarray, piece: Case, flat: int, code: int, name: str, first_row: int
+    ) -> Finding:
+        index = tuple(int(i) for i in np.unravel_index(flat, j.got.shape))
+        expected = float(j.expected[index])
+        with np.errstate(all="ignore"):
+            ulps = float(j.error[index] / self.fmt.ulp(expected))
+        return Finding(
+            *place(self.case, self.what),
+            verdict=NAMES[code],
+            index=(index[0] + first_row, *index[1:]) if first_row else index,
+            got=float(j.got[index]),
+            expected=expected,
+            allowed=float(j.allowed[index]),
+            error=float(j.error[index]),
+            ratio=float(ratio[index]),
+            ulps=ulps,
+            name=name,
+            message="undecided at the highest precision" if code == ERROR else "",
+            equation=self.case.op.equations[0],
+            inputs=_values_at(piece, index, j.got.shape),
+            replay=self.replay,
+            count=0,
+        )
+
+    def result(self) -> Result:
+        verdicts = {NAMES[c]: int(n) for c, n in enumerate(self.counts) if n and NAMES[c]}
+        return Result(
+            *place(self.case, self.what),
+            verdicts=verdicts,
+            worst_ratio=self.worst,
+            histogram=dict(sorted(self.bins.items())),
+            seconds=self.seconds,
+        )
+
+    def findings(self) -> list[Finding]:
+        """The worst of each kind, each with how many elements it stands for (the first for all that are not shown)."""
+        shown = []
+        for kind in sorted(self.alike):
+            first, *rest = self.alike[kind]
+            shown.append(replace(first, count=first.count - len(rest)))
+            shown.extend(replace(f, count=1) for f in rest)
+        return shown
+
+
+def place(case: Case, what: str) -> tuple[str, str, str, str, str]:
+    """The first fields of results and findings."""
+    return case.id, case.op.name, case.cotangent.dtype.name, case.family, what
 
 
 def _values_at(case: Case, index: tuple[int, ...], shape: tuple[int, ...]) -> dict[str, float]:
@@ -358,29 +423,29 @@ def check_case(
     line: float = math.inf,
     replay: str = "",
 ) -> tuple[list[Result], list[Finding], Judge]:
-    """The results and findings of one case, and the judge who reached them.
-
-    `line` is the number of standard deviations that is beyond suspicion.
+    """The results and findings of one case, and the judge who reached them (of its last piece, where it was taken in
+    pieces). `line` is the number of standard deviations that is beyond suspicion.
     """
     started = time.perf_counter()
     got, complaints = call(forward, vjp, case)
-    judge = Judge(case, model_, algorithm, line)
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
-    results, findings = [], []
-    for which, (what, value) in enumerate(zip(names, got, strict=True)):
-        if value is not None:
-            judgement = judge.judge(which, value)
-            result, found = tell(judge, what, judgement, time.perf_counter() - started, replay)
-            started = time.perf_counter()
-            results.append(result)
-            findings.extend(found)
+    tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
+    first_row = 0
+    for inputs, cotangent in chunks(case.op, case.inputs, case.params, case.cotangent):
+        assert cotangent is not None
+        piece = case if cotangent is case.cotangent else replace(case, inputs=inputs, cotangent=cotangent)
+        judge = Judge(piece, model_, algorithm, line)
+        rows = slice(first_row, first_row + cotangent.shape[0]) if piece is not case else ...
+        for which, (tally, value) in enumerate(zip(tallies, got, strict=True)):
+            if tally is not None:
+                judgement = judge.judge(which, np.asarray(value[rows], np.float64))
+                now = time.perf_counter()
+                tally.add(judgement, piece, first_row, now - started)
+                started = now
+        first_row += cotangent.shape[0] if piece is not case else 0
+    results = [t.result() for t in tallies if t is not None]
+    findings = [f for t in tallies if t is not None for f in t.findings()]
     for what, message in complaints:
-        place = _place(case, what)
-        results.append(Result(*place, verdicts={"error": 1}))
-        findings.append(Finding(*place, verdict="error", message=message, replay=replay))
+        results.append(Result(*place(case, what), verdicts={"error": 1}))
+        findings.append(Finding(*place(case, what), verdict="error", message=message, replay=replay))
     return results, findings, judge
-
-
-def _place(case: Case, what: str) -> tuple[str, str, str, str, str]:
-    """The first fields of results and findings."""
-    return case.id, case.op.name, case.cotangent.dtype.name, case.family, what

@@ -20,7 +20,7 @@ from refnn.ops import find
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 _SHARP, _TINY = 2.0**-90, 2.0**-1074
-CHUNK = 1 << 13  # elements that are evaluated at a time where rows are independent
+CHUNK = 1 << 14  # elements that are evaluated at a time where rows are independent
 
 
 Algorithm = tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]
@@ -141,21 +141,22 @@ def _join(parts: Sequence[Value | None]) -> Value | None:
 def _digest(balls: np.ndarray) -> Value:
     """Balls as value, low and radius; the radius is infinite where the ball is."""
 
-    def split(ball: Any) -> tuple[float, float, float]:
-        if not ball.is_finite():
-            return np.nan, 0.0, np.inf
-        mid = ball.mid()
-        value = float(mid)
-        if not np.isfinite(value):
-            return value, 0.0, 0.0 if abs(ball) > _OVERFLOW else np.inf
-        low = float(mid - value)
-        rest = abs(ball - value - low).upper()
-        return value, low, 0.0 if rest == 0 else float(rest) * (1 + 2.0**-50) + 2.0**-1074
+    value = np.array(_FLOAT(balls), dtype=np.float64)  # the float64 nearest the midpoint
+    radius = np.array(_RADIUS(balls), dtype=np.float64)  # exact: FLINT keeps 30 bits
+    finite = np.isfinite(value) & np.isfinite(radius)
+    value[~finite & ~np.isinf(value)] = np.nan
+    # What float() rounds away from the rest is at most 2**-53 of it.
+    rest = np.where(finite, balls - np.where(finite, value, 0.0), 0.0)
+    low = np.array(_FLOAT(rest), dtype=np.float64)
+    radius = np.where(finite, radius + np.abs(low) * 2.0**-52 + (low != 0) * 2.0**-1074, np.inf)
+    for i in np.argwhere(np.isinf(value)):
+        beyond = balls[tuple(i)].is_finite() and abs(balls[tuple(i)]) > _OVERFLOW
+        low[tuple(i)], radius[tuple(i)] = 0.0, 0.0 if beyond else np.inf
+    return Value(value, low, radius)
 
-    parts = np.array([split(b) for b in balls.ravel()], dtype=np.float64).reshape(*balls.shape, 3)
-    return Value(*(np.array(parts[..., i]) for i in range(3)))
 
-
+_FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
+_RADIUS = np.frompyfunc(lambda b: float(b.rad()), 1, 1)
 _OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
 
 

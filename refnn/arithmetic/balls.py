@@ -139,6 +139,7 @@ class Balls:
         check_gradual_underflow()
         self.model, self.at_zero = model(model_), at_zero
         self.kinks = 0  # how many elements met a kink exactly
+        self.roundings = 0  # local roundings that one element may descend from, at most
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
         self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}
@@ -157,37 +158,43 @@ class Balls:
             return x
         if not isinstance(x, int):
             raise TypeError(f"an op combined an array with {x!r}, expected an integer or ar.real(...)")
-        return Ball(self, np.asarray(float(x)), 0.0, pure=x == 0 or abs(x).bit_count() == 1)
+        if x == 0 or abs(x).bit_count() == 1:
+            return Ball(self, np.asarray(float(x)), 0.0, pure=True)
+        return self.real(float(x))  # a count may need more digits than the format has
 
     def real(self, value: float) -> Ball:
         fmt, mid = self.model.compute, np.asarray(float(value))
         numerator, denominator = float(value).as_integer_ratio()
-        exact = fmt.round(numerator, 1 - denominator.bit_length()) == value
-        pure = value == 0 or abs(math.frexp(value)[0]) == 0.5
-        return Ball(self, mid, 0.0 if exact else _up(fmt.unit_roundoff * np.abs(mid), 2), pure and exact)
+        rounded = fmt.round(numerator, 1 - denominator.bit_length())
+        if rounded == value:
+            return Ball(self, mid, 0.0, value == 0 or abs(math.frexp(value)[0]) == 0.5)
+        return Ball(self, mid, _up(self._half_ulp(mid, 0.0, fmt), 2) if math.isfinite(rounded) else np.asarray(np.inf))
 
     def store(self, x: Ball) -> Ball:
         """Round a result to the storage format."""
         m = self.model
         if m.storage == m.compute:
             return x
+        self.roundings += 1
         with np.errstate(all="ignore"):
             return self._close(x.mid, x.rad, self._half_ulp(x.mid, x.rad, m.storage), (x,), m.storage)
 
     # --- local errors ------------------------------------------------------------------------------------------------
 
     def _half_ulp(self, mid: np.ndarray, prop: Radius, fmt: Format) -> np.ndarray:
-        top = np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-50), _LARGEST)  # NaN stays NaN
-        half = fmt.unit_roundoff * _binade(np.maximum(top, fmt.smallest_normal))
-        return np.maximum(half, _TINY) + self._flush(top, fmt)
+        top = np.abs(mid) if _exact(prop) else np.abs(mid) + 2 * prop
+        top = np.clip(top * (1 + 2.0**-50), fmt.smallest_normal, _LARGEST)  # NaN stays NaN
+        half = np.maximum(fmt.unit_roundoff * _binade(top), _TINY)
+        return half + self._flush(top, fmt) if self.model.flush else half
 
     def _ulps_of(self, function: str, top: np.ndarray) -> np.ndarray:
         fmt = self.model.compute
-        ulp = 2 * fmt.unit_roundoff * _binade(np.maximum(top, fmt.smallest_normal))
-        return self._ulps[function] * ulp + self._flush(top, fmt)
+        error = (2 * self._ulps[function] * fmt.unit_roundoff) * _binade(np.maximum(top, fmt.smallest_normal))
+        return error + self._flush(top, fmt) if self.model.flush else error
 
     def _flush(self, top: Array, fmt: Format) -> Array:
-        return np.where(top < 2 * fmt.smallest_normal, fmt.smallest_normal, 0.0) if self.model.flush else 0.0
+        """What a result near the bottom of the normal range may lose where subnormal numbers become zero."""
+        return np.where(top < 2 * fmt.smallest_normal, fmt.smallest_normal, 0.0)
 
     def _loss(self, fmt: Format) -> float:
         """What one product may lose below the normal range."""
@@ -220,7 +227,7 @@ class Balls:
             rad = _up(prop + local, roundings)
         if reach is None:
             reach = np.abs(mid) + rad
-        if lost is False and np.all(reach <= fmt.max) and np.isfinite(mid).all():
+        if lost is False and special is False and (np.max(reach, initial=0.0) <= fmt.max):
             return Ball(self, mid, rad)
         mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
         unknown = np.broadcast_to(lost, mid.shape).copy()
@@ -242,6 +249,7 @@ class Balls:
     # --- operations --------------------------------------------------------------------------------------------------
 
     def add(self, a: Ball, b: Ball) -> Ball:
+        self.roundings += 1
         fmt = self.model.compute
         with np.errstate(all="ignore"):
             mid, prop = a.mid + b.mid, a.rad + b.rad
@@ -260,11 +268,14 @@ class Balls:
                     prop = _up(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
                 mid = mid * f.mid
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
+            # A power of two does not round, but it loses below the normal range where it makes a product smaller.
+            losses = roundings + sum(f.pure and bool(np.any((f.mid != 0) & (np.abs(f.mid) < 1))) for f in balls)
             special: Any = False
             magnitudes = [(np.abs(f.mid), f.rad) for f in balls]
             if over is not None:
                 d = self.lift(over)
-                special = (d.mid == 0) & (d.rad == 0.0)
+                if not d.mid.all():
+                    special = (d.mid == 0) & (d.rad == 0.0)
                 low = np.abs(d.mid) - 2 * d.rad
                 if not (_exact(prop) and _exact(d.rad)):
                     # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
@@ -272,46 +283,51 @@ class Balls:
                     prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
                 mid = mid / d.mid
                 roundings += 0 if d.pure else 2
+                losses += 1 if d.pure else 2
                 magnitudes.append((1 / np.abs(d.mid), np.where(low > 0, d.rad / low / low, np.inf)))
                 balls.append(d)
             lost = _infinite_times_unsure(balls)
-            if roundings == 0 and over is None:
+            if losses == 0:
                 return self._close(mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost)
-            local = growth(fmt.unit_roundoff, roundings) * (np.abs(mid) + 2 * prop)
+            self.roundings += roundings
+            size = np.abs(mid)
+            local = growth(fmt.unit_roundoff, roundings) * (size if _exact(prop) else size + 2 * prop)
             reach = None
             if len(balls) == 2 and (over is None or balls[1].pure):
                 local = local + self._loss(fmt)
             else:
-                loss, reach = self._partial_products(magnitudes, max(roundings, 1), fmt)
+                loss, reach = self._partial_products(magnitudes, roundings, losses, fmt)
                 local = local + loss
                 reach = None if reach is None else np.maximum(reach, np.abs(mid) + prop + local)
             return self._close(
                 mid, prop, local, tuple(balls), fmt, special=special, lost=lost, reach=reach, partial=reach is not None
             )
 
-    def _partial_products(self, magnitudes: list[Any], roundings: int, fmt: Format) -> tuple[Any, Any]:
+    def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
         """What the partial products of any grouping may lose below the normal range, and how far they may reach.
 
-        A partial product is at most the product of the factors above 1 and at least that of the factors below 1.
+        A partial product is at most the product of the factors above 1 and at least that of the factors below 1, up to
+        (1+u)^roundings. Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
         """
-        highest = lowest = 1.0
+        grown = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40)
+        highest, lowest = grown, 1.0
         for m, r in magnitudes:
             if m.size:
                 top, bottom = m + 2 * r, m - 2 * r
                 highest *= max(1.0, float(np.max(top)))
-                lowest *= min(1.0, float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0)))
-        if lowest >= 2 * fmt.smallest_normal and highest * (1 + 2.0**-10) <= fmt.max:
+                lowest *= min(1.0, max(0.0, float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0))))
+        if lowest >= 2 * fmt.smallest_normal and highest <= fmt.max:
             return 0.0, None
-        reach = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(1 + 2.0**-10))
+        reach = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(grown))
         least = math.prod(
-            (np.minimum(1.0, np.where((m == 0) & (r == 0), 1.0, m - 2 * r)) for m, r in magnitudes), start=np.asarray(0.5)
+            (np.clip(np.where((m == 0) & (r == 0), 1.0, m - 2 * r), 0.0, 1.0) for m, r in magnitudes),
+            start=np.asarray(0.5),
         )
         zero = np.logical_or.reduce(np.broadcast_arrays(*[(m == 0) & (r == 0.0) for m, r in magnitudes]))
-        lost = np.where((least < fmt.smallest_normal) & ~zero, roundings * self._loss(fmt) * reach, 0.0)
+        lost = np.where((least < fmt.smallest_normal) & ~zero, losses * self._loss(fmt) * reach, 0.0)
         return lost, reach
 
     def sum(self, x: Ball, axis: Any = None, keepdims: bool = False) -> Ball:
-        fmt = self.model.accumulate
         with np.errstate(all="ignore"):
             mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
             terms = x.mid.size // max(np.size(mid), 1)
@@ -355,6 +371,7 @@ class Balls:
     def _accumulated(
         self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any
     ) -> Ball:
+        self.roundings += roundings + products
         m, fmt = self.model, self.model.accumulate
         relative = growth(fmt.unit_roundoff, roundings)
         if products and m.dot_input:
@@ -391,7 +408,7 @@ class Balls:
             prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
-            special = (x.rad == 0.0) & (x.mid <= 0)
+            special: Any = False if np.min(low, initial=1.0) > 0 else (x.rad == 0.0) & (x.mid <= 0)
             return self._close(mid, prop, local, (x,), self.model.compute, special=special)
 
     def tanh(self, x: Ball) -> Ball:

@@ -1,0 +1,210 @@
+r"""Literal loops as a witness of the forward: each formula as its source prints it, one number at a time, in mpmath.
+
+Nothing is shared with the ops: no shift by a maximum, no cancellation-free form, no common sub-function. The results
+are those of 60 decimal digits; twice as many give how far off they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import flint
+import mpmath
+import numpy as np
+from mpmath import exp, log, mpf
+
+from refnn.op import Op
+
+DIGITS = 60
+Array = np.ndarray  # of mpf
+
+
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    """y_j = sum_i x_i A_ji + b_j (torch.nn.Linear: y = x A^T + b), for each row of x."""
+    y = np.empty((*x.shape[:-1], len(weight)), dtype=object)
+    for *row, j in np.ndindex(y.shape):
+        y[*row, j] = mpf(0)
+        for i in range(x.shape[-1]):
+            y[*row, j] += x[*row, i] * weight[j, i]
+        if bias is not None:
+            y[*row, j] += bias[j]
+    return y
+
+
+def relu(x: Array) -> Array:
+    """max(0, x)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] > 0 else mpf(0)
+    return y
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = 1 / (1 + exp(-x[k]))
+    return y
+
+
+def tanh(x: Array) -> Array:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x))"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = (exp(x[k]) - exp(-x[k])) / (exp(x[k]) + exp(-x[k]))
+    return y
+
+
+def softmax(x: Array, *, axis: int) -> Array:
+    """exp(x_i) / sum_j exp(x_j) along the axis."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        total = mpf(0)
+        for j in range(x.shape[axis]):
+            other = list(k)
+            other[axis] = j
+            total += exp(x[*other])
+        y[k] = exp(x[k]) / total
+    return y
+
+
+def log_softmax(x: Array, *, axis: int) -> Array:
+    """log(exp(x_i) / sum_j exp(x_j)) along the axis."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        total = mpf(0)
+        for j in range(x.shape[axis]):
+            other = list(k)
+            other[axis] = j
+            total += exp(x[*other])
+        y[k] = log(exp(x[k]) / total)
+    return y
+
+
+def cross_entropy(
+    input: Array,
+    target: Array,
+    *,
+    weight: Array | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Array:
+    """torch.nn.CrossEntropyLoss, for the class indices y_n or the probabilities y_nc of a sample n:
+
+        l_n = -w_(y_n) log(exp(x_n,y_n) / sum_c exp(x_nc)) [y_n != ignore_index],  mean: sum_n l_n / sum_n w_(y_n) [...]
+        l_n = -sum_c w_c log(exp(x_nc) / sum_i exp(x_ni)) y_nc,                    mean: sum_n l_n / N
+
+    with smoothed targets (1 - eps) y_nc + eps / C (Szegedy et al., arXiv:1512.00567); y_nc is one-hot for an index.
+    """
+    axis = 0 if input.ndim == 1 else 1
+    classes = input.shape[axis]
+    shape = input.shape[:axis] + input.shape[axis + 1 :]
+    eps = mpf(label_smoothing)
+    losses, total, divisor = np.empty(shape, dtype=object), mpf(0), mpf(0)
+    for n in np.ndindex(shape):
+        losses[n] = mpf(0)
+        if target.shape == shape and target[n] == ignore_index:
+            continue
+        normaliser = mpf(0)
+        for c in range(classes):
+            normaliser += exp(input[*n[:axis], c, *n[axis:]])
+        for c in range(classes):
+            if target.shape == shape:
+                wanted = mpf(1) if c == target[n] else mpf(0)
+            else:
+                wanted = target[*n[:axis], c, *n[axis:]]
+            smoothed = (1 - eps) * wanted + eps / classes
+            share = mpf(1) if weight is None else mpf(float(weight[c]))
+            losses[n] -= share * smoothed * log(exp(input[*n[:axis], c, *n[axis:]]) / normaliser)
+        total += losses[n]
+        if target.shape == shape and weight is not None:
+            divisor += mpf(float(weight[target[n]]))
+        else:
+            divisor += 1
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return _scalar(total)
+    return _scalar(total / divisor if divisor else mpf("nan"))
+
+
+def half_squared_error(input: Array, target: Array, *, reduction: str) -> Array:
+    """l_n = 1/2 sum_j (y_nj - t_nj)^2; a batch counts their mean."""
+    losses = np.empty(len(input), dtype=object)
+    for n in range(len(input)):
+        losses[n] = mpf(0)
+        for j in np.ndindex(input.shape[1:]):
+            losses[n] += (input[n, *j] - target[n, *j]) * (input[n, *j] - target[n, *j]) / 2
+    return _reduced(losses, reduction)
+
+
+def mse_loss(input: Array, target: Array, *, reduction: str) -> Array:
+    """l_n = (x_n - y_n)^2, over all elements n; their mean."""
+    losses = np.empty(input.shape, dtype=object)
+    for n in np.ndindex(input.shape):
+        losses[n] = (input[n] - target[n]) * (input[n] - target[n])
+    return _reduced(losses, reduction)
+
+
+def _reduced(losses: Array, reduction: str) -> Array:
+    if reduction == "none":
+        return losses
+    total, count = mpf(0), 0
+    for n in np.ndindex(losses.shape):
+        total, count = total + losses[n], count + 1
+    return _scalar(total if reduction == "sum" else total / count)
+
+
+def _scalar(value: mpf) -> Array:
+    y = np.empty((), dtype=object)
+    y[()] = value
+    return y
+
+
+# Op name -> the formula in loops. One line for each op.
+FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
+    {
+        "cross_entropy": cross_entropy,
+        "half_squared_error": half_squared_error,
+        "linear": linear,
+        "log_softmax": log_softmax,
+        "mse_loss": mse_loss,
+        "relu": relu,
+        "sigmoid": sigmoid,
+        "softmax": softmax,
+        "tanh": tanh,
+    }
+)
+
+
+def promised_bits(digits: int = DIGITS) -> int:
+    """The bits that `digits` decimal digits hold."""
+    return int(digits * np.log2(10.0))
+
+
+def forward(
+    op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], *, digits: int = DIGITS
+) -> np.ndarray:
+    """The output of an op as an array of arb balls.
+
+    The result of `digits` digits differs from that of twice as many by its own rounding error, up to a part of
+    10**-digits; the ball lies around the better result and has that difference as its radius.
+    """
+    function = FORWARDS[op.name]
+    rounded, better = (_run(function, inputs, params, d) for d in (digits, 2 * digits))
+    with flint.ctx.workdps(2 * digits):
+        balls = np.frompyfunc(lambda a, b: flint.arb(b) + flint.arb(0, abs(flint.arb(b) - flint.arb(a)).upper()), 2, 1)
+        return np.asarray(balls(rounded, better), dtype=object)
+
+
+def _run(function: Callable[..., Array], inputs: Sequence[Any], params: Mapping[str, Any], digits: int) -> Array:
+    with mpmath.workdps(digits):
+        return function(*(x if x is None or x.dtype.kind in "iu" else _numbers(x) for x in inputs), **params)
+
+
+def _numbers(x: np.ndarray) -> Array:
+    """Floats as the same numbers in mpmath."""
+    return np.asarray(np.frompyfunc(lambda v: mpf(float(v)), 1, 1)(x), dtype=object)

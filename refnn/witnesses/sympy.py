@@ -1,0 +1,82 @@
+"""SymPy as a witness: the forward of an op as expressions, differentiated by `sympy.diff`.
+
+It shares the forward with the op, so it contradicts a wrong vjp and never a wrong forward. For small shapes only: every
+element is a symbol. At a kink `diff` takes the mean of the one-sided derivatives (Heaviside(0) is 1/2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flint
+import numpy as np
+import sympy
+from sympy.core.evalf import PrecisionExhausted
+
+from refnn.arithmetic.symbols import Symbols
+from refnn.op import Op
+
+DIGITS = 40
+
+
+def promised_bits(digits: int = DIGITS) -> int:
+    """The bits that `digits` correct decimal digits hold."""
+    return math.floor((digits - 1) * math.log2(10))
+
+
+def gradients(
+    op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray, *, digits: int = DIGITS
+) -> tuple[np.ndarray | None, ...]:
+    """The derivative of sum(g * y) by each float input, as arrays of arb balls; None for integers and absent inputs.
+
+    The inputs are floats of any format and count as the exact rationals that they are. Each ball holds the exact
+    derivative, as far as SymPy keeps its promise that N(expression, d) has d correct digits.
+    """
+    ar = Symbols()
+    points: dict[Any, Any] = {}
+    lifted = [
+        x if x is None or x.dtype.kind in "iu" else _symbols(ar, name, x, points)
+        for name, x in zip(op.inputs, inputs, strict=True)
+    ]
+    y = op.forward(ar, *lifted, **params)
+    loss = sympy.sympify(ar.sum(ar.array(g) * y)[()])
+
+    def derivative(symbol: Any) -> flint.arb:
+        if loss.has(sympy.nan, sympy.zoo):  # 0/0: diff would take NaN for a constant, with derivative zero
+            return flint.arb.nan()
+        return _ball(sympy.diff(loss, symbol).xreplace(points), digits)
+
+    return tuple(
+        None if x is None or x.dtype.kind in "iu" else np.asarray(np.frompyfunc(derivative, 1, 1)(x), dtype=object)
+        for x in lifted
+    )
+
+
+def _symbols(ar: Symbols, name: str, x: np.ndarray, points: dict[Any, Any]) -> np.ndarray:
+    """One real symbol for each element of x; `points` takes their values."""
+    symbols = np.empty(x.shape, dtype=object)
+    for index in np.ndindex(x.shape):
+        symbols[index] = sympy.Symbol("_".join([name, *map(str, index)]), real=True)
+        points[symbols[index]] = ar.number(float(x[index]))
+    return symbols
+
+
+def _ball(value: Any, digits: int) -> flint.arb:
+    """A number as a ball: a value with d correct digits is off by at most one unit of its last digit,
+    10**(1-d) |value|. A ball that holds nothing but NaN where the expression has no real value."""
+    with flint.ctx.workdps(2 * digits):  # more than SymPy works with, so that its numbers are taken over exactly
+        if value.is_Rational:
+            return flint.arb(flint.fmpq(int(value.p), int(value.q)))
+        if not value.is_real:
+            return flint.arb.nan()
+        try:
+            number, shift = value.evalf(digits, strict=True), 0
+        except PrecisionExhausted:
+            # Terms that cancel to zero have no leading digit. Added to 1, the digits that N promises are those after
+            # the point.
+            number, shift = (value + 1).evalf(digits, strict=True), 1
+        sign, mantissa, exponent, _ = number._mpf_
+        mid = flint.arb((-int(mantissa) if sign else int(mantissa), int(exponent)))
+        return mid + flint.arb(0, (abs(mid) * 10 / flint.arb(10) ** digits).upper()) - shift

@@ -1,0 +1,51 @@
+"""PyTorch as a witness: the same function from another hand, and its gradients by autograd, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from refnn.adapters import torch as adapter
+from refnn.inputs import Case
+from refnn.op import Op
+
+
+def half_squared_error(input: torch.Tensor, target: torch.Tensor, *, reduction: str = "mean") -> torch.Tensor:
+    """Half the sum of squares of each sample, composed of PyTorch's own operations: PyTorch has no such loss."""
+    squares = (input - target).square()
+    losses = (squares.flatten(1).sum(1) if squares.ndim > 1 else squares) / 2
+    if reduction == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+# Op name -> function of tensors, with PyTorch's parameter names. One line for each op.
+FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
+    {
+        "cross_entropy": F.cross_entropy,
+        "half_squared_error": half_squared_error,
+        "linear": F.linear,
+        "log_softmax": F.log_softmax,
+        "mse_loss": F.mse_loss,
+        "relu": F.relu,
+        "sigmoid": torch.sigmoid,
+        "softmax": F.softmax,
+        "tanh": torch.tanh,
+    }
+)
+
+
+def gradients(op: Op, case: Case) -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:
+    """PyTorch's output for a case and its gradients, one entry an input (None where there is none), all float64."""
+    forward, vjp = adapter.functions(op, FUNCTIONS[op.name])
+
+    def widened(x: np.ndarray | None) -> np.ndarray | None:
+        return x if x is None or x.dtype.kind in "iu" else x.astype(np.float64)
+
+    inputs = [widened(x) for x in case.inputs]
+    params = {k: widened(v) if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
+    return forward(*inputs, **params), vjp(widened(case.cotangent), *inputs, **params)

@@ -1,0 +1,105 @@
+"""The support matrix is what it says, and the exact arithmetics agree to the last digit where they both run."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refnn
+from refnn import support
+from refnn.arithmetic import Unsupported
+from refnn.arithmetic.exact import Arb, Fractions
+from refnn.arithmetic.floats import Floats
+from refnn.formats import dyadic_ends
+from refnn.inputs import cases
+from refnn.op import lift
+
+COMMITTED = Path(__file__).parents[1] / "conformance" / "support.md"
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, dict[str, tuple[str, str]]]:
+    return support.matrix()
+
+
+def test_the_committed_matrix_is_the_generated_one(rows: Any) -> None:
+    hint = "run: python -m refnn.support conformance/support.md"
+    assert COMMITTED.read_text(encoding="utf-8") == support.markdown(rows), hint
+
+
+def test_the_matrix_covers_every_definition(rows: Any) -> None:
+    assert set(rows) == set(refnn.ops) | {f"{n}: {c}" for n, op in refnn.ops.items() for c in op.classes}
+    assert all(set(answers) == set(support.ARITHMETICS) for answers in rows.values())
+
+
+def test_only_fractions_refuse(rows: Any) -> None:
+    for label, answers in rows.items():
+        for arithmetic, both in answers.items():
+            assert arithmetic == "Fractions" or both == ("yes", "yes"), f"{arithmetic} refuses {label}: {both}"
+
+
+def test_softmax_is_rational_backwards_only(rows: Any) -> None:
+    assert rows["softmax"]["Fractions"] == ("no 'exp'", "yes")
+    assert rows["linear"]["Fractions"] == ("yes", "yes")
+
+
+def test_a_bug_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Unsupported counts as a refusal; anything else reaches the caller."""
+
+    class Broken(Fractions):
+        def relu(self, x: Any) -> Any:
+            raise ValueError("broken")
+
+    monkeypatch.setattr(support, "ARITHMETICS", {"Broken": Broken})
+    with pytest.raises(ValueError, match="broken"):
+        support.matrix()
+    with pytest.raises(Unsupported, match="Fractions has no 'exp'"):
+        refnn.tanh.vjp_definition(Fractions(), np.array([Fraction(1)]), None, np.array([Fraction(1)]))
+
+
+def halves(rows: Any) -> list[tuple[str, int]]:
+    """The definitions that Fractions can run, as (label, 0 for the forward or 1 for the vjp)."""
+    return [(label, i) for label, answers in rows.items() for i in (0, 1) if answers["Fractions"][i] == "yes"]
+
+
+def test_fractions_agree_with_arb_and_floats(rows: Any) -> None:
+    """On small integers every sum and product of these definitions is exact in float64, and at most one quotient is
+    rounded, at the end: so a float is the rational correctly rounded, and equal to it where that is dyadic. The ball of
+    Arb contains the rational, and is a point where that is dyadic."""
+    seen: dict[tuple[str, int], int] = {}
+    for label, half in halves(rows):
+        name, _, algorithm = label.partition(": ")
+        op = refnn.ops[name]
+        for case in cases(op, "float64", families=["grid"]):
+            if case.elements > 1000:
+                continue
+            rng = np.random.default_rng(case.elements)
+            g, y = (np.asarray(rng.integers(-8, 9, case.cotangent.shape) / 8) for _ in range(2))
+            definition = op.algorithm(algorithm or "accurate")[half]
+            results = []
+            exact, balls, floats = Fractions(), Arb(128), Floats(np.float64)
+            with balls.working():
+                for ar in (exact, balls, floats):
+                    extra = [ar.array(g), ar.array(y)] if half else []
+                    returned = definition(ar, *extra, *lift(ar, case.inputs), **case.params)
+                    results.append(returned if half else (returned,))
+            for q, ball, x in zip(*results, strict=True):
+                if q is None:
+                    assert ball is x is None
+                    continue
+                q, ball = np.asarray(q, dtype=object), np.asarray(ball, dtype=object)
+                assert q.shape == ball.shape == np.shape(x)
+                for a, b, c in zip(q.ravel(), ball.ravel(), np.ravel(x), strict=True):
+                    dyadic = a.denominator.bit_count() == 1
+                    low, high = (Fraction(mantissa) * Fraction(2) ** exponent for mantissa, exponent in dyadic_ends(b))
+                    assert low == a == high if dyadic else low < a < high, case.id
+                    assert float(a) == c, case.id
+                    assert not dyadic or Fraction(float(c)) == a, case.id
+                    seen[label, half] = seen.get((label, half), 0) + 1
+    assert sorted(seen) == sorted(halves(rows))
+    assert min(seen.values()) > 0
+    print({f"{label} {'vjp' if half else 'forward'}": n for (label, half), n in seen.items()})

@@ -1,0 +1,500 @@
+"""Every op against independent derivations: its vjp against four, its forward against two; and wrong ones are seen."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flint
+import numpy as np
+import pytest
+
+import refnn
+from refnn.arithmetic.exact import Arb
+from refnn.formats import FORMATS
+from refnn.inputs import COTANGENTS, RANDOM, Case, cases
+from refnn.op import Op
+from refnn.truth import run
+from refnn.witnesses import differences, loops
+from refnn.witnesses import sympy as symbolic
+from refnn.witnesses import torch as autograd
+
+NAMES = sorted(refnn.ops)
+MODEL = "float64@torch-cpu"
+
+# The witnesses that answer in balls, with the bits that they promise.
+BALL_WITNESSES: Mapping[str, tuple[Callable[..., Any], int]] = {
+    "sympy": (symbolic.gradients, symbolic.promised_bits()),
+    "complex step": (differences.complex_step, differences.promised_bits_complex_step()),
+    "differences": (differences.central, differences.promised_bits_central()),
+}
+
+
+# --- cases -----------------------------------------------------------------------------------------------------------
+
+
+def shrunk(op: Op) -> Op:
+    """The op with small variants: axis lengths above 2 become 3, 4, ... in their order, so that equal ones stay equal
+    and unequal ones unequal."""
+    variants: list[Mapping[str, Any]] = []
+    for variant in op.variants:
+        lengths = sorted({n for shape in variant["shapes"].values() for n in shape or () if n > 2})
+        small = {n: 3 + i for i, n in enumerate(lengths)}
+        shapes = {
+            name: None if shape is None else tuple(small.get(n, n) for n in shape)
+            for name, shape in variant["shapes"].items()
+        }
+        if (smaller := {**variant, "shapes": shapes}) not in variants:
+            variants.append(smaller)
+    return replace(op, variants=tuple(variants))
+
+
+@functools.cache
+def small_cases(name: str) -> tuple[Case, ...]:
+    """Every small variant on normal data and on a grid of integers (ties, kinks and zeros), each with a cotangent of
+    random numbers, which no gradient is blind to."""
+    op = shrunk(refnn.ops[name])
+    found = []
+    for case in cases(op, "float64", families=["normal", "grid"]):
+        rng = np.random.default_rng(zlib.crc32(case.id.encode()))
+        g = np.asarray(COTANGENTS["random"](rng, case.cotangent.shape, FORMATS["float64"]))
+        found.append(replace(case, cotangent=g, random=case.family in RANDOM))
+    assert found
+    return tuple(found)
+
+
+def claims(op: Op, case: Case, algorithm: str = "accurate", at_zero: float = 0.0) -> list[np.ndarray | None]:
+    """[output, *gradients] of the op's own definition, as arrays of certified balls."""
+    ar = Arb(differences.PRECISION, at_zero=at_zero)
+    with ar.working():
+        results = run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+    return [None if r is None else np.asarray(r, dtype=object) for r in results]
+
+
+@functools.cache
+def heard(name: str, witness: str) -> tuple[tuple[np.ndarray | None, ...], ...]:
+    """What a witness says about each small case of an op."""
+    gradients = BALL_WITNESSES[witness][0]
+    return tuple(gradients(c.op, c.inputs, c.params, c.cotangent) for c in small_cases(name))
+
+
+# --- comparing -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Comparison:
+    """Elementwise: where a narrow witness agrees, where it contradicts. Elsewhere it says nothing."""
+
+    agrees: np.ndarray
+    contradicts: np.ndarray
+
+
+def compare(claimed: np.ndarray, said: np.ndarray, bits: int) -> Comparison:
+    """Two balls agree if they overlap, and only if the witness is narrow: of the bits that it promises, half are left
+    to the sizes of intermediates and of higher derivatives (data, cotangents and gradients are of order one here), so
+    its radius is at most 2**-(bits/2) of 1 or of the value. A NaN is never narrow."""
+    assert claimed.shape == said.shape
+    allowed = flint.arb((1, -(bits // 2)))
+
+    def narrow(ball: Any) -> bool:
+        return bool(ball.is_finite() and ball.rad() <= allowed * max(flint.arb(1), abs(ball.mid())))
+
+    sharp = np.asarray(np.frompyfunc(lambda a, b: narrow(a) and narrow(b), 2, 1)(claimed, said), dtype=bool)
+    overlap = np.asarray(np.frompyfunc(lambda a, b: bool(a.overlaps(b)), 2, 1)(claimed, said), dtype=bool)
+    return Comparison(sharp & overlap, sharp & ~overlap)
+
+
+def at_kinks(op: Op, case: Case) -> list[np.ndarray | None]:
+    """Where two of the op's named conventions give different gradients."""
+    first, *others = [claims(op, case, at_zero=share)[1:] for share in (op.kinks or {"": 0.0}).values()]
+    masks: list[np.ndarray | None] = []
+    for which, grad in enumerate(first):
+        if grad is None:
+            masks.append(None)
+            continue
+        differ = [np.frompyfunc(lambda a, b: not a.overlaps(b), 2, 1)(grad, o[which]) for o in others]
+        masks.append(
+            np.logical_or.reduce([np.zeros(grad.shape, bool), *[d.astype(bool) for d in map(np.asarray, differ)]])
+        )
+    return masks
+
+
+def defined(case: Case) -> bool:
+    """Whether the output is a number: the mean over no sample is 0/0, and has no derivative to ask for."""
+    target = dict(zip(case.op.inputs, case.inputs, strict=True)).get("target")
+    if target is None or target.dtype.kind not in "iu" or case.params["reduction"] != "mean":
+        return True
+    return bool((target != case.params["ignore_index"]).any())
+
+
+def torch_says(op: Op, case: Case) -> refnn.Report:
+    """PyTorch's output and gradients against the op's, in the worst case that float64 allows."""
+    output, grads = autograd.gradients(op, case)
+    return refnn.check(
+        op,
+        forward=lambda *inputs, **params: output,
+        vjp=lambda g, *inputs, **params: grads,
+        model=MODEL,
+        dtype="float64",
+        inputs=[replace(case, op=op)],
+        accept=("explained",),  # PyTorch's accuracy is another test's question
+    )
+
+
+# --- the ops agree ---------------------------------------------------------------------------------------------------
+
+
+def test_tables_cover_every_op() -> None:
+    for table in (autograd.FUNCTIONS, loops.FORWARDS, WRONG_VJPS, WRONG_FORWARDS):
+        assert sorted(table) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vjp_agrees_with_three_witnesses(name: str) -> None:
+    op, agreed, kinks, undefined = refnn.ops[name], 0, 0, 0
+    for number, case in enumerate(small_cases(name)):
+        report = torch_says(case.op, case)
+        assert report.ok or (case.elements == 0 and not report.findings), str(report)
+        output, *grads = claims(case.op, case)
+        assert output is not None
+        if not defined(case):
+            undefined += 1
+            continue
+        for which, (grad, kink) in enumerate(zip(grads, at_kinks(case.op, case), strict=True)):
+            if grad is None or kink is None:
+                assert grad is kink is None
+                assert all(heard(name, w)[number][which] is None for w in BALL_WITNESSES)
+                continue
+            votes = np.ones(grad.shape, int)  # PyTorch's: its report was ok, every element included
+            for witness, (_, bits) in BALL_WITNESSES.items():
+                said = heard(name, witness)[number][which]
+                assert said is not None
+                c = compare(grad, said, bits)
+                assert not (c.contradicts & ~kink).any(), f"{witness} contradicts the vjp in {case.id}, input {which}"
+                votes += c.agrees
+            assert (votes[~kink] >= 3).all(), f"fewer than three witnesses in {case.id}, input {which}"
+            agreed += int((~kink).sum())
+            kinks += int(kink.sum())
+    assert agreed > 0
+    assert (kinks > 0) == bool(op.kinks)  # the grid meets every kink, and nothing else is excluded as one
+    assert (undefined > 0) == any("ignored" in v.get("kinds", {}).values() for v in op.variants)
+    print(f"{name}: {agreed} gradient elements agree, {kinks} at {', '.join(op.kinks) or 'no kink'} left out")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_agrees_with_torch_and_loops(name: str) -> None:
+    agreed, undefined = 0, 0
+    for case in small_cases(name):
+        assert not [f for f in torch_says(case.op, case).findings if f.what == "output"], case.id
+        output = claims(case.op, case)[0]
+        said = loops.forward(case.op, case.inputs, case.params)
+        assert output is not None
+        if not defined(case):
+            # 0/0 is NaN in both; a finite number on either side would disagree.
+            assert output.shape == said.shape == ()
+            assert output[()].mid().is_nan()
+            assert said[()].mid().is_nan()
+            undefined += 1
+            continue
+        c = compare(output, said, loops.promised_bits())
+        assert c.agrees.all(), f"loops contradict the forward in {case.id}"
+        agreed += output.size
+    assert agreed > 0
+    assert (undefined > 0) == any("ignored" in v.get("kinds", {}).values() for v in refnn.ops[name].variants)
+
+
+CLASSES = [(n, c) for n in NAMES for c in refnn.ops[n].classes]
+
+
+@pytest.mark.parametrize(("name", "algorithm"), CLASSES)
+def test_declared_classes_are_the_same_function(name: str, algorithm: str) -> None:
+    """Another algorithm rounds differently, and is equal in exact arithmetic."""
+    bits, compared = differences.PRECISION // 2, 0
+    for case in small_cases(name):
+        for own, other in zip(claims(case.op, case), claims(case.op, case, algorithm), strict=True):
+            assert (own is None) == (other is None)
+            if own is not None and other is not None:
+                assert compare(own, other, bits).agrees.all(), case.id
+                compared += own.size
+    assert compared > 0
+
+
+# --- deliberately wrong ----------------------------------------------------------------------------------------------
+
+
+def altered(f: Callable[..., Any], change: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]) -> Callable[..., Any]:
+    """`f` with some parameters replaced; `change` sees the input and the parameters."""
+
+    @functools.wraps(f)
+    def wrong(ar: Any, *arrays: Any, **params: Any) -> Any:
+        return f(ar, *arrays, **{**params, **change(arrays[-2], params)})
+
+    return wrong
+
+
+def scaled(f: Callable[..., Any], factor: Callable[[Any], Any]) -> Callable[..., Any]:
+    """`f` with its results multiplied by a factor in the arithmetic."""
+
+    @functools.wraps(f)
+    def wrong(ar: Any, *arrays: Any, **params: Any) -> Any:
+        results, by = f(ar, *arrays, **params), factor(ar)
+        return tuple(None if r is None else r * by for r in results) if isinstance(results, tuple) else results * by
+
+    return wrong
+
+
+def forward_of(name: str) -> Callable[..., Any]:
+    return refnn.ops[name].forward
+
+
+def vjp_of(name: str) -> Callable[..., Any]:
+    return refnn.ops[name].vjp_definition
+
+
+def smoothing_elsewhere(x: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """eps/(C-1) for every class but the target, which keeps 1 - eps."""
+    classes = x.shape[min(1, x.ndim - 1)]
+    return {"label_smoothing": params["label_smoothing"] * classes / max(classes - 1, 1)}
+
+
+def linear_first_sample(ar: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    gx, _, gb = vjp_of("linear")(ar, g, y, x, weight, bias)
+    d, rows = g.reshape(-1, weight.shape[0]), x.reshape(-1, weight.shape[1])
+    return gx, ar.dot(d[:1].T, rows[:1]) if rows.shape[0] else ar.dot(d.T, rows), gb
+
+
+def linear_mean_bias(ar: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    gx, gw, gb = vjp_of("linear")(ar, g, y, x, weight, bias)
+    return gx, gw, None if gb is None else gb / max(x.size // x.shape[-1], 1)
+
+
+def same_sign(name: str) -> Callable[..., Any]:
+    """The gradient of the target with that of the input's sign."""
+
+    @functools.wraps(vjp_of(name))
+    def wrong(*arrays: Any, **params: Any) -> Any:
+        gx, _ = vjp_of(name)(*arrays, **params)
+        return gx, gx
+
+    return wrong
+
+
+# Op -> what is wrong -> a vjp.
+WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "cross_entropy": {
+        "smoothing eps/(C-1)": altered(vjp_of("cross_entropy"), smoothing_elsewhere),
+        "smoothing forgotten": altered(vjp_of("cross_entropy"), lambda x, p: {"label_smoothing": 0.0}),
+        "weights forgotten": altered(vjp_of("cross_entropy"), lambda x, p: {"weight": None}),
+        "mean over nothing": altered(
+            vjp_of("cross_entropy"), lambda x, p: {"reduction": "sum" if p["reduction"] == "mean" else p["reduction"]}
+        ),
+    },
+    "half_squared_error": {
+        "no half": scaled(vjp_of("half_squared_error"), lambda ar: 2),
+        "gradient of the target": same_sign("half_squared_error"),
+        "mean forgotten": altered(
+            vjp_of("half_squared_error"),
+            lambda x, p: {"reduction": "sum" if p["reduction"] == "mean" else p["reduction"]},
+        ),
+    },
+    "linear": {
+        "one sample's weight gradient": linear_first_sample,
+        "mean instead of sum in the bias": linear_mean_bias,
+    },
+    "log_softmax": {
+        "y for exp(y)": lambda ar, g, y, x, *, axis=-1: (g - y * ar.sum(g, axis, keepdims=True),),
+        "no sum": lambda ar, g, y, x, *, axis=-1: (g - ar.exp(y) * g,),
+    },
+    "mse_loss": {
+        "no factor 2": scaled(vjp_of("mse_loss"), lambda ar: ar.real(0.5)),
+        "gradient of the target": same_sign("mse_loss"),
+    },
+    "relu": {
+        "no mask": lambda ar, g, y, x: (g,),
+        "cotangent ignored": lambda ar, g, y, x: (ar.branch(x, 1, 0) + 0 * g,),
+        "other side": lambda ar, g, y, x: (ar.branch(-x, g, 0),),
+    },
+    "sigmoid": {
+        "y for y(1-y)": lambda ar, g, y, x: (g * y,),
+        "cotangent ignored": lambda ar, g, y, x: (y * (1 - y),),
+    },
+    "softmax": {
+        "diagonal only": lambda ar, g, y, x, *, axis=-1: (y * (1 - y) * g,),
+        "no sum": lambda ar, g, y, x, *, axis=-1: (y * g,),
+        "zero": lambda ar, g, y, x, *, axis=-1: (0 * y * g,),
+    },
+    "tanh": {
+        "1 - y": lambda ar, g, y, x: (g * (1 - y),),
+        "cotangent ignored": lambda ar, g, y, x: (1 - y**2,),
+    },
+}
+
+
+# Op -> what is wrong -> a forward, and the vjp that goes with it where there is a short one.
+WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., Any] | None]]] = {
+    "cross_entropy": {
+        "smoothing eps/(C-1)": (
+            altered(forward_of("cross_entropy"), smoothing_elsewhere),
+            altered(vjp_of("cross_entropy"), smoothing_elsewhere),
+        ),
+        "weights forgotten": (
+            altered(forward_of("cross_entropy"), lambda x, p: {"weight": None}),
+            altered(vjp_of("cross_entropy"), lambda x, p: {"weight": None}),
+        ),
+    },
+    "half_squared_error": {
+        "no half": (
+            scaled(forward_of("half_squared_error"), lambda ar: 2),
+            scaled(vjp_of("half_squared_error"), lambda ar: 2),
+        )
+    },
+    "linear": {
+        "no bias": (
+            lambda ar, x, weight, bias=None: forward_of("linear")(ar, x, weight, None),
+            lambda ar, g, y, x, weight, bias=None: (
+                *vjp_of("linear")(ar, g, y, x, weight, None)[:2],
+                None if bias is None else bias * 0,
+            ),
+        )
+    },
+    "log_softmax": {
+        "no logarithm of the sum": (lambda ar, x, *, axis=-1: x - ar.sum(ar.exp(x), axis, keepdims=True), None),
+        "sum over every axis": (lambda ar, x, *, axis=-1: x - ar.log(ar.sum(ar.exp(x))), None),
+    },
+    "mse_loss": {
+        "a half": (
+            scaled(forward_of("mse_loss"), lambda ar: ar.real(0.5)),
+            scaled(vjp_of("mse_loss"), lambda ar: ar.real(0.5)),
+        )
+    },
+    "relu": {
+        "magnitude": (lambda ar, x: ar.abs(x), lambda ar, g, y, x: (ar.branch(x, g, -g),)),
+        "leaky": (
+            lambda ar, x: ar.relu(x) - ar.relu(-x) / 128,
+            lambda ar, g, y, x: (ar.branch(x, g, g / 128),),
+        ),
+    },
+    "sigmoid": {
+        "1/(1+exp(x))": (
+            lambda ar, x: 1 / (1 + ar.exp(x)),
+            lambda ar, g, y, x: tuple(-v for v in vjp_of("sigmoid")(ar, g, y, x)),
+        )
+    },
+    "softmax": {
+        "sum over every axis": (lambda ar, x, *, axis=-1: ar.exp(x) / ar.sum(ar.exp(x)), None),
+        "not normalised": (
+            lambda ar, x, *, axis=-1: ar.exp(x),
+            lambda ar, g, y, x, *, axis=-1: (g * y,),
+        ),
+    },
+    "tanh": {
+        "argument halved": (
+            lambda ar, x: ar.tanh(x / 2),
+            lambda ar, g, y, x: (ar.product(g, 1 - y**2, over=2),),
+        )
+    },
+}
+
+WRONG_VJP_IDS = [(n, what) for n, table in WRONG_VJPS.items() for what in table]
+WRONG_FORWARD_IDS = [(n, what) for n, table in WRONG_FORWARDS.items() for what in table]
+
+
+def violated(op: Op, case: Case) -> set[str]:
+    """What of an op PyTorch contradicts: "output", "grad[...]"."""
+    return {f.what for f in torch_says(op, case).findings if f.verdict == "violation"}
+
+
+@pytest.mark.parametrize(("name", "what"), WRONG_VJP_IDS)
+def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
+    seen: dict[str, int] = dict.fromkeys(["torch", *BALL_WITNESSES], 0)
+    for number, case in enumerate(small_cases(name)):
+        # Without its other classes, which would explain PyTorch's gradients.
+        wrong = replace(case.op, vjp_definition=WRONG_VJPS[name][what], classes={})
+        violations = violated(wrong, case)
+        assert "output" not in violations  # nothing is wrong with the forward
+        seen["torch"] += bool(violations)
+        output, *grads = claims(wrong, case)
+        if output is None or not defined(case):
+            continue
+        kinks = at_kinks(case.op, case)
+        for witness, (_, bits) in BALL_WITNESSES.items():
+            for grad, kink, said in zip(grads, kinks, heard(name, witness)[number], strict=True):
+                if grad is not None and kink is not None and said is not None:
+                    seen[witness] += bool((compare(grad, said, bits).contradicts & ~kink).any())
+    assert all(seen.values()), f"{name} with {what}: {seen}"
+
+
+@pytest.mark.parametrize(("name", "what"), WRONG_FORWARD_IDS)
+def test_torch_and_loops_contradict_a_wrong_forward(name: str, what: str) -> None:
+    """Whatever differentiates the same wrong forward cannot see it: with the vjp that goes with it, SymPy, complex step
+    and differences all agree. The two witnesses of the forward contradict it."""
+    forward, vjp = WRONG_FORWARDS[name][what]
+    seen, blind = {"torch": 0, "loops": 0}, dict.fromkeys(BALL_WITNESSES, 0)
+    asked = [c.id for c in small_cases(name) if c.family == "normal"][:3]  # away from kinks, and soon done
+    for case in small_cases(name):
+        wrong = replace(case.op, forward=forward, vjp_definition=vjp or case.op.vjp_definition, classes={})
+        seen["torch"] += "output" in violated(wrong, case)
+        output, *grads = claims(wrong, case)
+        if output is None or not defined(case):
+            continue
+        said = loops.forward(case.op, case.inputs, case.params)
+        seen["loops"] += bool(compare(output, said, loops.promised_bits()).contradicts.any())
+        if vjp is None or case.id not in asked:
+            continue
+        for witness, (gradients, bits) in BALL_WITNESSES.items():
+            for grad, own in zip(grads, gradients(wrong, case.inputs, case.params, case.cotangent), strict=True):
+                if grad is not None:
+                    assert compare(grad, own, bits).agrees.all(), f"{witness} on {case.id}"
+                    blind[witness] += grad.size
+    assert all(seen.values()), f"{name} with {what}: {seen}"
+    assert vjp is None or all(blind.values())
+
+
+# --- the witnesses themselves ----------------------------------------------------------------------------------------
+
+
+def test_complex_balls_look_at_the_real_part() -> None:
+    ar = differences.ComplexBalls(128)
+    left, right = flint.acb(-3, 4), flint.acb(3, 4)
+    straddling = flint.acb(flint.arb(0, 1), 4)
+    with ar.working():
+        assert ar.abs(np.array([left, right], object)).tolist() == [-left, right]  # the modulus would be 5
+        assert ar.relu(np.array([left, right], object)).tolist() == [flint.acb(0), right]
+        for f in (ar.abs, ar.relu, ar.log):
+            assert not f(np.array([straddling], object))[0].is_finite()
+        assert not ar.branch(np.array([straddling], object), 1, 0)[0].is_finite()
+
+
+def test_a_kink_silences_the_complex_step_and_widens_the_differences() -> None:
+    op, g = refnn.relu, np.ones(2)
+    bits = differences.promised_bits_central()
+    inside = np.array([2.0 ** -(differences.PRECISION // 8 + 1), 1.0])  # as near as the points of the stencil
+    zero, one = differences.complex_step(op, (np.array([0.0, 1.0]),), {}, g)[0]
+    assert not zero.is_finite()
+    assert compare(np.array([flint.arb(1)], object), np.array([one], object), bits).agrees.all()
+    near, far = differences.central(op, (inside,), {}, g)[0]
+    claimed = np.array([flint.arb(1)], object)
+    assert not compare(claimed, np.array([near], object), bits).agrees.any()
+    assert compare(claimed, np.array([far], object), bits).agrees.all()
+
+
+def test_sympy_digits_of_a_derivative_that_cancels() -> None:
+    """With a constant cotangent the gradient of softmax is exactly zero, and no leading digit can be promised."""
+    x, g = np.array([0.5, -1.25, 3.0]), np.full(3, 0.75)
+    (balls,) = symbolic.gradients(refnn.softmax, (x,), {"axis": -1}, g)
+    claimed = np.array([flint.arb(0)] * 3, object)
+    assert compare(claimed, balls, symbolic.promised_bits()).agrees.all()
+    (wider,) = symbolic.gradients(refnn.softmax, (x,), {"axis": -1}, g, digits=20)
+    assert all(w.rad() > b.rad() for w, b in zip(wider, balls, strict=True))
+
+
+def test_nan_never_agrees() -> None:
+    nan, one = np.array([flint.arb.nan()], object), np.array([flint.arb(1)], object)
+    assert nan[0].overlaps(one[0])  # as FLINT sees it
+    for pair in ((nan, one), (one, nan), (nan, nan)):
+        c = compare(*pair, 64)
+        assert not c.agrees.any()
+        assert not c.contradicts.any()
