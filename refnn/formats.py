@@ -79,14 +79,17 @@ class Format:
             return 0.0
         quantum = max(magnitude.bit_length() + exponent - 1, self.emin) - self.precision + 1
         shift = exponent - quantum
+        sign = -1.0 if mantissa < 0 else 1.0
         if shift >= 0:
-            units = magnitude << shift
+            units = magnitude << shift if exponent <= self.emax else 1 << self.precision
+        elif -shift > magnitude.bit_length():
+            return sign * 0.0  # below half the smallest subnormal, and the shift may be astronomical
         else:
             units, rest, half = magnitude >> -shift, magnitude & ((1 << -shift) - 1), 1 << (-shift - 1)
             units += rest > half or (rest == half and units & 1)
         if units.bit_length() + quantum - 1 > self.emax:
-            return math.copysign(math.inf, mantissa)
-        return math.copysign(math.ldexp(units, quantum), mantissa)
+            return sign * math.inf
+        return sign * math.ldexp(units, quantum)
 
     def round_ball(self, ball: arb) -> float | None:
         """The one number that every point of `ball` rounds to, or None where its two ends round differently."""
@@ -119,6 +122,7 @@ def format_of(dtype: Any) -> Format:
 def dyadic_ends(ball: arb) -> tuple[tuple[int, int], tuple[int, int]]:
     """The exact ends of a finite arb, each as (mantissa, exponent)."""
     (m, m_exponent), (r, r_exponent) = (tuple(map(int, part.man_exp())) for part in (ball.mid(), ball.rad()))
+    m_exponent, r_exponent = (m_exponent if m else r_exponent), (r_exponent if r else m_exponent)
     exponent = min(m_exponent, r_exponent)
     mid, rad = m << (m_exponent - exponent), r << (r_exponent - exponent)
     return (mid - rad, exponent), (mid + rad, exponent)

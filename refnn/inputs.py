@@ -338,8 +338,8 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
     found = []
     for i, item in enumerate(items):
         spec = item if isinstance(item, Mapping) else {"inputs": item}
-        sets = {"given": spec["params"]} if spec.get("params") else net.weights
-        if not sets:
+        sets = {"given": spec["params"]} if spec.get("params") else net.weights or {"none": {}}
+        if net.parameters and "none" in sets:
             raise ValueError(f"{net.name} has no weights of its own: pass inputs={{'inputs': (x,), 'params': {{...}}}}")
         for label, params in sets.items():
             weights = tuple(np.asarray(params[p]).astype(fmt.dtype) for p in net.parameters)

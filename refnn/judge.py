@@ -245,7 +245,8 @@ class Judge:
         unknown = np.isinf(allowed)
         for precision in (0, *PRECISIONS) if close else PRECISIONS:
             if precision == 0:
-                t = Value(middle, np.zeros_like(middle), np.where(unknown, 0.0, allowed * CLOSE))
+                near = np.where(unknown, 0.0, allowed * CLOSE)
+                t = Value(middle, np.zeros_like(middle), near, near == 0)
             else:
                 t = self._truth(which, precision, at_zero)
             error = np.asarray(np.abs((got - t.value) - t.low))

@@ -15,11 +15,12 @@ import numpy as np
 
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
+from refnn.formats import FORMATS
 from refnn.op import Op, lift
 from refnn.ops import find
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
-_SHARP, _TINY = 2.0**-90, 2.0**-1074
+_SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
 CHUNK = 1 << 14  # elements that are evaluated at a time where rows are independent
 
 
@@ -31,24 +32,13 @@ class Value:
     """Certified numbers: the exact value lies within `radius` of `value + low`, elementwise, all float64.
 
     `value` is the float64 nearest the exact value: infinite from the overflow threshold on, NaN where the exact value
-    is undefined (special inputs).
+    is undefined (special inputs). `certain` says where that is proved, with far more digits than a float64 holds.
     """
 
     value: np.ndarray
     low: np.ndarray
     radius: np.ndarray
-
-    @property
-    def certain(self) -> np.ndarray:
-        """Where `value` is known to be the float64 nearest the exact value, and to far more digits than it holds."""
-        size = np.abs(self.value)
-        with np.errstate(all="ignore"):
-            # Toward zero the next number is half as far at a power of two.
-            half = (size - np.nextafter(size, 0)) / 2
-            nearest = np.abs(self.low) + self.radius < half
-        sharp = self.radius <= _SHARP * size
-        tiny = (size <= _TINY) & (self.radius <= _TINY)
-        return (self.radius == 0) | (nearest & sharp) | tiny
+    certain: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,24 +125,36 @@ def _join(parts: Sequence[Value | None]) -> Value | None:
     values = [p for p in parts if p is not None]
     if not values:
         return None
-    return Value(*(np.concatenate([getattr(v, k) for v in values]) for k in ("value", "low", "radius")))
+    return Value(*(np.concatenate([getattr(v, k) for v in values]) for k in ("value", "low", "radius", "certain")))
 
 
 def _digest(balls: np.ndarray) -> Value:
     """Balls as value, low and radius; the radius is infinite where the ball is."""
-
     value = np.array(_FLOAT(balls), dtype=np.float64)  # the float64 nearest the midpoint
-    radius = np.array(_RADIUS(balls), dtype=np.float64)  # exact: FLINT keeps 30 bits
+    radius = np.array(_RADIUS(balls), dtype=np.float64)  # exact, but for underflow: FLINT keeps 30 bits
     finite = np.isfinite(value) & np.isfinite(radius)
     value[~finite & ~np.isinf(value)] = np.nan
     # What float() rounds away from the rest is at most 2**-53 of it.
     rest = np.where(finite, balls - np.where(finite, value, 0.0), 0.0)
     low = np.array(_FLOAT(rest), dtype=np.float64)
-    radius = np.where(finite, radius + np.abs(low) * 2.0**-52 + (low != 0) * 2.0**-1074, np.inf)
-    for i in np.argwhere(np.isinf(value)):
-        beyond = balls[tuple(i)].is_finite() and abs(balls[tuple(i)]) > _OVERFLOW
-        low[tuple(i)], radius[tuple(i)] = 0.0, 0.0 if beyond else np.inf
-    return Value(value, low, radius)
+    radius = np.array(np.where(finite, radius + np.abs(low) * 2.0**-52, np.inf))
+    size = np.abs(value)
+    with np.errstate(all="ignore"):
+        # The nearer neighbour is the one toward zero, at half the distance at a power of two.
+        nearest = np.abs(low) + radius < (size - np.nextafter(size, 0)) / 2
+    certain = np.array(finite & nearest & (radius <= _SHARP * size) & (size >= _DEEP))
+    for i in map(tuple, np.argwhere(finite & ~certain & ~((radius > size) & (radius > _TINY)))):
+        # Next to a rounding boundary, or where low and radius reach the end of float64, the ball itself must say.
+        ball = balls[i]
+        rounded = FORMATS["float64"].round_ball(ball)
+        certain[i] = rounded is not None and (size[i] < _DEEP or radius[i] <= _SHARP * size[i])
+        if rounded is not None:
+            value[i], low[i] = rounded, float(ball - rounded)
+            radius[i] = 0.0 if (ball - rounded - low[i]).is_zero() else max(radius[i], _TINY)
+    for i in map(tuple, np.argwhere(np.isinf(value))):
+        certain[i] = balls[i].is_finite() and abs(balls[i]) > _OVERFLOW
+        low[i], radius[i] = 0.0, 0.0 if certain[i] else np.inf
+    return Value(value, low, radius, certain)
 
 
 _FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
@@ -175,3 +177,4 @@ def _follow_ieee(
             odd = np.isinf(v.radius)
             v.value[odd], v.low[odd] = b.mid[odd], 0.0
             v.radius[odd] = np.broadcast_to(b.rad, b.shape)[odd]
+            v.certain[odd] = v.radius[odd] == 0

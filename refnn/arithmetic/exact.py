@@ -162,7 +162,8 @@ class Arb(ObjectArrays):
         return a.union(b)
 
     def relu(self, x: Array) -> Array:
-        return self._each(self._number.nonnegative_part, x)
+        zero = self.number(0)
+        return self._each(lambda v: v.max(zero), x)
 
     def pivot(self, x: Array, axis: int) -> Array:
         """The largest midpoint: any constant will do, and this one is exact."""

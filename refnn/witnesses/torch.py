@@ -16,7 +16,8 @@ from refnn.op import Op
 
 def half_squared_error(input: torch.Tensor, target: torch.Tensor, *, reduction: str = "mean") -> torch.Tensor:
     """Half the sum of squares of each sample, composed of PyTorch's own operations: PyTorch has no such loss."""
-    squares = (input - target).square()
+    d = input - target
+    squares = d * d  # not square(), whose backward doubles d before the half comes in, and overflows
     losses = (squares.flatten(1).sum(1) if squares.ndim > 1 else squares) / 2
     if reduction == "none":
         return losses

@@ -1,0 +1,305 @@
+"""A report as one self-contained page: no script, no font, no image from elsewhere; it opens offline and prints.
+
+This module prepares what `page.html.jinja` lays out. The page escapes everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from refnn.report import MEANING, OUT_OF_SCOPE, SCOPE_LIMIT, VERDICTS, Finding, Report, Result, nan_largest, summary
+from refnn.report.header import rows
+from refnn.report.markdown import by_reason
+from refnn.report.words import (
+    counted,
+    cut,
+    extent,
+    headline,
+    hexadecimal,
+    in_order,
+    number,
+    place,
+    scopes,
+    severity,
+    title,
+    worst_verdict,
+)
+
+LIMIT = 1_450_000  # characters: a page that a browser opens at once and a mail server lets through
+UNEXPECTED, EXPECTED = 300, 200  # findings shown in full
+OPS, PANELS = 200, 60  # rows of the matrix, figures
+INPUTS = 12  # input values shown with a finding
+
+
+def render(report: Report) -> str:
+    """The page. Where findings are many or long it shows fewer of them, and says how many are left out."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"hex": hexadecimal, "short": number, "counted": counted}
+    template = environment.get_template("page.html.jinja")
+    page = ""
+    for share in (1.0, 0.5, 0.25, 0.1, 0.0):
+        page = template.render(_view(report, share))
+        if len(page.encode()) <= LIMIT:
+            break
+    return page
+
+
+def _view(report: Report, share: float) -> dict[str, Any]:
+    """All that the page shows; `share` of the findings that it may show."""
+    table = summary(report)
+    unexpected = [_card(f, f"u{i}") for i, f in enumerate(in_order(report.unexpected))]
+    expected = by_reason(report)
+    groups: list[dict[str, Any]] = []
+    room, number_ = round(EXPECTED * share), 0
+    for reason, found in expected.items():
+        fair = max(room // len(expected), 1) if room else 0
+        cards = [_card(f, f"e{number_ + i}") for i, f in enumerate(found[:fair])]
+        number_ += len(cards)
+        groups.append(
+            {"reason": cut(reason, 2000), "cases": len({f.case for f in found}), "cards": cards}
+            | {"left": len(found) - len(cards)}
+        )
+    shown = unexpected[: round(UNEXPECTED * share)]
+    anchors: dict[tuple[str, str, str], str] = {}
+    for card in [*shown, *(c for g in groups for c in g["cards"])]:
+        anchors.setdefault(_key(card["f"]), card["id"])
+    total = report.elements + report.count(OUT_OF_SCOPE)
+    return {
+        "title": title(report),
+        "headline": headline(report),
+        "extent": extent(report),
+        "state": "ok" if report.ok else "partial" if report.partial else "bad",
+        "partial": report.partial,
+        "figures": [
+            ("elements judged", f"{report.elements:,}"),
+            ("cases", f"{report.cases:,}"),
+            ("ops", f"{len({r.op for r in report.results}):,}"),
+            ("largest error / allowance that conforms", number(report.worst_ratio)),
+            ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),
+            ("expected findings", f"{sum(map(len, expected.values())):,}"),
+            ("out of scope", f"{report.count(OUT_OF_SCOPE) / total:.2%}" if total else "none"),
+        ],
+        "header": [(k, cut(v, 2000)) for k, v in rows(report.header)],
+        "notes": [cut(str(n), 2000) for n in report.header.get("notes", ())],
+        "models": _models(report.header),
+        "matrix": _matrix(report, table, anchors),
+        "meaning": [(v, MEANING[v]) for v in (*VERDICTS, OUT_OF_SCOPE)],
+        "panels": _figure(table),
+        "unexpected": shown,
+        "unexpected_left": len(unexpected) - len(shown),
+        "unlisted": report.unlisted[:100],
+        "unlisted_left": max(len(report.unlisted) - 100, 0),
+        "expected": groups,
+        "stale": [(c, cut(report.expected[c], 2000)) for c in report.stale[:100]],
+        "stale_left": max(len(report.stale) - 100, 0),
+        "conforming": _conforming(report),
+        "scopes": [s for s in scopes(report) if s.outside][:OPS],
+        "scope_limit": SCOPE_LIMIT,
+    }
+
+
+# --- the header ------------------------------------------------------------------------------------------------------
+
+
+def _models(header: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The models as rows of one table; ulps spelled out."""
+    found = []
+    for m in header.get("models", ()):
+        if isinstance(m, Mapping):
+            ulps = m.get("ulps") or {}
+            plain = {k: str(v) for k, v in m.items() if k != "ulps" and v not in (False, 0.0)}
+            found.append(plain | {"ulps": ", ".join(f"{k} {v:g}" for k, v in ulps.items())})
+    return found
+
+
+# --- the matrix ------------------------------------------------------------------------------------------------------
+
+Key = tuple[str, str, str]
+
+
+def _key(f: Finding | Result) -> Key:
+    return f.op, f.dtype, "output" if f.what == "output" else "gradient"
+
+
+def _matrix(report: Report, table: Sequence[Mapping[str, Any]], anchors: Mapping[Key, str]) -> dict[str, Any]:
+    """One row for each op, one cell for each dtype and kind of result."""
+    cells = {(row["op"], row["dtype"], row["kind"]): row for row in table}
+    unexpected = {_key(f) for f in report.unexpected}
+    unlisted = set(report.unlisted)
+    unexpected |= {_key(r) for r in report.results if r.case in unlisted}
+    dtypes = sorted({d for _, d, _ in cells}, key=lambda d: (d.strip("bfloat"), d))
+    ops = sorted({op for op, _, _ in cells})
+    columns = [(d, k) for d in dtypes for k in _KINDS]
+    body = []
+    for op in ops[:OPS]:
+        keys = [(op, *c) for c in columns]
+        body.append((op, [_cell(cells.get(k), k in unexpected, report, anchors.get(k)) for k in keys]))
+    return {"dtypes": dtypes, "kinds": _KINDS, "rows": body, "left": max(len(ops) - OPS, 0)}
+
+
+_KINDS = ("output", "gradient")
+
+
+def _cell(row: Mapping[str, Any] | None, unexpected: bool, report: Report, anchor: str | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    verdicts = {v: row["verdicts"][v] for v in (*VERDICTS, OUT_OF_SCOPE) if row["verdicts"].get(v)}
+    worst = worst_verdict(verdicts)
+    conforms = worst in report.accept and not math.isnan(row["worst_ratio"])
+    total = sum(verdicts.values())
+    return {
+        "worst": worst,
+        "state": "" if conforms and not unexpected else "unexpected" if unexpected else "expected",
+        "counts": [(v, f"{n:,}") for v, n in reversed(verdicts.items())],
+        # At least a sliver for the one element in a million that matters.
+        "bar": [(v, max(100 * n / total, 1.5)) for v, n in verdicts.items()],
+        "ratio": number(row["worst_ratio"]),
+        "tip": f"{row['op']} {row['dtype']} {row['kind']}: {row['elements']:,} elements judged, "
+        f"largest error/allowance {number(row['worst_ratio'])}, {row['seconds']:.2f} s",
+        "anchor": anchor,
+    }
+
+
+# --- the distribution of error/allowance -----------------------------------------------------------------------------
+
+FIRST, LAST = -20, 19  # the bins shown; what lies beyond is counted in them
+WIDTH, HEIGHT, LEFT, RIGHT, MIDDLE, REACH = 300, 176, 8, 8, 80, 66
+
+
+def _figure(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Small multiples on one axis: for each op how many elements by error/allowance, outputs up, gradients down."""
+    bins = [b for row in table for b in row["histogram"]]
+    if not bins:
+        return {"panels": []}
+    first, last = max(min(bins), FIRST), min(max(max(bins), 0), LAST)
+    low, high = min(first, last - 8) - 0.5, last + 1.5
+    most = math.log10(1 + max(n for row in table for n in row["histogram"].values()))
+    dtypes = sorted({row["dtype"] for row in table if row["histogram"]}, key=lambda d: (d.strip("bfloat"), d))
+
+    def across(power: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (power - low) / (high - low)
+
+    def up(count: int, sign: int) -> float:
+        return MIDDLE - sign * REACH * math.log10(1 + count) / most
+
+    def outline(histogram: Mapping[int, int], sign: int) -> str:
+        merged: Counter[int] = Counter()
+        for b, n in histogram.items():
+            merged[min(max(b, first), last)] += n
+        path, before = [], None
+        for b in sorted(merged):
+            if b - 1 != before:
+                path.append(("" if before is None else f"V{MIDDLE}") + f"M{across(b):.1f} {MIDDLE}")
+            path.append(f"V{up(merged[b], sign):.1f}H{across(b + 1):.1f}")
+            before = b
+        return "".join(path) + f"V{MIDDLE}"
+
+    per_op: dict[str, list[Mapping[str, Any]]] = {}
+    for row in table:
+        per_op.setdefault(row["op"], []).append(row)
+    ranked = sorted(per_op, key=lambda op: max(nan_largest(r["worst_ratio"]) for r in per_op[op]), reverse=True)
+    panels = []
+    for op in sorted(ranked[:PANELS]):
+        of = per_op[op]
+        judged = sum(r["elements"] for r in of)
+        series = [
+            {
+                "colour": dtypes.index(r["dtype"]) % 4,
+                "path": outline(r["histogram"], 1 if r["kind"] == "output" else -1),
+                "tip": f"{r['dtype']} {r['kind']}: {sum(r['histogram'].values()):,} elements with an error "
+                f"inside the worst case, the largest {number(r['worst_ratio'])} of the allowance",
+            }
+            for r in of
+            if r["histogram"]
+        ]
+        panels.append(
+            {
+                "op": op,
+                "series": series,
+                "exact": f"{sum(r['verdicts'].get('exact', 0) for r in of) / judged:.0%}" if judged else "none",
+                "largest": number(max((r["worst_ratio"] for r in of), key=nan_largest)),
+            }
+        )
+    step = max(1, math.ceil((high - low) * math.log10(2) / 5))
+    decades = range(math.ceil(low * math.log10(2)), math.floor(high * math.log10(2)) + 1)
+    return {
+        "panels": panels,
+        "left": max(len(ranked) - PANELS, 0),
+        "dtypes": [(d, i % 4) for i, d in enumerate(dtypes)],
+        "gathered": f"{2.0 ** (first + 1):.0e}" if min(bins) < first else "",
+        "one": f"{across(0):.1f}",
+        "ticks": [(f"{across(k / math.log10(2)):.1f}", k) for k in decades if k % step == 0],
+        "rules": [
+            (f"{MIDDLE - sign * REACH * math.log10(1 + 10**k) / most:.1f}")
+            for k in range(2, 12, 2)
+            for sign in (1, -1)
+            if math.log10(1 + 10**k) <= most
+        ],
+        "most": f"{round(10**most - 1):,}",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "middle": MIDDLE,
+        "top": MIDDLE - REACH,
+        "bottom": MIDDLE + REACH,
+    }
+
+
+# --- findings --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Number:
+    name: str
+    value: float
+
+
+def _card(f: Finding, anchor: str) -> dict[str, Any]:
+    values = [] if f.verdict == "error" and math.isnan(f.got) and math.isnan(f.expected) else _values(f)
+    return {
+        "f": f,
+        "id": anchor,
+        "place": place(f),
+        "numbers": values,
+        "inputs_left": max(len(f.inputs) - INPUTS, 0),
+        "size": _size(f) if values else "",
+        "case": cut(f.case, 500),
+        "message": cut(f.message, 2000),
+        "replay": cut(f.replay, 1500),
+    }
+
+
+def _values(f: Finding) -> list[_Number]:
+    inputs = [_Number(n, v) for n, v in islice(f.inputs.items(), INPUTS)]
+    return [*(_Number(n, getattr(f, n)) for n in ("got", "expected", "error", "allowed")), *inputs]
+
+
+def _size(f: Finding) -> str:
+    if math.isnan(f.ratio):
+        return ""
+    allowance = f"{number(f.ratio)} × the allowance" if math.isfinite(f.ratio) else "nothing is allowed"
+    parts = [allowance, f"{number(f.ulps)} ulp" if math.isfinite(f.ulps) else "", f.digits_lost]
+    return ", ".join(p for p in parts if p)
+
+
+def _conforming(report: Report) -> list[tuple[str, str, str, str, str, str]]:
+    """Findings that conform and are worth knowing: which convention, where, how often."""
+    found: Counter[tuple[str, str, str, str, str]] = Counter()
+    for f in report.findings:
+        if f.verdict in report.accept:
+            found[f.op, f.dtype, f.what, f.verdict, f.name or f.message] += f.count
+    return [(*k, f"{n:,}") for k, n in _top(found.items())]
+
+
+def _top(items: Iterable[tuple[tuple[str, ...], int]]) -> list[Any]:
+    return sorted(items, key=lambda kv: (-severity(kv[0][3]), kv[0]))[:OPS]

@@ -1,0 +1,130 @@
+"""What the written forms of a report share: its headline, its numbers, and the order of its findings."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Report
+
+
+def subject(report: Report) -> str:
+    """What was checked."""
+    return str(report.header.get("subject") or "the implementation")
+
+
+def headline(report: Report) -> str:
+    """The outcome in one sentence, without its full stop."""
+    name = subject(report)
+    if not report.elements and not report.findings:
+        why = ": the run was interrupted" if report.partial else ", which is an error"
+        return f"Nothing was checked of {name}{why}"
+    if report.ok:
+        return f"{name} conforms" + (", apart from expected findings" if report.expected else "")
+    reasons = [
+        counted(len(report.unexpected), "unexpected finding"),
+        f"{counted(len(report.unlisted), 'case')} without a finding that says why",
+        f"{counted(len(report.stale), 'expected finding')} no longer occur{'s' * (len(report.stale) == 1)}",
+        f"too much out of scope in {', '.join(report.out_of_scope)}" if report.out_of_scope else "",
+    ]
+    found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
+    if report.partial:
+        return f"{name}: the run was interrupted; until then {found or 'nothing unexpected was found'}"
+    return f"{name} does not conform: {found}"
+
+
+def extent(report: Report) -> str:
+    """How much was checked, and how close it comes to its allowance."""
+    ops = len({r.op for r in report.results})
+    return (
+        f"{counted(report.elements, 'element')} in {counted(report.cases, 'case')} of {counted(ops, 'op')}; "
+        f"the largest error that conforms is {number(report.worst_ratio)} of its allowance"
+    )
+
+
+def title(report: Report) -> str:
+    return f"{'PARTIAL: ' if report.partial else ''}gradient agreement of {subject(report)}"
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def number(x: float) -> str:
+    """About three digits, for a reader."""
+    if 1e3 <= abs(x) < 1e6:
+        return f"{x:,.0f}"
+    # What is inside its allowance must not look as if it had used all of it.
+    return f"{x:.6g}" if 0.999 < x < 1 else f"{x:.3g}"
+
+
+def hexadecimal(x: float) -> str:
+    """Every bit of x, as `float.fromhex` reads it, without the zeros at the end."""
+    text = float(x).hex()
+    mantissa, p, exponent = text.partition("p")
+    if not p:
+        return text  # nan, inf
+    return mantissa.rstrip("0").removesuffix(".") + p + exponent if "." in mantissa else text
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or its beginning and how much is left out."""
+    return text if len(text) <= limit else f"{text[:limit]} [{len(text) - limit:,} characters left out]"
+
+
+# --- findings --------------------------------------------------------------------------------------------------------
+
+
+def severity(verdict: str) -> int:
+    return VERDICTS.index(verdict) if verdict in VERDICTS else -1
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """First the worst of each kind (op, dtype, result, verdict, class), then the second of each, and so on, the worst
+    first among them: the many alike of one op do not hide what another does."""
+    worst = sorted(findings, key=lambda f: (-severity(f.verdict), not math.isnan(f.ratio), -f.ratio))
+    seen: Counter[tuple[str, ...]] = Counter()
+    ranked = []
+    for position, f in enumerate(worst):
+        key = (f.op, f.dtype, f.what, f.verdict, f.name)
+        ranked.append((seen[key], position, f))
+        seen[key] += 1
+    return [f for *_, f in sorted(ranked, key=lambda r: r[:2])]
+
+
+def place(f: Finding) -> str:
+    """Which element: `grad[x][3, 0]`."""
+    return f.what + (str(list(f.index)) if f.index else "")
+
+
+def worst_verdict(verdicts: dict[str, int]) -> str:
+    """The worst verdict with a count; out of scope where nothing was judged."""
+    return max((v for v, n in verdicts.items() if n), key=severity, default="error")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much of an op nothing is claimed about."""
+
+    op: str
+    judged: int
+    outside: int
+
+    @property
+    def share(self) -> float:
+        return self.outside / max(self.judged + self.outside, 1)
+
+
+def scopes(report: Report) -> list[Scope]:
+    """One for each op."""
+    judged: Counter[str] = Counter()
+    outside: Counter[str] = Counter()
+    for r in report.results:
+        judged[r.op] += r.elements
+        outside[r.op] += r.verdicts.get(OUT_OF_SCOPE, 0)
+    return [Scope(op, judged[op], outside[op]) for op in sorted(judged)]

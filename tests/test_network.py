@@ -1,0 +1,235 @@
+"""The digits network: real data, all gradients, stepwise and end to end."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import refnn
+from refnn import digits
+from refnn.formats import FORMATS
+from refnn.inputs import digits_item
+from refnn.network import Network, Node
+
+# What must be seen: the smallest factors on a gradient that the issue of sensitivity names.
+STEPWISE = {"float32": 1e-5, "float64": 3e-14}
+END_TO_END = {"float32": 1e-5, "float64": 1e-13}
+
+
+def _script() -> ModuleType:
+    """benchmarks/sensitivity.py, whose functions the README's table comes from."""
+    path = Path(__file__).parents[1] / "benchmarks" / "sensitivity.py"
+    spec = importlib.util.spec_from_file_location("sensitivity", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SENSITIVITY = _script()
+
+
+@pytest.fixture(scope="module")
+def net() -> Network:
+    return Network.load("digits_mlp")
+
+
+def test_the_data_are_the_1797_digits() -> None:
+    images, labels = digits.load()
+    assert images.shape == (1797, 64)
+    assert images.min() == 0 and images.max() == 1
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    training, held_back = digits.split()
+    assert len(held_back) == 359
+    assert not set(training) & set(held_back) and len(training) + len(held_back) == 1797
+
+
+def test_the_trained_network_names_95_percent_of_the_held_back_digits(net: Network) -> None:
+    _, held_back = digits.split()
+    assert digits.accuracy(net, net.weights["trained"], held_back) >= 0.95
+    assert digits.accuracy(net, net.weights["initial"], held_back) < 0.5
+
+
+def test_training_is_refnns_own_and_reproducible(net: Network) -> None:
+    """BLAS may order its sums otherwise on another machine, so the claim is the accuracy, not the bits."""
+    _, held_back = digits.split()
+    fresh = digits.initial()
+    assert all(np.array_equal(v, net.weights["initial"][k]) for k, v in fresh.weights["initial"].items())
+    assert digits.accuracy(fresh, digits.train(fresh), held_back) >= 0.95
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_torch_conforms_on_the_digits_network(net: Network, dtype: str) -> None:
+    report = refnn.check(net, SENSITIVITY.module(), framework="torch", dtype=dtype)
+    assert report.ok, str(report)
+    whats = {r.what for r in report.results if r.op == "digits_mlp stepwise"}
+    assert whats >= {f"grad[{p}]" for p in net.parameters} | {"fc1", "relu", "fc2", "grad[relu]", "grad[fc1]"}
+    assert {r.what for r in report.results if r.op == "digits_mlp end to end"} == {
+        "output",
+        *(f"grad[{p}]" for p in net.parameters),
+    }
+    assert sum("worst case end to end" in n for n in report.header["notes"]) == len(net.weights) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_stepwise_every_scaled_gradient_is_a_violation(net: Network, dtype: str) -> None:
+    assert SENSITIVITY.caught(net, STEPWISE[dtype], dtype, whole=False) == set(net.parameters)
+    assert SENSITIVITY.caught(net, 0.0, dtype, whole=False) == set()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_end_to_end_every_scaled_gradient_is_suspect(net: Network, dtype: str) -> None:
+    assert SENSITIVITY.caught(net, END_TO_END[dtype], dtype, whole=True) == set(net.parameters)
+    assert SENSITIVITY.caught(net, 0.0, dtype, whole=True) == set()
+
+
+def test_assert_close_and_gradcheck_do_not_see_them(net: Network) -> None:
+    assert SENSITIVITY.assert_close_objects(net, 1e-4, "float32") != set(net.parameters)
+    assert SENSITIVITY.gradcheck_objects(net, 1e-3, "float64") == set()
+
+
+def test_a_network_of_functions_is_checked_end_to_end(net: Network) -> None:
+    def forward(params: Any, x: np.ndarray) -> np.ndarray:
+        h = np.maximum(x @ params["fc1.weight"].T + params["fc1.bias"], np.float32(0))
+        return h @ params["fc2.weight"].T + params["fc2.bias"]
+
+    def vjp(g: np.ndarray, params: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+        a = x @ params["fc1.weight"].T + params["fc1.bias"]
+        d = (g @ params["fc2.weight"]) * (a > 0)
+        h = np.maximum(a, np.float32(0))
+        return {"fc1.weight": d.T @ x, "fc1.bias": d.sum(0), "fc2.weight": g.T @ h, "fc2.bias": g.sum(0)}
+
+    report = refnn.check(net, forward=forward, vjp=vjp, dtype="float32")
+    assert report.ok, str(report)
+    assert any("end to end only" in n for n in report.header["notes"])
+
+    def without_mask(g: np.ndarray, params: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+        d = g @ params["fc2.weight"]
+        return vjp(g, params, x) | {"fc1.bias": d.sum(0)}
+
+    wrong = refnn.check(net, forward=forward, vjp=without_mask, dtype="float32")
+    assert {f.what for f in wrong.findings if f.verdict == "violation"} == {"grad[fc1.bias]"}
+    missing = refnn.check(net, forward=forward, vjp=lambda g, params, x: {}, dtype="float32")
+    assert "no gradient for 'fc1.weight'" in missing.findings[0].message
+    bare = refnn.check(net, forward=forward, vjp=lambda g, params, x: g, dtype="float32")
+    assert "expected a dict of gradients" in bare.findings[0].message
+
+
+def test_a_wrong_layer_is_found_stepwise_and_named(net: Network) -> None:
+    """A ReLU that leaks: its own step is wrong, the linear layers after it are right on what they were given."""
+    module = SENSITIVITY.module()
+    module.relu = torch.nn.LeakyReLU(1e-6)
+    report = refnn.check(net, module, framework="torch", dtype="float32")
+    wrong = {f.what for f in report.findings if f.verdict == "violation" and f.op == "digits_mlp stepwise"}
+    assert wrong == {"relu", "grad[fc1]"}
+
+
+def test_the_module_gets_its_parameters_back(net: Network) -> None:
+    module = SENSITIVITY.module()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    refnn.check(net, module, framework="torch", dtype="float64")
+    assert all(torch.equal(v, before[k]) and v.dtype == torch.float32 for k, v in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_module_that_raises_is_an_error_not_an_exception(net: Network) -> None:
+    class Broken(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("out of cheese")
+
+    broken = Broken(*SENSITIVITY.module())
+    broken.fc1, broken.relu, broken.fc2 = SENSITIVITY.module()
+    report = refnn.check(net, broken, framework="torch", dtype="float32")
+    assert not report.ok
+    assert all("out of cheese" in f.message for f in report.findings) and report.findings
+
+
+def test_save_and_load(net: Network, tmp_path: Path) -> None:
+    net.save(tmp_path / "copy")
+    again = Network.load(tmp_path / "copy")
+    assert (again.nodes, again.inputs, again.shapes, again.about) == (net.nodes, net.inputs, net.shapes, net.about)
+    assert again.weights.keys() == net.weights.keys()
+    for label, params in net.weights.items():
+        assert all(np.array_equal(v, again.weights[label][k]) for k, v in params.items())
+
+
+def test_from_torch_is_the_same_network() -> None:
+    module = SENSITIVITY.module()
+    made = Network.from_torch(module)
+    assert refnn.check(made, module, framework="torch", dtype="float32").ok
+    with pytest.raises(TypeError, match="layer '1' is a Dropout"):
+        Network.from_torch(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout()))
+
+
+def test_a_value_of_two_uses_adds_its_cotangents() -> None:
+    """x goes into both factors of a loss: d/dx of sum (x W - x V)^2 has both parts."""
+    nodes = [
+        Node("a", "linear", ("x", "a.weight")),
+        Node("b", "linear", ("a", "b.weight")),
+        Node("loss", "mse_loss", ("a", "b"), {"reduction": "sum"}),
+    ]
+    rng = np.random.default_rng(0)
+    params = {"a.weight": rng.normal(size=(3, 2)), "b.weight": rng.normal(size=(3, 3))}
+    x = rng.normal(size=(4, 2))
+    two = Network(nodes)
+    run = two.forward(params, x)
+    grads = two.backward(run, np.ones((), run.output.dtype))
+    tensors = {k: torch.tensor(v, requires_grad=True) for k, v in params.items()}
+    a = torch.tensor(x) @ tensors["a.weight"].T
+    loss = torch.nn.functional.mse_loss(a, a @ tensors["b.weight"].T, reduction="sum")
+    loss.backward()
+
+    def vjp(g: np.ndarray, params: Any, x: np.ndarray) -> Any:
+        return {k: t.grad.numpy() for k, t in tensors.items()}
+
+    report = refnn.check(
+        two,
+        forward=lambda params, x: loss.detach().numpy(),
+        vjp=vjp,
+        dtype="float64",
+        inputs={"inputs": (x,), "params": params, "cotangent": np.ones(())},
+    )
+    assert report.ok, str(report)
+    assert set(grads) == set(params)
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "no nodes": (lambda: Network([]), "has no nodes"),
+    "unknown value": (lambda: Network([Node("a", "relu", ("z",))]), "uses 'z', which no input"),
+    "twice": (lambda: Network([Node("a", "relu", ("x",)), Node("a", "relu", ("x",))]), "two values are named 'a'"),
+    "unknown op": (lambda: Network([Node("a", "rely", ("x",))]), "did you mean 'relu'"),
+    "name": (lambda: Network([Node("a", "relu", ("x",))], name="a b"), "is not an identifier"),
+    "file": (lambda: Network.load("digit_mlp"), "no network 'digit_mlp'"),
+    "parameter": (lambda: Network.load("digits_mlp").forward({}, np.zeros((1, 64))), "'fc1.weight' is missing"),
+    "no weights": (
+        lambda: refnn.check(Network([Node("a", "relu", ("x",))]), forward=lambda p, x: x),
+        "pass inputs=",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_networks_get_one_sentence(name: str) -> None:
+    make, sentence = BAD[name]
+    with pytest.raises((ValueError, LookupError, OSError)) as caught:
+        make()
+    assert sentence in str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_whole_training_set_has_its_size() -> None:
+    assert digits_item(FORMATS["float32"])["inputs"][0].shape == (1438, 64)

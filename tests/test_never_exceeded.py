@@ -1,0 +1,350 @@
+"""The allowance is never exceeded: every op, model, order and grouping, on hostile data, and PyTorch's own orders.
+
+The implementation is the definition itself in another arithmetic (tests/orders.py), judged by refnn.check's oracle. A
+result that two orders share to the bit is judged once and counted for both.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from orders import GROUPINGS, ORDERS, Ordered, cast
+
+from refnn.arithmetic import balls
+from refnn.check import check
+from refnn.formats import FORMATS, Format
+from refnn.inputs import FAMILIES, Case, cases
+from refnn.judge import NAMES, Judge
+from refnn.models import MODELS, Model
+from refnn.op import Op
+from refnn.ops import OPS
+from refnn.report import Finding
+from refnn.truth import run
+
+TESTED = ("float32", "float64", "float16", "bfloat16", "float16-each-op", "bfloat16-each-op")
+ALLOWED = {"exact", "ok", "suspect", "convention", "out_of_scope"}
+ENOUGH = 10_000
+MANY = 1_000_000
+SUMS = 1021  # terms of the sums in inputs built against an order
+
+
+# --- inputs built against an order -----------------------------------------------------------------------------------
+
+
+def swamped(rules: Model, n: int, root: bool) -> np.ndarray:
+    """1 followed by values just below u, which a sequential sum loses one by one; or their roots, to be squared."""
+    small = rules.accumulate.unit_roundoff * (1 - 2.0**-4)
+    x = np.full(n, math.sqrt(small) if root else small)
+    x[0] = 1.0
+    return x
+
+
+def cancelling(rules: Model, n: int, rng: np.random.Generator) -> np.ndarray:
+    """A large value, small ones, and the large one's negative."""
+    x = rng.normal(size=n)
+    x[0] = 2.0 ** (rules.accumulate.precision // 2)
+    x[-1] = -x[0]
+    return x
+
+
+def wide(rules: Model, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Pairs that cancel, over a third of the exponents: most of a sum's digits depend on its order."""
+    x = rng.uniform(1, 2, n) * 2.0 ** rng.integers(-(rules.storage.emax // 3), rules.storage.emax // 3, n)
+    x[1::2] = -x[: 2 * (n // 2) : 2] * (1 + rules.storage.unit_roundoff * rng.integers(-3, 4, n // 2))
+    return x
+
+
+def built(op: Op, rules: Model, n: int = SUMS) -> Iterator[Case]:
+    """Cases whose sums are long and hostile to some order, for every op that sums."""
+    rng = np.random.default_rng(5)
+
+    def make(name: str, g: Any, *inputs: Any, **params: Any) -> Case:
+        dtype = rules.storage.dtype
+        arrays = tuple(None if x is None else x if x.dtype.kind == "i" else cast(x, dtype) for x in map(_array, inputs))
+        cotangent = cast(np.asarray(g), dtype)
+        return Case(f"{op.name}/built/{name}", op, arrays, {**op.defaults, **params}, cotangent, "built", False)
+
+    logs = np.full((3, n), math.log(rules.accumulate.unit_roundoff) - 2.0**-4)
+    logs[:, 0] = 0.0
+    for kind, draw in (("cancelling", cancelling), ("wide", wide)):
+        x, g = draw(rules, n, rng), draw(rules, n, rng)
+        if op.name == "linear":
+            w = np.sign(rng.normal(size=(2, n)))
+            yield make(kind, rng.normal(size=(3, 2)), np.stack([x, x[::-1], g]), w, None)
+            yield make(f"{kind}-batch", np.stack([g, x], 1), np.stack([x, np.ones(n)], 1), np.ones((2, 2)), np.ones(2))
+        elif op.name in ("softmax", "log_softmax"):
+            yield make(kind, np.stack([g, x, g]), logs * rng.random((3, n)), axis=1)
+    root = swamped(rules, n, root=True)
+    once = swamped(rules, n, root=False)
+    if op.name == "linear":
+        yield make("swamped", np.ones((3, 2)), np.tile(root, (3, 1)), np.tile(root, (2, 1)), None)
+        yield make("swamped-bias", np.ones((3, 2)), np.tile(root[1:], (3, 1)), np.tile(root[1:], (2, 1)), np.ones(2))
+        yield make("swamped-batch", np.stack([root, once], 1), np.stack([root, root], 1), np.ones((2, 2)), np.ones(2))
+    elif op.name in ("softmax", "log_softmax"):
+        yield make("swamped", np.tile(once, (3, 1)), logs, axis=1)
+        yield make("flat", np.tile(once, (3, 1)), np.zeros((3, n)), axis=1)
+    elif op.name == "cross_entropy":
+        target = np.zeros(3, np.int64)
+        yield make("swamped", 1.0, logs, target)
+        yield make("swamped-smooth", 1.0, logs, target, label_smoothing=0.1, reduction="sum")
+        gaps = np.stack([np.full(n, -math.log(rules.accumulate.unit_roundoff)), np.zeros(n)], 1)
+        gaps[0] = 0.0
+        yield make("swamped-batch", 1.0, gaps, np.zeros(n, np.int64))
+        yield make("swamped-targets", 1.0, logs, np.tile(once, (3, 1)))
+    elif op.name == "half_squared_error":
+        yield make("swamped", np.ones(3), np.tile(root, (3, 1)), np.zeros((3, n)), reduction="none")
+        yield make("swamped-batch", 1.0, root[:, None], np.zeros((n, 1)))
+    elif op.name == "mse_loss":
+        yield make("swamped", 1.0, root, np.zeros(n))
+        yield make("swamped-sum", 1.0, root, np.zeros(n), reduction="sum")
+
+
+def _array(x: Any) -> Any:
+    return None if x is None else np.asarray(x)
+
+
+# --- judging ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Tally:
+    """Elements by (order or grouping) and verdict, and the first that the allowance does not cover."""
+
+    counts: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
+    outside: list[str] = dataclasses.field(default_factory=list)
+
+    def judged(self, key: str) -> int:
+        """Elements about which something was claimed."""
+        return sum(n for (k, v), n in self.counts.items() if k == key and v not in ("out_of_scope", ""))
+
+
+def evaluate(case: Case, rules: Model, order: str, grouping: str) -> list[np.ndarray | None]:
+    """[output, *gradients] as float64, in one order and grouping."""
+    ar = Ordered(rules, order, grouping)
+    with np.errstate(all="ignore"):
+        results = run(ar, case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+    return [None if r is None else r.a.astype(np.float64) for r in results]
+
+
+EVERY = tuple(itertools.product(ORDERS, GROUPINGS))
+
+
+def rotated(number: int) -> tuple[tuple[str, str], ...]:
+    """Every order, each with one grouping: another one for the next case."""
+    return tuple((order, GROUPINGS[(i + number) % len(GROUPINGS)]) for i, order in enumerate(ORDERS))
+
+
+def try_orders(
+    case: Case, rules: Model, tally: Tally, pairs: tuple[tuple[str, str], ...] = EVERY, judge: Judge | None = None
+) -> None:
+    """Judge a case in these orders and groupings."""
+    judge = judge or Judge(dataclasses.replace(case, random=False), rules, "accurate", math.inf)
+    seen: dict[tuple[int, bytes], Mapping[str, int]] = {}
+    for order, grouping in pairs:
+        for which, got in enumerate(evaluate(case, rules, order, grouping)):
+            if got is None:
+                continue
+            if (which, got.tobytes()) not in seen:
+                j = judge.judge(which, got)
+                verdict = np.asarray(np.array(NAMES)[j.code])
+                verdicts, numbers = np.unique(verdict, return_counts=True)
+                seen[which, got.tobytes()] = dict(zip(verdicts.tolist(), numbers.tolist(), strict=True))
+                for i in np.argwhere(~np.isin(verdict, [*ALLOWED, ""]))[:3]:
+                    at = tuple(i)
+                    tally.outside.append(
+                        f"{verdict[at]}: {case.id} result {which}{list(map(int, at))} {order}/{grouping}: "
+                        f"got {got[at]!r}, truth {j.expected[at]!r}, error {j.error[at]!r}, allowed {j.allowed[at]!r}"
+                    )
+            for name, number in seen[which, got.tobytes()].items():
+                tally.counts[order, name] += number
+                tally.counts[grouping, name] += number
+
+
+def report(what: str, tally: Tally) -> None:
+    least = min(tally.judged(k) for k in ORDERS)
+    total = collections.Counter[str]()
+    for (key, verdict), number in tally.counts.items():
+        if key in ORDERS:
+            total[verdict or "free"] += number
+    print(f"{what}: {least} elements in each of {len(ORDERS)} orders, {dict(sorted(total.items()))}")
+
+
+# A 16-bit sum of a thousand exponentials may lose all digits, and its reciprocal is unbounded then: short rows as well.
+SHORT: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    name: tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((101, 5), (37, 3)))
+    for name in ("softmax", "log_softmax")
+}
+
+
+def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
+    found = list(cases(op, rules.storage.name, seed=seed))
+    assert {c.family for c in found} == set(FAMILIES)
+    yield from found
+    yield from built(op, rules)
+    if rules.accumulate.precision < 24 and op.name in SHORT:
+        yield from cases(dataclasses.replace(op, variants=SHORT[op.name]), rules.storage.name, seed=seed)
+
+
+@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
+def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
+    rules, tally = MODELS[name], Tally()
+    for number, case in enumerate(all_cases(op, rules)):
+        try_orders(case, rules, tally, EVERY if case.family == "built" else rotated(number))
+    report(f"{op.name} {name}", tally)
+    assert not tally.outside, "\n".join(tally.outside[:10])
+    assert {v for _, v in tally.counts} <= ALLOWED | {""}
+    for key in (*ORDERS, *GROUPINGS):
+        assert tally.judged(key) >= ENOUGH, f"only {tally.judged(key)} elements were judged in order {key}"
+
+
+# Shapes that hold some 10^4 to 10^5 elements a family, for the long run.
+LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "elementwise": ({"shapes": {"x": (50_003,)}, "params": {}},),
+    "rows": tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((4001, 11), (23, 2003))),
+    "linear": (
+        {"shapes": {"x": (5003, 7), "weight": (5, 7), "bias": (5,)}, "params": {}},
+        {"shapes": {"x": (211, 211), "weight": (19, 211), "bias": (19,)}, "params": {}},
+    ),
+    "cross_entropy": tuple(
+        {"shapes": {"input": (n, c), "target": (n,)}, "kinds": {"target": "classes"}, "params": p}
+        for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
+    ),
+    "pairs": tuple(
+        {"shapes": {"input": s, "target": s}, "params": {"reduction": r}}
+        for s, r in (((12_007, 2), "none"), ((3001, 3), "mean"), ((7, 2003), "sum"))
+    ),
+}
+
+
+def large(op: Op) -> Op:
+    """The op with shapes for the long run."""
+    kinds = {"softmax": "rows", "log_softmax": "rows", "half_squared_error": "pairs", "mse_loss": "pairs"}
+    kind = kinds.get(op.name, op.name if op.name in LARGE else "elementwise")
+    return dataclasses.replace(op, variants=LARGE[kind])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
+def test_no_order_exceeds_the_allowance_in_a_million_elements(op: Op, name: str) -> None:
+    rules, tally = MODELS[name], Tally()
+    for seed in itertools.count(1):
+        for case in cases(large(op), rules.storage.name, seed=seed):
+            try_orders(case, rules, tally)
+        assert not tally.outside, "\n".join(tally.outside[:10])
+        if all(tally.judged(key) >= MANY for key in (*ORDERS, *GROUPINGS)):
+            break
+    report(f"{op.name} {name}", tally)
+    assert min(tally.judged(key) for key in (*ORDERS, *GROUPINGS)) >= MANY
+
+
+# --- the test can fail -----------------------------------------------------------------------------------------------
+
+
+def _half_roundoff(rules: Model) -> Model:
+    """A model that claims one bit more than the implementation has."""
+    finer = {f.name: Format(f.name, f.precision + 1, f.emin, f.emax) for f in (rules.compute, rules.accumulate)}
+    return dataclasses.replace(rules, compute=finer[rules.compute.name], accumulate=finer[rules.accumulate.name])
+
+
+def exceeded(op: Op, rules: Model, claimed: Model) -> int:
+    """How many findings the built inputs give when `claimed` is declared and `rules` is computed in."""
+    tally = Tally()
+    for case in built(op, rules):
+        judge = Judge(case, claimed, "accurate", math.inf)
+        try_orders(case, rules, tally, (("sequential", "left"), ("reversed", "left")), judge)
+    return len(tally.outside)
+
+
+@pytest.mark.parametrize("op", ["linear", "half_squared_error", "mse_loss"])
+def test_half_the_unit_roundoff_is_exceeded(op: str) -> None:
+    rules = MODELS["float32"]
+    assert exceeded(OPS[op], rules, _half_roundoff(rules)) > 0
+    assert exceeded(OPS[op], rules, rules) == 0
+
+
+@pytest.mark.parametrize("op", ["linear", "softmax", "log_softmax", "cross_entropy", "half_squared_error", "mse_loss"])
+def test_a_sum_without_its_length_is_exceeded(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules, honest = MODELS["float32"], balls.growth
+    assert exceeded(OPS[op], rules, rules) == 0
+    monkeypatch.setattr(balls, "growth", lambda u, k: honest(u, k) / max(k, 1))
+    assert exceeded(OPS[op], rules, rules) > 0
+
+
+# --- PyTorch's own orders --------------------------------------------------------------------------------------------
+
+
+def _lost_subnormal(f: Finding, fmt: Format) -> bool:
+    return f.op == "sigmoid" and f.got == 0 and f.inputs["x"] < fmt.emin * math.log(2.0)
+
+
+def _ignored_but_not_finite(f: Finding, fmt: Format) -> bool:
+    return f.op == "cross_entropy" and f.family == "nonfinite" and math.isnan(f.got) and f.expected == 0
+
+
+def _smoothed_too_late(f: Finding, fmt: Format) -> bool:
+    return f.op == "cross_entropy" and f.family == "limits" and f.what == "output" and math.isinf(f.got)
+
+
+def _halved_and_doubled(f: Finding, fmt: Format) -> bool:
+    return f.op == "half_squared_error" and f.family == "subnormal" and f.what.startswith("grad")
+
+
+# What PyTorch 2.13.0 on CPU does outside every declared class.
+KNOWN: Mapping[str, Callable[[Finding, Format], bool]] = {
+    "1 / (1 + exp(-x)) is 0 where exp(-x) overflows, so results below the normal range are lost": _lost_subnormal,
+    "an ignored sample with logits that are not finite gets the gradient 0 * NaN": _ignored_but_not_finite,
+    "PyTorch has no half_squared_error; our composition adds halves, and subnormal halves round": _halved_and_doubled,
+    "smoothed losses are summed before they are scaled by label_smoothing / C: the sum overflows": _smoothed_too_late,
+}
+
+
+def conforming(op: str, dtype: str, rules: str) -> tuple[collections.Counter[str], list[Finding]]:
+    """Verdicts of PyTorch's function under a model, and what no class explains."""
+    found = check(op, torch_function(op), framework="torch", dtype=dtype, model=rules)
+    verdicts: collections.Counter[str] = collections.Counter()
+    for result in found.results:
+        verdicts.update(result.verdicts)
+    print(f"torch {op} {dtype}, model {rules}: {dict(sorted(verdicts.items()))}")
+    return verdicts, [f for f in found.findings if f.verdict in ("violation", "special", "error")]
+
+
+def is_known(f: Finding, fmt: Format) -> bool:
+    """Whether a finding is one of PyTorch's known ones."""
+    return any(predicate(f, fmt) for predicate in KNOWN.values())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("op", list(OPS))
+def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
+    """16-bit kernels that round between two steps are of the class of the model that rounds every intermediate."""
+    pytest.importorskip("torch")
+    verdicts, bad = conforming(op, dtype, f"{dtype}@torch-cpu")
+    if FORMATS[dtype].precision < 24 and any(not is_known(f, FORMATS[dtype]) for f in bad):
+        _, bad = conforming(op, dtype, f"{dtype}-each-op@torch-cpu")
+    unknown = [f for f in bad if not is_known(f, FORMATS[dtype])]
+    assert not unknown, "\n".join(str(f) for f in unknown[:10])
+    assert sum(verdicts[v] for v in ("exact", "ok", "convention", "suspect", "explained")) >= ENOUGH
+
+
+def torch_function(op: str) -> Any:
+    """PyTorch's function for an op of ours."""
+    import torch
+    from torch.nn import functional
+
+    def half_squared_error(input: Any, target: Any, *, reduction: str = "mean") -> Any:
+        d = input - target
+        losses = d * d * 0.5  # the gradient of mse_loss would form 2 d, which overflows before d does
+        losses = losses.reshape(input.shape[0], -1).sum(1)
+        return {"none": lambda: losses, "sum": losses.sum, "mean": lambda: losses.sum() / input.shape[0]}[reduction]()
+
+    ours = {"half_squared_error": half_squared_error, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+    return ours.get(op) or getattr(functional, op)

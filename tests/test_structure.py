@@ -1,0 +1,146 @@
+"""The shape of the house: which way imports go, what an op module may hold, what the core must not import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import refnn
+from refnn.ops import OPS
+
+ROOT = Path(refnn.__file__).parent
+MODULES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
+OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.py")
+
+# Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
+ORDER = (
+    ("formats", "conformance"),
+    ("models",),
+    ("arithmetic",),
+    ("op",),
+    ("ops",),
+    ("network",),
+    ("digits",),
+    ("inputs",),
+    ("truth",),
+    ("allowance",),
+    ("report",),
+    ("judge",),
+    ("check",),
+    ("adapters",),
+    ("__init__",),
+    ("witnesses",),
+    ("support", "tightness"),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: i for i, names in enumerate(ORDER) for name in names}
+# Imports inside functions that go the other way on purpose, so that an import of refnn stays light.
+LAZY = {("network", "adapters"), ("check", "adapters")}
+HEAVY = {"torch": {"adapters", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
+
+
+def layer(module: Path) -> str:
+    return module.parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """(module, at the top level) for every import."""
+    top = set(map(id, getattr(tree, "body", [])))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield (f"{node.module}.{alias.name}" if node.module == "refnn" else node.module), id(node) in top
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+
+
+def test_every_module_has_a_layer() -> None:
+    assert len(MODULES) > 30
+    assert {layer(m) for m in MODULES} <= set(RANK)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_go_one_way(module: Path) -> None:
+    for name, at_top in imports(ast.parse((ROOT / module).read_text())):
+        parts = name.split(".")
+        if parts[0] != "refnn" or len(parts) < 2 or parts[1] not in RANK:
+            continue
+        here, there = layer(module), parts[1]
+        if not at_top and (here, there) in LAZY:
+            continue
+        assert RANK[there] <= RANK[here], f"{module} imports {name}, which comes later"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_frameworks_are_imported_where_they_belong(module: Path) -> None:
+    for name, _ in imports(ast.parse((ROOT / module).read_text())):
+        allowed = HEAVY.get(name.split(".")[0])
+        assert allowed is None or layer(module) in allowed, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("path", OP_FILES, ids=lambda p: p.name)
+def test_op_modules_hold_mathematics_only(path: Path) -> None:
+    """No NumPy, no float literals in a definition, no comparison of computed values, no free-order chain by operators."""
+    tree = ast.parse(path.read_text())
+    assert all(name.split(".")[0] in ("refnn", "collections", "typing", "__future__") for name, _ in imports(tree))
+    for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+        if not function.args.args or function.args.args[0].arg != "ar":
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Constant) and node not in _defaults(function):
+                assert not isinstance(node.value, float), f"{path.name}:{node.lineno} has a float literal"
+            if isinstance(node, ast.Compare):
+                assert not any(isinstance(op, (ast.Lt, ast.Gt, ast.LtE, ast.GtE)) and _on_arrays(node) for op in node.ops)
+            if isinstance(node, ast.BinOp):
+                for kind in ((ast.Mult, ast.Div), (ast.Add, ast.Sub)):
+                    if isinstance(node.op, kind):
+                        chained = [s for s in (node.left, node.right) if isinstance(s, ast.BinOp) and isinstance(s.op, kind)]
+                        assert not chained, f"{path.name}:{node.lineno} chains operators whose order is free"
+
+
+def _defaults(function: ast.FunctionDef) -> set[ast.AST]:
+    return {n for d in (*function.args.defaults, *function.args.kw_defaults) if d is not None for n in ast.walk(d)}
+
+
+def _on_arrays(node: ast.Compare) -> bool:
+    """Comparisons of an array's rank or size are about shapes, not about computed values."""
+    text = ast.unparse(node)
+    return not any(word in text for word in (".ndim", ".shape", ".size", "len("))
+
+
+@pytest.mark.parametrize("path", [p for p in OP_FILES if not p.name.startswith("_")], ids=lambda p: p.name)
+def test_op_modules_look_alike(path: Path) -> None:
+    """A docstring with a formula, forward, vjp, and one record of the module's name at the end."""
+    tree = ast.parse(path.read_text())
+    doc = ast.get_docstring(tree) or ""
+    assert "    " in doc and "=" in doc, "the docstring shows the formula"
+    functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    assert {"forward", "vjp"} <= functions
+    last = tree.body[-1]
+    assert isinstance(last, ast.Assign) and ast.unparse(last.targets[0]) == path.stem
+    assert OPS[path.stem].name == path.stem
+
+
+def test_an_op_has_at_most_ten_fields() -> None:
+    from dataclasses import fields
+
+    assert len(fields(refnn.Op)) <= 10
+
+
+def test_the_public_names_exist() -> None:
+    assert all(hasattr(refnn, name) for name in refnn.__all__)
+    assert list(refnn.ops) == sorted(refnn.ops) and len(refnn.ops) >= 9
+
+
+def test_no_tolerance_is_typed_by_hand() -> None:
+    """The words of hand-typed tolerances stand nowhere in the package."""
+    words = ("rtol", "atol", "allclose", "isclose", "approx(")
+    for module in MODULES:
+        text = (ROOT / module).read_text()
+        for word in words:
+            assert word not in text, f"{module} holds {word!r}"

@@ -1,0 +1,107 @@
+"""Truth: certified against an independent evaluation, sharp, and honest where there is no real value."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+import refnn
+from refnn.formats import FORMATS, certified_round
+from refnn.inputs import cases
+from refnn.ops import OPS
+from refnn.truth import CHUNK, Value, evaluate
+
+
+def exact(value: Value, index: tuple[int, ...]) -> mpmath.mpf:
+    return mpmath.mpf(float(value.value[index])) + mpmath.mpf(float(value.low[index]))
+
+
+def test_softmax_to_sixty_digits() -> None:
+    x, g = np.array([[1000.0, 999.0, 990.0]]), np.array([[1.0, 0.0, 0.0]])
+    t = refnn.truth("softmax", x, cotangent=g, axis=-1)
+    with mpmath.workdps(60):
+        e = [mpmath.exp(mpmath.mpf(v) - 1000) for v in x[0]]
+        y = [v / sum(e) for v in e]
+        grads = [y[0] * ((1 if j == 0 else 0) - y[j]) for j in range(3)]
+        for j in range(3):
+            assert abs(exact(t.output, (0, j)) - y[j]) <= t.output.radius[0, j]
+            assert abs(exact(t.grads[0], (0, j)) - grads[j]) <= t.grads[0].radius[0, j]
+            assert float(t.output.value[0, j]) == float(y[j])
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_truth_is_sharp_and_certain_on_every_family(name: str) -> None:
+    checked = 0
+    for c in cases(name, "float64", families=["normal", "wide", "subnormal", "zeros"]):
+        t = refnn.truth(name, *c.inputs, cotangent=c.cotangent, **c.params)
+        for v in (t.output, *t.grads):
+            if v is not None and not np.isnan(v.value).any():
+                assert v.certain.all()
+                assert (np.abs(v.low) <= 2.0**-53 * np.abs(v.value) + 2.0**-1074).all()
+                checked += v.value.size
+    assert checked > 500
+
+
+def test_an_exact_zero_is_found_although_every_ball_has_a_width() -> None:
+    """The gradient of softmax for a constant cotangent is zero, exactly."""
+    t = refnn.truth("softmax", np.array([0.1, 0.2, 0.7]), cotangent=np.full(3, 1.5))
+    assert (t.grads[0].value == 0).all()
+    assert (t.grads[0].radius <= 2.0**-1074).all()
+
+
+def test_rational_results_equal_fractions() -> None:
+    x, w = np.array([[0.1, 1e-300, 3.0]]), np.array([[1e300, 7.0, -0.1]])
+    t = refnn.truth("linear", x, w).output
+    want = sum(Fraction(a) * Fraction(b) for a, b in zip(x[0], w[0], strict=True))
+    assert Fraction(float(t.value[0, 0])) == Fraction(float(want))
+    assert abs(Fraction(float(t.value[0, 0])) + Fraction(float(t.low[0, 0])) - want) <= Fraction(float(t.radius[0, 0]))
+
+
+def test_overflow_is_infinite_and_nan_is_nan() -> None:
+    big = np.array([1e200])
+    assert refnn.truth("mse_loss", big, -big).output.value == np.inf
+    t = refnn.truth("softmax", np.array([np.nan, 1.0]), cotangent=np.ones(2))
+    assert np.isnan(t.output.value).all()
+    assert refnn.truth("sigmoid", np.array([np.inf, -np.inf])).output.value.tolist() == [1.0, 0.0]
+    ignored = refnn.truth("cross_entropy", np.ones((2, 3)), np.array([-100, -100]), cotangent=np.ones(()))
+    assert np.isnan(ignored.output.value)
+    assert (ignored.grads[0].value == 0).all() and ignored.grads[1] is None
+
+
+def test_truth_in_pieces_is_truth_in_one() -> None:
+    x = np.random.default_rng(0).normal(size=(CHUNK // 64 + 3, 64))
+    op = OPS["softmax"]
+    whole = evaluate(op, op.algorithm("accurate"), (x,), {"axis": -1}, x, 128)
+    for row in (0, CHUNK // 64 - 1, CHUNK // 64, len(x) - 1):
+        single = evaluate(op, op.algorithm("accurate"), (x[row : row + 1],), {"axis": -1}, x[row : row + 1], 128)
+        for a, b in zip(whole, single, strict=True):
+            assert np.array_equal(a.value[row], b.value[0])
+
+
+def test_certified_round_decides_or_says_that_it_cannot() -> None:
+    from flint import arb
+
+    f32 = FORMATS["float32"]
+    assert certified_round(lambda p: arb(1) / 3, f32) == float(np.float32(1) / np.float32(3))
+    with pytest.raises(ArithmeticError, match="undecided at 256 bits"):
+        # 1 + 2**-24 is a midpoint of float32, and no ball around it with a width can say so.
+        certified_round(lambda p: arb(1 + 2.0**-24, 2.0**-p), f32, cap=256)
+    assert certified_round(lambda p: arb(0, 1), f32, exact_zero=True) == 0.0
+
+
+def test_allowance_is_public_and_covers_an_evaluation() -> None:
+    x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
+    g = np.cos(x)
+    b = refnn.allowance("softmax", x, cotangent=g, axis=-1, model="float32")
+    t = refnn.truth("softmax", x, cotangent=g, axis=-1)
+    y, pull = refnn.vjp("softmax", x, axis=-1)
+    for got, bound, value in ((y, b.output, t.output), (pull(g)[0], b.grads[0], t.grads[0])):
+        error = np.abs(got.astype(np.float64) - value.value)
+        assert (error <= bound.worst).all()
+        assert (bound.expected < bound.worst).all() and (bound.expected > 0).all()
+        assert bound.worst.shape == x.shape
+    tighter = refnn.allowance("softmax", x, cotangent=g, axis=-1, model="float32@torch-cpu")
+    assert (tighter.output.worst < b.output.worst).all()
