@@ -119,10 +119,18 @@ def format_of(dtype: Any) -> Format:
     return FORMATS[name]
 
 
+_APART = 1 << 16
+
+
 def dyadic_ends(ball: arb) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The exact ends of a finite arb, each as (mantissa, exponent)."""
+    """The ends of a finite arb, each as (mantissa, exponent): exact, or moved outward where midpoint and radius are so
+    far apart (65,536 bits) that an exact end would fill the memory."""
     (m, m_exponent), (r, r_exponent) = (tuple(map(int, part.man_exp())) for part in (ball.mid(), ball.rad()))
     m_exponent, r_exponent = (m_exponent if m else r_exponent), (r_exponent if r else m_exponent)
+    if r and m_exponent - r_exponent > _APART:
+        r, r_exponent = 1 << r.bit_length(), m_exponent - _APART
+    elif m and r_exponent - m_exponent > _APART:
+        m, m_exponent, r = 0, r_exponent, r + 1
     exponent = min(m_exponent, r_exponent)
     mid, rad = m << (m_exponent - exponent), r << (r_exponent - exponent)
     return (mid - rad, exponent), (mid + rad, exponent)

@@ -33,6 +33,7 @@ class Value:
 
     `value` is the float64 nearest the exact value: infinite from the overflow threshold on, NaN where the exact value
     is undefined (special inputs). `certain` says where that is proved, with far more digits than a float64 holds.
+    Where it is not, the exact value lies so near the middle of two float64 that no precision tells (1 - exp(-10**90)).
     """
 
     value: np.ndarray
@@ -63,10 +64,14 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
     for precision in PRECISIONS:
         values = evaluate(op, op.algorithm("accurate"), arrays, full, g, precision)
         if all(v is None or v.certain.all() for v in values):
-            output, *grads = values
-            assert output is not None
-            return Truth(output, tuple(grads))
-    raise ArithmeticError(f"{op.name}: {PRECISIONS[-1]} bits do not decide which float64 is nearest to the exact value")
+            break
+    # What is still open lies within 2**-4000 or so of the middle between two float64: either is nearest.
+    for v in values:
+        if v is not None and not (v.certain | (v.radius <= _SHARP * np.abs(v.value)) | np.isnan(v.value)).all():
+            raise ArithmeticError(f"{op.name}: {PRECISIONS[-1]} bits do not separate a value from zero")
+    output, *grads = values
+    assert output is not None
+    return Truth(output, tuple(grads))
 
 
 def chunks(
