@@ -8,7 +8,6 @@ beside it, whether it is silent at eps = 0. Run: python benchmarks/sensitivity.p
 from __future__ import annotations
 
 import platform
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,16 +17,14 @@ import torch
 import refnn
 from refnn.formats import FORMATS
 from refnn.inputs import digits_item
+from refnn.witnesses import torch as witness
 
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]
 
 
 def module() -> torch.nn.Sequential:
     """The digits network as a torch.nn.Sequential, with refnn's names."""
-    linear = torch.nn.Linear
-    return torch.nn.Sequential(
-        OrderedDict([("fc1", linear(64, 32)), ("relu", torch.nn.ReLU()), ("fc2", linear(32, 10))])
-    )
+    return witness.module(refnn.Network.load("digits_mlp"))
 
 
 @contextmanager

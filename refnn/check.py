@@ -11,7 +11,7 @@ import numpy as np
 
 from refnn.inputs import Case, cases, network_cases, user_cases
 from refnn.judge import Forward, Judge, Misbehaviour, Vjp, check_case
-from refnn.models import Model, model
+from refnn.models import Model, default_model, model
 from refnn.network import Network
 from refnn.op import Op
 from refnn.ops import find
@@ -197,7 +197,7 @@ def adapter_for(framework: str) -> Any:
 
 
 def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Model:
-    rules = model(given or (f"{dtype}@torch-cpu" if framework == "torch" else dtype))
+    rules = model(given or default_model(dtype, framework))
     if rules.storage.name != dtype:
         raise ValueError(f"model {rules.name!r} stores {rules.storage.name}, but the check is of dtype {dtype}")
     return rules

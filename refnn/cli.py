@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import json
 import os
 import shlex
 import sys
@@ -115,28 +116,53 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
     sentence where a plain name is unknown."""
     from refnn.ops import OPS, find
 
-    if not any(c in ops for c in "*?["):
+    digits = "digits_mlp"
+    if not any(c in ops for c in "*?[") and ops != digits:
         with _sentence(LookupError):
             find(ops)
     names = [n for n in OPS if fnmatch.fnmatchcase(n, ops)]
-    if not names:
+    if not names and not fnmatch.fnmatchcase(digits, ops):
         return []
     from refnn.check import check
+    from refnn.network import Network
 
     with _sentence(ImportError):
-        functions = importlib.import_module("refnn.witnesses.torch").FUNCTIONS
+        witness = importlib.import_module("refnn.witnesses.torch")
+    expected = _expected(witness.VERSION)
 
-    def subject(name: str, dtype: str) -> Callable[[], Report]:
-        return lambda: check(name, functions[name], framework="torch", dtype=dtype, seed=seed)
+    def op(name: str, dtype: str) -> Callable[[], Report]:
+        return lambda: check(
+            name, witness.FUNCTIONS[name], framework="torch", dtype=dtype, seed=seed, expected_failures=expected
+        )
 
-    return [(f"{n} {d}", subject(n, d)) for n in names for d in dtypes]
+    def network(dtype: str) -> Callable[[], Report]:
+        net = Network.load(digits)
+        return lambda: check(
+            net, witness.module(net), framework="torch", dtype=dtype, seed=seed, expected_failures=expected
+        )
+
+    subjects = [(f"{n} {d}", op(n, d)) for n in names for d in dtypes]
+    if fnmatch.fnmatchcase(digits, ops):
+        subjects += [(f"{digits} {d}", network(d)) for d in dtypes]
+    return subjects
+
+
+def _expected(version: str) -> dict[str, str]:
+    """The committed expected findings of this version of PyTorch on CPU; none where there is no such file."""
+    from refnn.conformance import data
+
+    try:
+        path = data("expected", f"torch-{version}-cpu.json")
+    except FileNotFoundError:
+        return {}
+    return dict(json.loads(path.read_text())["expected"])
 
 
 def _header(dtypes: Sequence[str], seed: int) -> dict[str, Any]:
-    from refnn.models import model
+    from refnn.models import default_model, model
     from refnn.report.header import environment
 
-    models = [model(f"{d}@torch-cpu") for d in dtypes]
+    models = [model(default_model(d, "torch")) for d in dtypes]
     found = environment()
     return {
         "subject": f"torch {found['torch']}" if "torch" in found else "torch",

@@ -95,3 +95,14 @@ def model(name: str | Model) -> Model:
     if row and row not in ULPS:
         raise ValueError(f"model {name!r}: row {row!r} is not one of {', '.join(ULPS)}")
     return replace(MODELS[plain], name=name, flush=base.endswith("-ftz"), row=row or "generic")
+
+
+def default_model(dtype: str, framework: str | None = None) -> str:
+    """The name of the model that an implementation is judged by if none is given.
+
+    PyTorch runs a composite function as several kernels, each of which stores its result, so in 16 bits every
+    intermediate counts as rounded.
+    """
+    if framework is None:
+        return dtype
+    return f"{dtype}-each-op@torch-cpu" if dtype in ("float16", "bfloat16") else f"{dtype}@torch-cpu"

@@ -57,7 +57,8 @@ def _up(radius: Radius, roundings: int) -> Radius:
 
 def growth(u: float, roundings: int) -> float:
     """An upper bound of (1+u)^k - 1, for any k: no restriction as in gamma_k = ku/(1-ku)."""
-    return math.expm1(roundings * math.log1p(u)) * (1 + 2.0**-48)
+    exponent = roundings * math.log1p(u)
+    return math.expm1(exponent) * (1 + 2.0**-48) if exponent < 700 else math.inf  # e^709.8 overflows
 
 
 def _binade(magnitude: np.ndarray) -> np.ndarray:

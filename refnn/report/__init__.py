@@ -7,6 +7,7 @@ a look. JSON Lines is its written form; HTML, Markdown and JUnit are functions o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -68,12 +69,19 @@ class Finding:
         more = f", {self.count} elements alike" if self.count > 1 else ""
         name = f" [{self.name}]" if self.name else ""
         note = f"; {self.message}" if self.message else ""
-        far = [f"{self.ratio:.3g}x the allowance", f"{self.ulps:.3g} ulp"] if math.isfinite(self.error) else []
-        far = f" ({', '.join([*far, *filter(None, [self.digits_lost])])})" if far else ""
+        far = ""
+        if math.isfinite(self.error):
+            parts = [f"{self.ratio:.3g}x the allowance", f"{self.ulps:.3g} ulp", self.digits_lost]
+            far = f" ({', '.join(filter(None, parts))})"
         return (
             f"{self.verdict}{name}: {where}: got {self.got!r}, expected {self.expected!r} +/- {self.allowed:.3g}"
             f"{far}{' at ' + at if at else ''}; {self.equation}{more}{note}"
         )
+
+    @property
+    def key(self) -> str:
+        """What it is called in a list of expected findings: case, result, verdict and name."""
+        return " ".join(filter(None, (self.case, self.what, self.verdict, self.name)))
 
     @property
     def digits_lost(self) -> str:
@@ -108,13 +116,17 @@ class Result:
 
 @dataclass
 class Report:
-    """The outcome of a check, or of several."""
+    """The outcome of a check, or of several.
+
+    An expected finding is named by its case id, or by its `key`, with `*` for any text: `tanh/* grad[x] explained
+    textbook`.
+    """
 
     header: dict[str, Any]
     results: list[Result] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     accept: frozenset[str] = CONFORMING
-    expected: dict[str, str] = field(default_factory=dict)  # case id -> why its findings are expected
+    expected: dict[str, str] = field(default_factory=dict)  # what is expected (see `reason`) -> why
     partial: bool = False
 
     # --- what it says ------------------------------------------------------------------------------------------------
@@ -142,17 +154,25 @@ class Report:
             return "error"
         return next(v for v in reversed(VERDICTS) if self.count(v))
 
+    def reason(self, finding: Finding) -> str | None:
+        """Why a finding is expected; None where it is not."""
+        return next((why for what, why in self.expected.items() if _names(what, finding)), None)
+
     @property
     def unexpected(self) -> list[Finding]:
         """Findings that neither conform nor are expected."""
-        return [f for f in self.findings if f.verdict not in self.accept and f.case not in self.expected]
+        return [f for f in self.findings if f.verdict not in self.accept and self.reason(f) is None]
 
     @property
     def stale(self) -> list[str]:
         """Expected findings whose case was checked and showed none."""
         ran = {r.case for r in self.results}
-        failed = {f.case for f in self.findings if f.verdict not in self.accept}
-        return sorted(c for c in self.expected if c in ran and c not in failed)
+        failed = [f for f in self.findings if f.verdict not in self.accept]
+        return sorted(
+            what
+            for what in self.expected
+            if any(_matches(what.split(" ")[0], case) for case in ran) and not any(_names(what, f) for f in failed)
+        )
 
     @property
     def out_of_scope(self) -> list[str]:
@@ -201,7 +221,7 @@ class Report:
         counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
         head = (
             f"{subject}: {'conforms' if self.ok else 'does not conform'}: {self.elements} elements in {self.cases} "
-            f"cases ({counts}); largest error/allowance {self.worst_ratio:.3g} under model {self.header.get('model', '')}"
+            f"cases ({counts}); largest error/allowance {self.worst_ratio:.4g} under model {self.header.get('model', '')}"
         )
         lines = [head, *(f"  note: {n}" for n in self.header.get("notes", ()))]
         lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
@@ -240,11 +260,19 @@ class Report:
         return render(self)
 
 
+def _matches(pattern: str, text: str) -> bool:
+    return pattern == text or ("*" in pattern and re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None)
+
+
+def _names(pattern: str, finding: Finding) -> bool:
+    return _matches(pattern, finding.key if " " in pattern else finding.case)
+
+
 def summary(report: Report) -> list[dict[str, Any]]:
     """One row for each op, dtype and kind of result ("output" or "gradient"): counts by verdict and the worst ratio."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for r in report.results:
-        key = (r.op, r.dtype, "output" if r.what == "output" else "gradient")
+        key = (r.op, r.dtype, "gradient" if r.what.startswith("grad") else "output")
         row = rows.setdefault(
             key,
             {"op": r.op, "dtype": r.dtype, "kind": key[2], "elements": 0, "verdicts": {}, "worst_ratio": 0.0}

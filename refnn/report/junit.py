@@ -24,7 +24,7 @@ def render(report: Report) -> str:
         results[f.op, f.dtype][f.case] += []  # a case may have come to no result at all
         if f.verdict not in report.accept:
             findings[f.case].append(f)
-    stale, unlisted = set(report.stale), set(report.unlisted)
+    unlisted = set(report.unlisted)
     worst: dict[tuple[str, str], float] = {}
     for row in summary(report):
         key = (row["op"], row["dtype"])
@@ -36,11 +36,11 @@ def render(report: Report) -> str:
             test = _test(suite, f"{op}.{dtype}", case, sum(r.seconds for r in parts))
             if parts:
                 _properties(test, worst_ratio=max((r.worst_ratio for r in parts), key=nan_largest))
-            if case in stale:
-                _outcome(test, "failure", "an expected finding no longer occurs", report.expected[case])
-            elif case in report.expected and findings[case]:
-                _outcome(test, "skipped", report.expected[case], _all(findings[case]))
-            elif found := findings[case]:
+            found = [f for f in findings[case] if report.reason(f) is None]
+            if findings[case] and not found:
+                reasons = dict.fromkeys(filter(None, map(report.reason, findings[case])))
+                _outcome(test, "skipped", "; ".join(reasons), _all(findings[case]))
+            elif found:
                 tag = "error" if all(f.verdict == "error" for f in found) else "failure"
                 first = found[0]
                 _outcome(test, tag, f"{first.verdict}: {place(first)}: {first.message or _size(first)}", _all(found))
@@ -61,6 +61,7 @@ def _whole(root: ET.Element, report: Report) -> None:
     tests = {
         "something was checked": "" if report.elements else "nothing was checked",
         "the run was finished": "the run was interrupted" if report.partial else "",
+        "expected findings still occur": "; ".join(f"{w}: {report.expected[w]}" for w in report.stale),
         "little is out of scope": ", ".join(report.out_of_scope),
     }
     for name, problem in tests.items():

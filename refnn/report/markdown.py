@@ -49,8 +49,9 @@ def render(report: Report) -> str:
 def by_reason(report: Report) -> dict[str, list[Finding]]:
     """The findings that do not conform and are expected, under the reason that was given, the worst first."""
     groups: dict[str, list[Finding]] = {}
-    for f in in_order(f for f in report.findings if f.verdict not in report.accept and f.case in report.expected):
-        groups.setdefault(report.expected[f.case], []).append(f)
+    for f in in_order(f for f in report.findings if f.verdict not in report.accept):
+        if (reason := report.reason(f)) is not None:
+            groups.setdefault(reason, []).append(f)
     return groups
 
 

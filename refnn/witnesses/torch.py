@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 
 from refnn.adapters import torch as adapter
 from refnn.inputs import Case
+from refnn.network import Network
 from refnn.op import Op
 
 
@@ -23,6 +25,8 @@ def half_squared_error(input: torch.Tensor, target: torch.Tensor, *, reduction: 
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
 
+
+VERSION = torch.__version__.partition("+")[0]
 
 # Op name -> function of tensors, with PyTorch's parameter names. One line for each op.
 FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
@@ -38,6 +42,23 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "tanh": torch.tanh,
     }
 )
+
+
+def module(net: Network) -> torch.nn.Sequential:
+    """A chain of layers as PyTorch's own modules, under the network's names. ValueError where a node is no layer."""
+    layers = {op: kind for kind, op in adapter.LAYERS.items()}
+    made: OrderedDict[str, torch.nn.Module] = OrderedDict()
+    before = net.inputs[0]
+    for node in net.nodes:
+        if node.op not in layers or node.inputs[0] != before:
+            raise ValueError(f"{net.name}: node {node.name!r} ({node.op} of {node.inputs[0]!r}) is no layer in a chain")
+        arguments: tuple[int, ...] = ()
+        if node.op == "linear":
+            weight = next(iter(net.weights.values()))[f"{node.name}.weight"]
+            arguments = (weight.shape[1], weight.shape[0])
+        made[node.name] = layers[node.op](*arguments)
+        before = node.name
+    return torch.nn.Sequential(made)
 
 
 def gradients(op: Op, case: Case) -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:

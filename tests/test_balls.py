@@ -1,0 +1,481 @@
+"""Balls: the invariant of every primitive, the accuracy of NumPy's functions, overflow, kinks, flushing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from flint import arb, ctx
+from orders import cast
+
+from refnn.allowance import worst_case
+from refnn.arithmetic.balls import Ball, Balls, growth
+from refnn.arithmetic.exact import Arb
+from refnn.formats import FORMATS, Format
+from refnn.inputs import Case, cases
+from refnn.judge import CLOSE
+from refnn.models import MODELS, ULPS, Model, model
+from refnn.ops import OPS
+from refnn.truth import run
+
+COARSE = [n for n, m in MODELS.items() if m.compute.precision < 53]
+
+
+def exactly(x: float) -> arb:
+    return arb(float(x))
+
+
+def radius(ball: Ball) -> np.ndarray:
+    return np.broadcast_to(ball.rad, ball.shape)
+
+
+# --- NumPy's float64 functions, which compute the midpoints ----------------------------------------------------------
+
+
+def hostile_points(function: str) -> np.ndarray:
+    """Random points over all exponents, near the hard places, and near reductions by multiples of ln 2."""
+    rng = np.random.default_rng(11)
+    ln2 = math.log(2)
+    wide = np.ldexp(rng.uniform(1, 2, 6000), rng.integers(-60, 10, 6000)) * rng.choice([-1, 1], 6000)
+    steps = rng.integers(-1000, 1000, 4000) * (ln2 / 2)
+    near = steps * (1 + rng.integers(-5, 6, 4000) * 2.0**-53)
+    edges = [709.782712893384, -708.3964185322641, -745.1332191019411, 19.0615475, 0.5493, 0.625, 1.0, 2.0**-28, 5e-324]
+    edge = np.array(edges)[:, None] + np.array(edges)[:, None] * np.arange(-40, 41) * 2.0**-52
+    points = np.concatenate([wide, near, edge.ravel(), rng.uniform(-745, 709, 6000), rng.uniform(-20, 20, 6000)])
+    if function == "log":
+        bits = rng.integers(1, 0x7FEFFFFFFFFFFFFF, 10_000)
+        around = 1 + rng.integers(-3000, 3000, 4000) * np.ldexp(1.0, rng.integers(-53, -8, 4000))
+        points = np.concatenate([np.abs(points), bits.view(np.float64), around])
+    return points[np.isfinite(points) & ((points > 0) | (function != "log"))]
+
+
+@pytest.mark.parametrize("function", ["exp", "log", "tanh"])
+def test_numpy_float64_functions_keep_their_ulps(function: str) -> None:
+    fmt, points = FORMATS["float64"], hostile_points(function)
+    with np.errstate(all="ignore"):
+        got = getattr(np, function)(points)
+    worst, count = 0.0, 0
+    with ctx.workprec(160):
+        for x, y in zip(points.tolist(), got.tolist(), strict=True):
+            truth = getattr(exactly(x), function)()
+            if math.isinf(y):
+                assert truth > exactly(fmt.max)
+                continue
+            error = abs(truth - exactly(y)) / exactly(float(fmt.ulp(float(truth))))
+            worst, count = max(worst, float(error.upper())), count + 1
+    print(f"{function}: {count} points, worst error {worst:.3f} ulp of {ULPS['numpy-float64'][function]} declared")
+    assert count > 20_000
+    assert worst <= ULPS["numpy-float64"][function]
+
+
+# --- the invariant: |v - t| <= rad for a computed v, and for v = mid -------------------------------------------------
+
+
+class Sample:
+    """Exact operands t, computed operands v in a format, midpoints, and the smallest radii that the invariant allows."""
+
+    def __init__(self, ar: Balls, fmt: Format, t: np.ndarray, rng: np.random.Generator, spread: float) -> None:
+        def near(x: np.ndarray) -> np.ndarray:
+            return cast(x * (1 + spread * rng.uniform(-1, 1, x.shape)), fmt.dtype)
+
+        self.t, self.v = t, near(t)
+        self.mid = t * (1 + spread * rng.uniform(-1, 1, t.shape))
+        distance = np.maximum(np.abs(self.v.astype(np.float64) - t), np.abs(self.mid - t))
+        self.ball = Ball(ar, self.mid, np.nextafter(distance * (1 + 2.0**-50), np.inf))
+
+
+def exact_array(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.frompyfunc(exactly, 1, 1)(x), dtype=object)
+
+
+def assert_inside(result: Ball, truth: Any, *computed: np.ndarray) -> int:
+    """Every computed result, and the midpoint, lies within the radius of the truth, or overflows where the ball says
+    that each surely does; how many elements that were."""
+    rad = radius(result)
+    known, sure = np.isfinite(rad), np.isinf(result.mid) & (rad == 0)
+    for v in (result.mid, *computed):
+        assert (v[sure] == result.mid[sure]).all()
+        for got, t, r in zip(v[known & ~sure], np.asarray(truth)[known & ~sure], rad[known & ~sure], strict=True):
+            assert abs(exactly(float(got)) - t).upper() <= exactly(r), f"got {got}, truth {t.str(20)}, radius {r}"
+    return int(known.sum())
+
+
+def operands(rng: np.random.Generator, fmt: Format, shape: tuple[int, ...], reach: int) -> np.ndarray:
+    return rng.choice([-1.0, 1.0], shape) * np.ldexp(rng.uniform(1, 2, shape), rng.integers(-reach, reach + 1, shape))
+
+
+PRIMITIVES: dict[str, Callable[..., Any]] = {
+    "add": lambda o, a, b, c: [a + b],
+    "subtract": lambda o, a, b, c: [a - b],
+    "product": lambda o, a, b, c: [a * b],
+    "quotient": lambda o, a, b, c: [a / b, a * (o(1) / b)],
+    "three factors": lambda o, a, b, c: [a * b * c, a * (b * c), (a * c) * b],
+    "three over": lambda o, a, b, c: [
+        o(2) * a * b / c,
+        a * (b / c) * o(2),
+        (o(1) / c) * a * b * o(2),
+        (a / c) * (o(2) * b),
+    ],
+    "over a power of two": lambda o, a, b, c: [a * b / o(2), a / o(2) * b, a * (b * o(0.5)), o(0.5) * a * b],
+    "half": lambda o, a, b, c: [o(0.5) * a],
+}
+IN_BALLS: dict[str, Callable[..., Any]] = {
+    "add": lambda ar, a, b, c: ar.add(a, b),
+    "subtract": lambda ar, a, b, c: a - b,
+    "product": lambda ar, a, b, c: a * b,
+    "quotient": lambda ar, a, b, c: a / b,
+    "three factors": lambda ar, a, b, c: ar.product(a, b, c),
+    "three over": lambda ar, a, b, c: ar.product(2, a, b, over=c),
+    "over a power of two": lambda ar, a, b, c: ar.product(a, b, over=2),
+    "half": lambda ar, a, b, c: ar.product(ar.real(0.5), a),
+}
+
+
+def settings() -> Iterator[tuple[Format, int, float]]:
+    """Formats, how far exponents reach (beyond what products can hold), and how far operands lie from the truth."""
+    for name, spread in itertools.product(("float16", "bfloat16", "float32", "float64"), (0.0, 2.0**-30, 0.1, 0.6)):
+        fmt = FORMATS[name]
+        for reach in (2, fmt.emax // 2, fmt.emax - 2):
+            yield fmt, reach, spread
+
+
+def each_op(fmt: Format) -> Model:
+    """The model that computes everything in one format."""
+    return model(fmt.name if fmt.precision >= 24 else f"{fmt.name}-each-op")
+
+
+@pytest.mark.parametrize("primitive", PRIMITIVES)
+def test_arithmetic_keeps_the_invariant(primitive: str) -> None:
+    rng, checked = np.random.default_rng(7), 0
+    with ctx.workprec(2400):
+        for fmt, reach, spread in settings():
+            ar, shape = Balls(each_op(fmt)), (40,)
+            a, b, c = (Sample(ar, fmt, operands(rng, fmt, shape, reach), rng, spread) for _ in "abc")
+            ball = IN_BALLS[primitive](ar, a.ball, b.ball, c.ball)
+            truth = PRIMITIVES[primitive](arb, *(exact_array(x.t) for x in (a, b, c)))[0]
+            with np.errstate(all="ignore"):
+                computed = PRIMITIVES[primitive](lambda x, f=fmt: np.asarray(x, f.dtype), a.v, b.v, c.v)
+            assert all(v.dtype == fmt.dtype for v in computed)
+            checked += assert_inside(ball, truth, *(v.astype(np.float64) for v in computed))
+    assert checked > 800
+
+
+@pytest.mark.parametrize("function", ["exp", "log", "tanh", "abs", "relu"])
+def test_functions_keep_the_invariant(function: str) -> None:
+    rng, checked = np.random.default_rng(8), 0
+    exact = {
+        "exp": lambda x: x.exp(),
+        "log": lambda x: x.log(),
+        "tanh": lambda x: x.tanh(),
+        "abs": abs,
+        "relu": lambda x: max(x, arb(0)),
+    }
+    with ctx.workprec(400):
+        for fmt, reach, spread in settings():
+            ar = Balls(each_op(fmt))
+            t = operands(rng, fmt, (40,), min(reach, 9))
+            sample = Sample(ar, fmt, np.abs(t) if function == "log" else t, rng, spread)
+            with np.errstate(all="ignore"):
+                v = (
+                    np.maximum(sample.v, sample.v.dtype.type(0))
+                    if function == "relu"
+                    else getattr(np, function)(sample.v)
+                )
+            truth = np.frompyfunc(exact[function], 1, 1)(exact_array(sample.t))
+            checked += assert_inside(getattr(ar, function)(sample.ball), truth, v.astype(np.float64))
+    assert checked > 1000
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_sums_and_dots_keep_the_invariant(flush: bool) -> None:
+    rng, checked = np.random.default_rng(9), 0
+
+    def ftz(x: np.ndarray, fmt: Format) -> np.ndarray:
+        small = np.abs(x.astype(np.float64)) < fmt.smallest_normal
+        return np.where(small, x.dtype.type(0), x) if flush else x
+
+    with ctx.workprec(2400):
+        for fmt, reach, spread in settings():
+            rules = each_op(fmt)
+            ar = Balls(model(f"{rules.name}-ftz") if flush else rules)
+            a, b = (Sample(ar, fmt, operands(rng, fmt, s, reach), rng, spread) for s in ((4, 9), (9, 3)))
+            with np.errstate(all="ignore"):
+                inputs = [ftz(x.v, fmt) for x in (a, b)]
+                for x, v in zip((a, b), inputs, strict=True):  # flushed inputs are part of their balls
+                    x.ball.rad = np.maximum(x.ball.rad, np.abs(v.astype(np.float64) - x.t) * (1 + 2.0**-50))
+                terms = ftz(inputs[0][:, :, None] * inputs[1][None], fmt)
+                total, rows = terms[:, 0], inputs[0][:, 0]
+                for k in range(1, 9):
+                    total, rows = ftz(total + terms[:, k], fmt), ftz(rows + inputs[0][:, k], fmt)
+            dot = exact_array(a.t) @ exact_array(b.t)
+            checked += assert_inside(ar.dot(a.ball, b.ball), dot, total.astype(np.float64))
+            checked += assert_inside(ar.sum(a.ball, 1), exact_array(a.t).sum(axis=1), rows.astype(np.float64))
+    assert checked > 250
+
+
+def test_flushing_is_outside_the_plain_model() -> None:
+    """What -ftz models allow and the others do not, so that the test above can fail."""
+    for name in ("float32", "float16-each-op", "float64"):
+        tiny = MODELS[name].compute.smallest_normal
+        plain, ftz = Balls(name), Balls(f"{name}-ftz")
+        for ar in (plain, ftz):
+            a, b = ar.array([tiny]), ar.array([0.75])
+            lost = tiny * 0.75
+            assert (radius(a * b) >= lost).all() == (ar is ftz)
+            assert (radius(ar.dot(a.reshape(1, 1), b.reshape(1, 1))) >= lost).all() == (ar is ftz)
+        assert radius(ftz.array([tiny / 2])) == tiny / 2
+        assert radius(plain.array([tiny / 2])) == 0
+
+
+def test_growth_bounds_the_power() -> None:
+    for u, k in itertools.product((2.0**-53, 2.0**-24, 2.0**-11, 2.0**-8), (0, 1, 2, 7, 100, 1020)):
+        exact = (1 + Fraction(u)) ** k - 1
+        assert exact <= Fraction(growth(u, k)) <= exact * (1 + Fraction(1, 2**40))
+
+
+def test_infinite_growth_is_infinite() -> None:
+    ar = Balls("bfloat16-each-op")
+    total = ar.sum(ar.array(np.ones(400_000)))
+    assert radius(total) == np.inf
+
+
+# --- parameters and counts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_may_be_rounded_once(name: str) -> None:
+    fmt, ar = MODELS[name].compute, Balls(name)
+    for value in (0.1, 1e-7, 3e-39, 0.01, 1 / 3, 5.0, 0.5, 0.0, 1021.0, 4097.0, 2.0**24 + 1, 1e300, 5e-324):
+        rounded, ball = fmt.round(*_dyadic(value)), ar.real(value)
+        if math.isinf(rounded):
+            assert radius(ball) == np.inf
+        else:
+            assert abs(Fraction(rounded) - Fraction(value)) <= Fraction(float(radius(ball)))
+            assert (radius(ball) == 0) == (rounded == value)
+
+
+def _dyadic(x: float) -> tuple[int, int]:
+    numerator, denominator = x.as_integer_ratio()
+    return numerator, 1 - denominator.bit_length()
+
+
+def test_a_count_beyond_the_precision_may_be_rounded() -> None:
+    """1021 is no bfloat16: 1 / bfloat16(1021), multiplied by a number near 2, is off by more than two roundings."""
+    for name, count in (("bfloat16-each-op", 1021), ("float16-each-op", 4099), ("float32", 2**24 + 1)):
+        ar = Balls(name)
+        assert radius(ar.lift(count)) > 0
+        assert radius(ar.lift(5)) == 0
+    assert radius(Balls("float16-each-op").lift(100_000)) == np.inf
+    assert radius(Balls("float64").lift(100_000)) == 0
+
+
+def test_halving_below_the_normal_range_loses() -> None:
+    """d * g / 2 as (d / 2) * g: the half of an odd subnormal rounds, and g enlarges the loss."""
+    eta, g = np.float32(2.0**-149), np.float32(1.375)
+    d = eta * np.arange(1, 400, 2, dtype=np.float32)
+    ar = Balls("float32")
+    for ball in (
+        ar.product(ar.array(d), ar.array(g), over=2),
+        ar.product(ar.array(d), ar.array(g), ar.real(0.5)),
+        ar.product(ar.array(d), ar.real(0.5), ar.array(g)),
+    ):
+        got = (d * np.float32(0.5) * g).astype(np.float64)
+        error = np.abs(got - d.astype(np.float64) * 0.6875)
+        assert (error <= radius(ball)).all()
+        assert (error > float(eta) / 2).any()  # more than one operation loses
+
+
+# --- the midpoints of coarse models ----------------------------------------------------------------------------------
+
+
+def small_cases(op: str, rules: Model) -> Iterator[Case]:
+    return (c for c in cases(op, rules.storage.name) if c.elements < 400)
+
+
+@pytest.mark.parametrize("name", COARSE)
+@pytest.mark.parametrize("op", OPS)
+def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -> None:
+    """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judge rests on."""
+    rules, checked, worst, exact = MODELS[name], 0, 0.0, Arb(1280)
+    for case in small_cases(op, rules):
+        definition = case.op.algorithm("accurate")
+        with np.errstate(all="ignore"), exact.working():
+            found = worst_case(case.op, definition, case.inputs, case.params, case.cotangent, rules)
+            if found.open_branches:
+                continue
+            truths = run(exact, definition, case.inputs, case.params, case.cotangent)
+            for result, truth in zip(found.results, truths, strict=True):
+                if result is None or truth is None:
+                    continue
+                mid, rad = result
+                known = np.isfinite(mid) & np.isfinite(rad)
+                for m, r, t in zip(mid[known], rad[known], np.asarray(truth)[known], strict=True):
+                    error = abs(exactly(m) - t).upper()
+                    assert error <= exactly(CLOSE) * exactly(r), f"{case.id}: {m} +/- {r}, truth {t.str(20)}"
+                    worst = max(worst, float(error / exactly(r))) if error > 0 else worst
+                    checked += 1
+    print(f"{op} {name}: {checked} midpoints, at most 2**{math.log2(worst) if worst else -math.inf:.1f} radii off")
+    assert checked > 500
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_float64_radii_hold_their_midpoints_and_are_small(op: str) -> None:
+    """A float64 radius covers its own midpoint's error, and is at most CLOSE of a coarse model's, down to the normal
+    range of float64: what lies below that is the outward rounding of the radius itself."""
+    checked, exact, smallest = 0, Arb(1280), FORMATS["float64"].smallest_normal
+    for case in small_cases(op, MODELS["float32"]):
+        args = (case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+        with np.errstate(all="ignore"), exact.working():
+            fine, coarse = (worst_case(case.op, *args, MODELS[n]) for n in ("float64", "float32"))
+            for a, b, truth in zip(fine.results, coarse.results, run(exact, *args), strict=True):
+                if a is None or b is None or truth is None:
+                    continue
+                known = np.isfinite(a[0]) & np.isfinite(a[1]) & np.isfinite(b[1]) & np.isfinite(b[0])
+                assert (np.where(a[1] < smallest, 0.0, a[1])[known] <= CLOSE * b[1][known]).all(), case.id
+                for m, r, t in zip(a[0][known], a[1][known], np.asarray(truth)[known], strict=True):
+                    assert abs(exactly(m) - t).upper() <= exactly(r), f"{case.id}: {m} +/- {r}, truth {t.str(20)}"
+                checked += int(known.sum())
+    assert checked > 500
+
+
+# --- kinks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ball_across_a_kink_gives_the_hull() -> None:
+    ar = Balls("float32")
+    x = Ball(ar, np.array([1.0, -1.0, 0.25, -0.25, 0.0, 0.0, np.nan]), np.array([0.1, 0.1, 0.25, 0.25, 0.0, 0.5, 0.0]))
+    above, below = ar.array(np.full(7, 3.0)), ar.array(np.full(7, -1.0))
+    y = ar.branch(x, above, below)
+    low, high = y.mid - radius(y), y.mid + radius(y)
+    assert y.mid[:2].tolist() == [3.0, -1.0]
+    assert radius(y)[:2].tolist() == [0.0, 0.0]
+    for i in (2, 3, 5):  # near zero: both branches are inside
+        assert low[i] <= -1.0 < 3.0 <= high[i]
+    assert (y.mid[4], radius(y)[4]) == (-1.0, 0.0)
+    assert np.isnan(y.mid[6])
+    assert (ar.kinks, ar.open_branches) == (1, 3)
+    assert Balls("float32", at_zero=0.5).branch(ar.array([0.0]), ar.array([3.0]), ar.array([-1.0])).mid == 1.0
+
+
+def test_relu_and_abs_pass_the_radius() -> None:
+    ar = Balls("float32")
+    x = Ball(ar, np.array([0.25, -0.25, -5.0]), np.array([0.5, 0.5, 0.5]))
+    assert ar.relu(x).mid.tolist() == [0.25, 0.0, 0.0]
+    assert radius(ar.relu(x)).tolist() == [0.5, 0.5, 0.5]
+    assert ar.abs(x).mid.tolist() == [0.25, 0.25, 5.0]
+    assert radius(ar.abs(x)).tolist() == [0.5, 0.5, 0.5]
+
+
+# --- overflow, infinities, NaN ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_overflow_is_sure_possible_or_out_of_reach(name: str) -> None:
+    fmt, ar = MODELS[name].compute, Balls(name)
+    top = fmt.max
+    with np.errstate(over="ignore"):
+        sure = ar.array([top]) + ar.array([top])
+        possible = ar.sum(ar.array([top, top, -top]))
+        never = ar.array([top]) + ar.array([-top])
+    assert (sure.mid[0], radius(sure)[0]) == (np.inf, 0.0)
+    assert radius(possible) == np.inf
+    assert (never.mid[0], np.isfinite(radius(never)[0])) == (0.0, True)
+    order = ar.product(ar.array([top]), ar.array([4.0]), ar.array([0.25 * (1 + fmt.unit_roundoff * 2)]))
+    assert radius(order) == np.inf  # some grouping overflows, another does not
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_exp_overflows_where_the_format_does(name: str) -> None:
+    fmt, ar = MODELS[name].compute, Balls(name)
+    limit = (fmt.emax + 1) * math.log(2)
+    y = ar.exp(ar.array(np.array([limit * 1.01, limit * 0.99, -2 * limit, -np.inf, np.inf, np.nan])))
+    assert (y.mid[0], radius(y)[0]) == (np.inf, 0.0)
+    assert np.isfinite(radius(y)[1])
+    assert 0 <= y.mid[2] < fmt.smallest_normal
+    assert y.mid[3:5].tolist() == [0.0, np.inf]
+    assert np.isnan(y.mid[5])
+
+
+@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16-each-op"])
+def test_infinities_and_nan_follow_ieee_754(name: str) -> None:
+    ar = Balls(name)
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -1.5])
+    a, b = (np.array(v) for v in zip(*itertools.product(special, special), strict=True))
+    with np.errstate(all="ignore"):
+        pairs = {
+            "add": (ar.array(a) + ar.array(b), a + b),
+            "product": (ar.array(a) * ar.array(b), a * b),
+            "quotient": (ar.array(a) / ar.array(b), a / b),
+            "sum": (ar.sum(ar.array(np.stack([a, b])), 0), a + b),
+            "dot": (
+                ar.dot(ar.array(np.diag(a)[:1]), ar.array(b[:, None])).reshape(1),
+                (np.diag(a)[:1] @ b[:, None])[0],
+            ),
+        }
+    for what, (ball, expected) in pairs.items():
+        odd = ~np.isfinite(expected)
+        assert odd.any(), what
+        same = (ball.mid == expected) | (np.isnan(ball.mid) & np.isnan(expected))
+        unknown = np.isinf(radius(ball))
+        assert (same | unknown)[odd].all(), what
+        assert (radius(ball)[odd & ~unknown] == 0).all(), what
+        assert np.isfinite(radius(ball)[~odd]).all(), what
+
+
+def test_an_infinity_times_an_open_sign_is_unknown() -> None:
+    ar = Balls("float32")
+    unsure = Ball(ar, np.array([1e-9, 1.0]), np.array([1e-8, 1e-8]))
+    y = ar.array([np.inf, np.inf]) * unsure
+    assert radius(y)[0] == np.inf
+    assert (y.mid[1], radius(y)[1]) == (np.inf, 0.0)
+
+
+def test_quotients_by_what_may_be_zero_are_unknown() -> None:
+    ar = Balls("float32")
+    y = ar.array([1.0, 1.0]) / Ball(ar, np.array([1e-9, 1.0]), np.array([1e-8, 1e-8]))
+    assert radius(y)[0] == np.inf
+    assert np.isfinite(radius(y)[1])
+    assert radius(ar.log(Ball(ar, np.array([1e-9]), np.array([1e-8]))))[0] == np.inf
+
+
+# --- preconditions ---------------------------------------------------------------------------------------------------
+
+FLUSHED = """
+import torch
+from refnn.arithmetic.balls import Balls
+Balls("float32")
+if not torch.set_flush_denormal(True):
+    print("unsupported")
+else:
+    try:
+        Balls("float32")
+    except RuntimeError as e:
+        print("refused:", e)
+    torch.set_flush_denormal(False)
+    Balls("float32")
+"""
+
+
+def test_balls_refuse_a_thread_that_flushes_to_zero() -> None:
+    pytest.importorskip("torch")
+    run = subprocess.run([sys.executable, "-c", FLUSHED], capture_output=True, text=True, check=True)
+    if run.stdout.startswith("unsupported"):
+        pytest.skip("this CPU cannot flush to zero")
+    assert run.stdout.startswith("refused: this thread flushes subnormal numbers to zero")
+
+
+def test_what_balls_do_not_take_is_refused() -> None:
+    ar = Balls("float32")
+    with pytest.raises(TypeError, match=r"expected an integer or ar\.real"):
+        ar.array([1.0]) * 0.5
+    with pytest.raises(ValueError, match="exponent is 3, expected 2"):
+        ar.array([1.0]) ** 3
+    with pytest.raises(TypeError):
+        np.array([1.0]) * ar.array([1.0])
