@@ -80,12 +80,13 @@ _model = model
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
     `open_branches` those so near one that rounding decides the side; `roundings` bounds the local roundings that a result
-    descends from."""
+    descends from, `sums` says whether some were those of sums, whose partial results may be far below their bounds."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
     roundings: int
+    sums: bool
 
 
 def worst_case(
@@ -103,7 +104,7 @@ def worst_case(
         [None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in run(ar, algorithm, piece, params, cot)]
         for piece, cot in chunks(op, inputs, params, g)
     ]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.roundings)
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.roundings, ar.sums)
 
 
 def expected_error(

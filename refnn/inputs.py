@@ -305,8 +305,9 @@ def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[
         name = f"{op.name}/{dtype}/user/{i}/given/{seed}"
         shape, fmt = _output_shape(op, arrays, params), _format(dtype)
         g = spec.get("cotangent")
-        drawn = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape).astype(fmt.dtype)
-        g = drawn if g is None else op.cotangent(g, shape, fmt.dtype)
+        if g is None:
+            g = _normal(np.random.default_rng(zlib.crc32(name.encode())), shape, fmt)
+        g = op.cotangent(g, shape, fmt.dtype)
         random = all(varied(x) for x in (*arrays, g) if x is not None and x.dtype.kind not in "iu")
         found.append(Case(name, op, arrays, params, g, "user", random))
     return found

@@ -52,7 +52,9 @@ def _up(radius: Radius, roundings: int) -> Radius:
 
     (1 + 2(k+4)u)(1-u)^(k+2) >= 1 for k u <= 2**-12, and each product that underflowed lost at most half of 2**-1074.
     """
-    return (radius + roundings * _TINY) * (1.0 + (roundings + 4) * 2 * _U)
+    radius = radius + roundings * _TINY
+    radius *= 1.0 + (roundings + 4) * 2 * _U
+    return radius
 
 
 def growth(u: float, roundings: int) -> float:
@@ -63,7 +65,7 @@ def growth(u: float, roundings: int) -> float:
 
 def _binade(magnitude: np.ndarray) -> np.ndarray:
     """The power of two at or below each magnitude (0 below the normal range of float64)."""
-    return (magnitude.view(np.int64) & _EXPONENT).view(np.float64)
+    return np.bitwise_and(np.asarray(magnitude).view(np.int64), _EXPONENT).view(np.float64)
 
 
 def check_gradual_underflow() -> None:
@@ -141,6 +143,7 @@ class Balls:
         self.model, self.at_zero = model(model_), at_zero
         self.kinks = 0  # how many elements met a kink exactly
         self.roundings = 0  # local roundings that one element may descend from, at most
+        self.sums = False  # whether there were sums of several terms
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
         self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}
@@ -184,8 +187,14 @@ class Balls:
 
     def _half_ulp(self, mid: np.ndarray, prop: Radius, fmt: Format) -> np.ndarray:
         top = np.abs(mid) if _exact(prop) else np.abs(mid) + 2 * prop
-        top = np.clip(top * (1 + 2.0**-50), fmt.smallest_normal, _LARGEST)  # NaN stays NaN
-        half = np.maximum(fmt.unit_roundoff * _binade(top), _TINY)
+        top *= 1 + 2.0**-50
+        top = np.maximum(top, fmt.smallest_normal)  # NaN stays NaN
+        if fmt.name == "float64":
+            top = np.minimum(top, _LARGEST)
+        half = _binade(top)
+        half *= fmt.unit_roundoff
+        if fmt.name == "float64":
+            half = np.maximum(half, _TINY)
         return half + self._flush(top, fmt) if self.model.flush else half
 
     def _ulps_of(self, function: str, top: np.ndarray) -> np.ndarray:
@@ -266,7 +275,11 @@ class Balls:
                 if _exact(prop) and _exact(f.rad):
                     prop = 0.0
                 else:  # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
-                    prop = _up(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
+                    size = np.abs(f.mid)
+                    if _exact(f.rad):
+                        prop = _up(size * prop, 8)
+                    else:
+                        prop = _up(np.abs(mid) * f.rad + (size + 3 * f.rad) * prop, 8)
                 mid = mid * f.mid
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
             # A power of two does not round, but it loses below the normal range where it makes a product smaller.
@@ -373,6 +386,7 @@ class Balls:
         self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any
     ) -> Ball:
         self.roundings += roundings + products
+        self.sums = True
         m, fmt = self.model, self.model.accumulate
         relative = growth(fmt.unit_roundoff, roundings)
         if products and m.dot_input:

@@ -33,6 +33,7 @@ from refnn.models import Model, model
 
 Array = Any
 _ROOT3 = math.sqrt(3.0)
+_SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 _NEAR = 10.0  # a kink within this many standard deviations may be crossed
 
 
@@ -45,12 +46,19 @@ class Term:
     roots: frozenset[int]
 
 
-def _merge(terms: list[Term]) -> tuple[Term, ...]:
+def _root_sum(a: Array, b: Array) -> Array:
+    """sqrt(a^2 + b^2), where squares neither vanish nor overflow; else np.hypot, at ten times the cost."""
+    return np.sqrt(a * a + b * b)
+
+
+def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
     """At most one term for each pattern of independence."""
+    if len(terms) < 2:
+        return tuple(terms)
     merged: dict[tuple[int, ...], Term] = {}
     for t in terms:
         if (known := merged.get(t.shape)) is not None:
-            join = np.hypot if known.roots.isdisjoint(t.roots) else np.add
+            join = quadrature if known.roots.isdisjoint(t.roots) else np.add
             t = Term(join(known.std, t.std), t.shape, known.roots | t.roots)
         merged[t.shape] = t
     return tuple(merged.values())
@@ -78,9 +86,9 @@ class Noisy:
                 groups.remove(other)
                 roots, std = roots | other[0], std + other[1]
             groups.append((roots, std))
-        total: Array = np.zeros(self.shape)
-        for _, s in groups:
-            total = np.hypot(total, s)
+        total: Array = groups[0][1] if groups else np.zeros(self.shape)
+        for _, s in groups[1:]:
+            total = self.ar.quadrature(total, s)
         return np.broadcast_to(total, self.shape)
 
     def _map(self, f: Any) -> Noisy:
@@ -137,6 +145,8 @@ class Noise:
     def __init__(self, model_: str | Model, *, at_zero: float = 0) -> None:
         self.model, self.at_zero = model(model_), at_zero
         self._ids: Iterator[int] = itertools.count()
+        # Squares of the errors of float64 numbers may leave the range of float64; those of shorter formats do not.
+        self.quadrature = np.hypot if self.model.compute.name == "float64" else _root_sum
 
     # --- borders -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +176,7 @@ class Noise:
         if self.model.flush:
             loss = (fmt or self.model.compute).smallest_normal
         fresh = Term(np.asarray(std), mid.shape, frozenset((next(self._ids),)))
-        return Noisy(self, mid, _merge([*self._spread(terms, mid.ndim), fresh]), bias + loss)
+        return Noisy(self, mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias + loss)
 
     @staticmethod
     def _spread(terms: Any, ndim: int) -> Iterator[Term]:
@@ -176,7 +186,7 @@ class Noise:
 
     @staticmethod
     def _scaled(terms: Any, factor: Array) -> list[Term]:
-        return [Term(t.std * factor, t.shape, t.roots) for t in terms]
+        return [Term(_times(t.std, factor), t.shape, t.roots) for t in terms]
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -208,7 +218,7 @@ class Noise:
                 bias, mid = bias / size + d.bias * np.abs(quotient) / size, quotient
                 roundings += 0 if d.pure else 2
             if roundings <= 0:
-                return Noisy(self, mid, _merge(list(self._spread(terms, mid.ndim))), bias)
+                return Noisy(self, mid, _merge(list(self._spread(terms, mid.ndim)), self.quadrature), bias)
             std = np.abs(mid) * (self.model.compute.unit_roundoff * math.sqrt(roundings) / _ROOT3)
             return self._rounded(mid, terms, bias, std)
 
@@ -234,14 +244,14 @@ class Noise:
                 bias = np.sum(np.broadcast_to(x.bias, x.shape), axis=axis, keepdims=keepdims)
             n = x.size // max(np.size(mid), 1)
             if n <= 1:
-                return Noisy(self, mid, _merge(terms), bias)
+                return Noisy(self, mid, _merge(terms, self.quadrature), bias)
             norm = _norm(x.mid, tuple(axes)).reshape(np.shape(mid))
             return self._rounded(mid, terms, bias, self._chain(n, norm, mid), self.model.accumulate)
 
     def _chain(self, n: int, norm: Array, total: Array) -> Array:
         """The standard deviation of the longest chain of additions, in random order; `norm` is that of the terms."""
         u = self.model.accumulate.unit_roundoff
-        return (u / _ROOT3) * np.hypot(math.sqrt(n / 6) * norm, math.sqrt(n / 3) * total)
+        return (u / _ROOT3) * self.quadrature(math.sqrt(n / 6) * norm, math.sqrt(n / 3) * total)
 
     def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
         with np.errstate(all="ignore"):
@@ -261,7 +271,7 @@ class Noise:
             if m.dot_input:  # the factors of a product are truncated, not rounded: a bound, no variance
                 bias = bias + 2 * m.dot_input * (1 + m.dot_input) * (ma @ mb)
             if plus is not None:
-                mid, norm, n = mid + plus.mid, np.hypot(norm, plus.mid), n + 1
+                mid, norm, n = mid + plus.mid, self.quadrature(norm, plus.mid), n + 1
                 terms, bias = [*terms, *self._spread(plus.terms, 2)], bias + plus.bias
             own = self._chain(n, norm, mid) + m.accumulate.unit_roundoff / _ROOT3 * norm
             return self._rounded(mid, terms, bias, own, m.accumulate)
@@ -270,8 +280,9 @@ class Noise:
 
     def _function(self, x: Noisy, mid: Array, slope: Array, name: str) -> Noisy:
         fmt = self.model.compute
-        bias = x.bias * slope + self.model.ulps[name] * (2 * fmt.unit_roundoff * np.abs(mid) + fmt.smallest_subnormal)
-        return Noisy(self, mid, _merge(self._scaled(x.terms, slope)), bias)
+        ulps = self.model.ulps[name]
+        bias = x.bias * slope + ulps * 2 * fmt.unit_roundoff * np.abs(mid) + max(ulps, 1.0) * fmt.smallest_subnormal
+        return Noisy(self, mid, _merge(self._scaled(x.terms, slope), self.quadrature), bias)
 
     def exp(self, x: Noisy) -> Noisy:
         with np.errstate(all="ignore"):
@@ -313,7 +324,7 @@ class Noise:
             ]
             near = self._near(x) & (x.mid != 0)
             bias = np.where(up, above.bias, below.bias) + np.where(near, np.abs(above.mid - below.mid), 0.0)
-            return Noisy(self, mid, _merge(terms), bias)
+            return Noisy(self, mid, _merge(terms, self.quadrature), bias)
 
     def pivot(self, x: Noisy, axis: int) -> Noisy:
         return Noisy(self, np.max(x.mid, axis=axis, keepdims=True))  # it cancels, and so does its noise
@@ -325,13 +336,21 @@ class Noise:
             *self._scaled(self._spread(a.terms, mid.ndim), mask),
             *self._scaled(self._spread(b.terms, mid.ndim), ~np.asarray(mask)),
         ]
-        return Noisy(self, mid, _merge(terms), np.where(mask, a.bias, b.bias))
+        return Noisy(self, mid, _merge(terms, self.quadrature), np.where(mask, a.bias, b.bias))
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Noisy:
         return Noisy(self, one_hot(target, classes, axis).astype(np.float64), pure=True)
 
     def take(self, x: Noisy, target: np.ndarray, axis: int) -> Noisy:
         return x._map(lambda v: take(v, target, axis))
+
+
+def _times(std: Array, factor: Array) -> Array:
+    """std * factor, rounded up where it underflows: a later factor may make it large again."""
+    product = std * factor
+    if np.all(product >= _SMALL):
+        return product
+    return product + np.where((std != 0) & (factor != 0) & (product < _SMALL), 2.0**-1074, 0.0)
 
 
 def _norm(x: Array, axes: tuple[int, ...]) -> Array:

@@ -61,7 +61,7 @@ def _whole(root: ET.Element, report: Report) -> None:
     tests = {
         "something was checked": "" if report.elements else "nothing was checked",
         "the run was finished": "the run was interrupted" if report.partial else "",
-        "expected findings still occur": "; ".join(f"{w}: {report.expected[w]}" for w in report.stale),
+        "expected findings still occur": "; ".join(f"no longer: {w} ({report.expected[w]})" for w in report.stale),
         "little is out of scope": ", ".join(report.out_of_scope),
     }
     for name, problem in tests.items():
