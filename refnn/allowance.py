@@ -79,14 +79,13 @@ _model = model
 @dataclass(frozen=True, eq=False)
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
-    `open_branches` those so near one that rounding decides the side; `roundings` bounds the local roundings that a result
-    descends from, `sums` says whether some were those of sums, whose partial results may be far below their bounds."""
+    `open_branches` those so near one that rounding decides the side; `roundings` counts for each result the local
+    roundings that an element descends from (see Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
-    roundings: int
-    sums: bool
+    roundings: list[int]
 
 
 def worst_case(
@@ -100,11 +99,13 @@ def worst_case(
 ) -> WorstCase:
     """The definition in ball arithmetic, with arrays and parameters already validated."""
     ar = Balls(model, at_zero=at_zero)
-    pieces = [
-        [None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in run(ar, algorithm, piece, params, cot)]
-        for piece, cot in chunks(op, inputs, params, g)
-    ]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.roundings, ar.sums)
+    roundings: list[int] = []
+    pieces = []
+    for piece, cotangent in chunks(op, inputs, params, g):
+        balls = run(ar, algorithm, piece, params, cotangent)
+        roundings = [0 if b is None else b.roundings for b in balls]
+        pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, roundings)
 
 
 def expected_error(

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from refnn.allowance import WorstCase, expected_error, worst_case
+from refnn.arithmetic.balls import BLOCK
 from refnn.formats import Format
 from refnn.inputs import Case, layout
 from refnn.models import Model
@@ -193,7 +194,7 @@ class Judge:
         assert value is not None
         return value
 
-    def expected_line(self, which: int, algorithm: str) -> np.ndarray:
+    def expected_line(self, which: int, algorithm: str, rows: Any = ...) -> np.ndarray:
         """What the error exceeds with less than the allotted probability, where roundings are independent."""
         if algorithm not in self._expected:
             c = self.case
@@ -201,36 +202,37 @@ class Judge:
                 c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model
             )
         std, library = self._expected[algorithm][which]
-        return self.line * std + library
+        return self.line * std[rows] + library[rows]
 
     def _one_rounding(self, j: Judgement) -> np.ndarray:
         """The line of a single rounding, uniform over one ulp: the least that any result is allowed."""
         return self.storage.ulp(j.expected) * (self.line / math.sqrt(12))
 
-    def judge(self, which: int, got: np.ndarray) -> Judgement:
-        """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` as float64."""
+    def judge(self, which: int, got: np.ndarray, rows: Any = ...) -> Judgement:
+        """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` holds the `rows` of it
+        as float64."""
         with np.errstate(all="ignore"):
-            j = self._against(which, got, self.worst, self._own_share)
+            j = self._against(which, got, self.worst, self._own_share, rows)
             if self.worst.kinks:
-                self._conventions(which, got, j)
-            if self.case.random and (self.worst.sums or self.worst.roundings > self.line**2 / 3):
+                self._conventions(which, got, j, rows)
+            if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
                 # Without sums, the worst case of n roundings is at most sqrt(n) times the root of the sum of their
                 # squares: below line^2 / 3 of them, no error inside the worst case is beyond the line.
                 suspicious = (j.code == OK) & (j.error > self._one_rounding(j))
                 if suspicious.any():
-                    j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm))] = SUSPECT
+                    j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm, rows))] = SUSPECT
             if self.algorithm == "accurate" and (_unexplained(j)).any():
-                self._classes(which, got, j)
+                self._classes(which, got, j, rows)
         if which and self.special_inputs:
             x = self.case.inputs[which - 1]
             if x is not None:
-                j.code[np.isnan(x)] = FREE  # the gradient at a NaN itself
+                j.code[np.isnan(x[rows])] = FREE  # the gradient at a NaN itself
         return j
 
-    def _against(self, which: int, got: np.ndarray, worst: WorstCase, at_zero: float) -> Judgement:
+    def _against(self, which: int, got: np.ndarray, worst: WorstCase, at_zero: float, rows: Any) -> Judgement:
         result = worst.results[which]
         assert result is not None
-        middle, allowed = np.asarray(result[0]), np.asarray(result[1])
+        middle, allowed = np.asarray(result[0])[rows], np.asarray(result[1])[rows]
         exact_middle = not allowed.any()
         close = exact_middle or (self.model.compute.precision < 53 and not worst.open_branches)
         if close and np.isfinite(allowed).all():
@@ -239,10 +241,17 @@ class Judge:
             if (error <= allowed * (1 - 2 * CLOSE)).all():
                 code = np.where(self._correctly_rounded(got, middle, allowed * CLOSE), np.uint8(EXACT), np.uint8(OK))
                 return Judgement(code, got, middle, allowed, error, np.zeros(got.shape, np.uint8), [""])
-        return self._slowly(which, got, middle, allowed, close, at_zero)
+        return self._slowly(which, got, middle, allowed, close, at_zero, rows)
 
     def _slowly(
-        self, which: int, got: np.ndarray, middle: np.ndarray, allowed: np.ndarray, close: bool, at_zero: float
+        self,
+        which: int,
+        got: np.ndarray,
+        middle: np.ndarray,
+        allowed: np.ndarray,
+        close: bool,
+        at_zero: float,
+        rows: Any,
     ) -> Judgement:
         """Raise the precision of the truth until every element is decided."""
         special = ~np.isfinite(middle) & (allowed == 0)
@@ -252,7 +261,7 @@ class Judge:
                 near = np.where(unknown, 0.0, allowed * CLOSE)
                 t = Value(middle, np.zeros_like(middle), near, near == 0)
             else:
-                t = self._truth(which, precision, at_zero)
+                t = self._truth(which, precision, at_zero).rows(rows)
             error = np.asarray(np.abs((got - t.value) - t.low))
             inside = error * (1 + SLACK) + t.radius <= allowed
             outside = error * (1 - SLACK) - t.radius > allowed
@@ -281,26 +290,26 @@ class Judge:
         low, high = (value - wider).astype(self.storage.dtype), (value + wider).astype(self.storage.dtype)
         return point | ((low == high) & (low.astype(np.float64) == got))
 
-    def _conventions(self, which: int, got: np.ndarray, j: Judgement) -> None:
+    def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """At a kink every share of the one-sided derivatives is sound; name the one that was followed."""
         ends = [self._worst_case(self.algorithm, share).results[which] for share in (0.0, 1.0)]
-        (lower, slack), (upper, _) = (e for e in ends if e is not None)
+        (lower, slack), (upper, _) = ((e[0][rows], e[1][rows]) for e in ends if e is not None)
         at_kink = (lower != upper) & ~np.isnan(lower)
         for name, share in self.case.op.kinks.items():
-            follows = self._against(which, got, self._worst_case(self.algorithm, share), share)
+            follows = self._against(which, got, self._worst_case(self.algorithm, share), share, rows)
             hit = at_kink & (follows.code <= OK) & (j.name == 0)
             j.expected, j.error = np.where(hit, follows.expected, j.expected), np.where(hit, follows.error, j.error)
             j.call(hit, CONVENTION, name)
         low, high = np.minimum(lower, upper) - slack, np.maximum(lower, upper) + slack
         j.call(at_kink & (j.name == 0) & (got >= low) & (got <= high), CONVENTION, "between the one-sided derivatives")
 
-    def _classes(self, which: int, got: np.ndarray, j: Judgement) -> None:
+    def _classes(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """The first declared class that explains what the accurate one does not."""
         for name in self.case.op.classes:
-            other = self._against(which, got, self._worst_case(name, self._own_share), self._own_share)
+            other = self._against(which, got, self._worst_case(name, self._own_share), self._own_share, rows)
             inside = other.code <= OK
             if self.case.random:
-                inside &= j.error <= np.maximum(self.expected_line(which, name), self._one_rounding(j))
+                inside &= j.error <= np.maximum(self.expected_line(which, name, rows), self._one_rounding(j))
             j.call(_unexplained(j) & inside, EXPLAINED, name)
 
 
@@ -328,7 +337,8 @@ class Tally:
         self.worst, self.seconds = 0.0, 0.0
         self.alike: dict[tuple[int, str], list[Finding]] = {}
 
-    def add(self, j: Judgement, piece: Case, first_row: int, seconds: float) -> None:
+    def add(self, j: Judgement, piece: Case, first_row: int, rows: Any, seconds: float) -> None:
+        """Add the verdicts of some `rows` of a piece of the case, which begins at its `first_row`."""
         self.seconds += seconds
         if not j.code.size:
             return
@@ -345,9 +355,9 @@ class Tally:
             b = int(biased) - 1023
             self.bins[b] = self.bins.get(b, 0) + int(exponents[biased])
         if not plain:
-            self._find(j, np.where(j.error == 0, 0.0, ratio), piece, first_row)
+            self._find(j, np.where(j.error == 0, 0.0, ratio), piece, first_row, 0 if rows is ... else rows.start)
 
-    def _find(self, j: Judgement, ratio: np.ndarray, piece: Case, first_row: int) -> None:
+    def _find(self, j: Judgement, ratio: np.ndarray, piece: Case, first_row: int, offset: int) -> None:
         codes, names = j.code.ravel(), j.name.ravel()
         pairs = codes.astype(np.int64) * len(j.names) + names
         for pair in np.unique(pairs[(codes > OK) & (codes < SCOPE)]):
@@ -355,7 +365,7 @@ class Tally:
             alike = np.flatnonzero(pairs == pair)
             order = np.argsort(-np.nan_to_num(ratio.ravel()[alike], nan=np.inf, posinf=np.inf), kind="stable")
             kept = alike[order[: 1 if code == CONVENTION else KEPT]]
-            found = [self._finding(j, ratio, piece, int(flat), code, j.names[name], first_row) for flat in kept]
+            found = [self._finding(j, ratio, piece, int(flat), code, j.names[name], first_row, offset) for flat in kept]
             before = self.alike.get((code, j.names[name]), [])
             count = sum(f.count for f in before) + len(alike)
             ranked = sorted([*before, *found], key=lambda f: -np.nan_to_num(f.ratio, nan=np.inf))
@@ -364,16 +374,18 @@ class Tally:
             ]
 
     def _finding(
-        self, j: Judgement, ratio: np.ndarray, piece: Case, flat: int, code: int, name: str, first_row: int
+        self, j: Judgement, ratio: np.ndarray, piece: Case, flat: int, code: int, name: str, first_row: int, offset: int
     ) -> Finding:
         index = tuple(int(i) for i in np.unravel_index(flat, j.got.shape))
+        in_piece = (index[0] + offset, *index[1:]) if index else index
+        in_case = (in_piece[0] + first_row, *in_piece[1:]) if index else index
         expected = float(j.expected[index])
         with np.errstate(all="ignore"):
             ulps = float(j.error[index] / self.fmt.ulp(expected))
         return Finding(
             *place(self.case, self.what),
             verdict=NAMES[code],
-            index=(index[0] + first_row, *index[1:]) if first_row else index,
+            index=in_case,
             got=float(j.got[index]),
             expected=expected,
             allowed=float(j.allowed[index]),
@@ -383,7 +395,7 @@ class Tally:
             name=name,
             message="undecided at the highest precision" if code == ERROR else "",
             equation=self.case.op.equations[0],
-            inputs=_values_at(piece, index, j.got.shape),
+            inputs=_values_at(piece, in_piece, self.what),
             replay=self.replay,
             count=0,
         )
@@ -408,15 +420,26 @@ class Tally:
         return shown
 
 
+def _blocks(x: np.ndarray) -> Iterator[Any]:
+    """Slices of the first axis, small enough to be judged in a core's cache."""
+    if x.size < 2 * BLOCK or not x.ndim:
+        yield ...
+        return
+    rows = max(1, BLOCK * x.shape[0] // x.size)
+    for first in range(0, x.shape[0], rows):
+        yield slice(first, first + rows)
+
+
 def place(case: Case, what: str) -> tuple[str, str, str, str, str]:
     """The first fields of results and findings."""
     return case.id, case.op.name, case.cotangent.dtype.name, case.family, what
 
 
-def _values_at(case: Case, index: tuple[int, ...], shape: tuple[int, ...]) -> dict[str, float]:
-    """The inputs that stand at the same place as a result."""
+def _values_at(case: Case, index: tuple[int, ...], what: str) -> dict[str, float]:
+    """The inputs, and the cotangent, that stand at the same place as a result."""
     named = {**dict(zip(case.op.inputs, case.inputs, strict=True)), "cotangent": case.cotangent}
-    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == shape}
+    result = named["cotangent" if what == "output" else what[5:-1]]
+    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == result.shape}
 
 
 def check_case(
@@ -440,14 +463,17 @@ def check_case(
         assert cotangent is not None
         piece = case if cotangent is case.cotangent else replace(case, inputs=inputs, cotangent=cotangent)
         judge = Judge(piece, model_, algorithm, line)
-        rows = slice(first_row, first_row + cotangent.shape[0]) if piece is not case else ...
+        size = cotangent.shape[0] if piece is not case else 0
         for which, (tally, value) in enumerate(zip(tallies, got, strict=True)):
-            if tally is not None:
-                judgement = judge.judge(which, np.asarray(value[rows], np.float64))
+            if tally is None:
+                continue
+            part = value if piece is case else value[first_row : first_row + size]
+            for rows in _blocks(part):
+                judgement = judge.judge(which, np.asarray(part[rows], np.float64), rows)
                 now = time.perf_counter()
-                tally.add(judgement, piece, first_row, now - started)
+                tally.add(judgement, piece, first_row, rows, now - started)
                 started = now
-        first_row += cotangent.shape[0] if piece is not case else 0
+        first_row += size
     results = [t.result() for t in tallies if t is not None]
     findings = [f for t in tallies if t is not None for f in t.findings()]
     for what, message in complaints:

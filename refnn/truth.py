@@ -41,6 +41,10 @@ class Value:
     radius: np.ndarray
     certain: np.ndarray
 
+    def rows(self, rows: Any) -> Value:
+        """The part of it that `rows` selects of the first axis."""
+        return Value(self.value[rows], self.low[rows], self.radius[rows], self.certain[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:

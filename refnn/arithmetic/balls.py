@@ -29,7 +29,9 @@ which `Balls` checks when it is made.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,7 @@ Radius = Any  # a float64 array, or the float 0.0 for "exact"
 
 _U = 2.0**-53
 _TINY = 2.0**-1074
+_ENDLESS = 1 << 40
 _LARGEST = float(np.finfo(np.float64).max)
 _EXPONENT = np.int64(0x7FF0000000000000)
 
@@ -80,13 +83,14 @@ def check_gradual_underflow() -> None:
 
 class Ball:
     """Midpoints and radii; see the module's docstring. `pure` marks exact powers of two and zeros: factors that do
-    not round."""
+    not round. `roundings` is at least the number of local roundings that an element descends from; a sum of several
+    terms counts as endlessly many, because its partial results may be far below their bounds."""
 
-    __slots__ = ("ar", "mid", "pure", "rad")
+    __slots__ = ("ar", "mid", "pure", "rad", "roundings")
     __array_ufunc__ = None  # NumPy must not take a ball apart
 
-    def __init__(self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False) -> None:
-        self.ar, self.mid, self.rad, self.pure = ar, mid, rad, pure
+    def __init__(self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: int = 0) -> None:
+        self.ar, self.mid, self.rad, self.pure, self.roundings = ar, mid, rad, pure, roundings
 
     shape = property(lambda self: self.mid.shape)
     ndim = property(lambda self: self.mid.ndim)
@@ -94,7 +98,7 @@ class Ball:
 
     def _map(self, f: Any) -> Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
-        return Ball(self.ar, f(self.mid), rad, self.pure)
+        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings)
 
     T = property(lambda self: self._map(lambda a: a.T))
 
@@ -105,7 +109,7 @@ class Ball:
         return self._map(lambda a: a[index])
 
     def __neg__(self) -> Ball:
-        return Ball(self.ar, -self.mid, self.rad, self.pure)
+        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings)
 
     def __add__(self, other: Any) -> Ball:
         return self.ar.add(self, self.ar.lift(other))
@@ -133,6 +137,30 @@ class Ball:
     __radd__, __rmul__ = __add__, __mul__
 
 
+BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all that is computed from them
+
+
+def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
+    """Run an elementwise method on pieces of large arrays: the same numbers, out of the cache instead of memory."""
+
+    @functools.wraps(method)
+    def blocked(self: Balls, *balls: Ball) -> Ball:
+        shape = np.broadcast_shapes(*(b.shape for b in balls))
+        if math.prod(shape) < 2 * BLOCK:
+            return method(self, *balls)
+        if len(shape) > 1 and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
+            return blocked(self, *(b.reshape(-1) for b in balls)).reshape(*shape)
+        rows = max(1, BLOCK * shape[0] // math.prod(shape))
+        mid, rad, roundings = np.empty(shape), np.zeros(shape), 0
+        for first in range(0, shape[0], rows):
+            piece = slice(first, first + rows)
+            part = method(self, *(b[piece] if b.ndim == len(shape) and b.shape[0] > 1 else b for b in balls))
+            mid[piece], rad[piece], roundings = part.mid, part.rad, part.roundings
+        return Ball(self, mid, rad if rad.any() else 0.0, roundings=roundings)
+
+    return blocked
+
+
 class Balls:
     """The arithmetic of worst cases under `model`. At zero, `branch` gives the share `at_zero` of `above`."""
 
@@ -142,8 +170,6 @@ class Balls:
         check_gradual_underflow()
         self.model, self.at_zero = model(model_), at_zero
         self.kinks = 0  # how many elements met a kink exactly
-        self.roundings = 0  # local roundings that one element may descend from, at most
-        self.sums = False  # whether there were sums of several terms
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
         self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}
@@ -179,7 +205,6 @@ class Balls:
         m = self.model
         if m.storage == m.compute:
             return x
-        self.roundings += 1
         with np.errstate(all="ignore"):
             return self._close(x.mid, x.rad, self._half_ulp(x.mid, x.rad, m.storage), (x,), m.storage)
 
@@ -223,13 +248,15 @@ class Balls:
         lost: Any = False,
         reach: Any = None,
         partial: bool = False,
+        count: int = 1,
     ) -> Ball:
         """The ball of a result: the radius rounded outward, and what is not finite put in order.
 
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
-        which of them nothing is known about.
+        which of them nothing is known about, `count` how many local roundings were made.
         """
+        count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
         if isinstance(prop, float) and isinstance(local, float) and prop == local == 0.0:
             rad: Radius = 0.0
@@ -238,7 +265,7 @@ class Balls:
         if reach is None:
             reach = np.abs(mid) + rad
         if lost is False and special is False and (np.max(reach, initial=0.0) <= fmt.max):
-            return Ball(self, mid, rad)
+            return Ball(self, mid, rad, roundings=count)
         mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
         unknown = np.broadcast_to(lost, mid.shape).copy()
         special = np.broadcast_to(special, mid.shape).copy()
@@ -254,12 +281,12 @@ class Balls:
         mid[surely] = np.copysign(np.inf, mid[surely])
         rad[special | surely] = 0.0
         rad[(over & ~surely) | unknown] = np.inf
-        return Ball(self, mid, rad)
+        return Ball(self, mid, rad, roundings=count)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
+    @_blockwise
     def add(self, a: Ball, b: Ball) -> Ball:
-        self.roundings += 1
         fmt = self.model.compute
         with np.errstate(all="ignore"):
             mid, prop = a.mid + b.mid, a.rad + b.rad
@@ -267,8 +294,20 @@ class Balls:
             return self._close(mid, prop, self._half_ulp(mid, prop, fmt), (a, b), fmt, reach=before)
 
     def product(self, *factors: Ball | int, over: Ball | int | None = None) -> Ball:
-        fmt = self.model.compute
+        """The factors multiplied in any grouping, and divided by `over`."""
         balls = [self.lift(f) for f in factors]
+        return self._product(*balls) if over is None else self._quotient(*balls, self.lift(over))
+
+    @_blockwise
+    def _quotient(self, *balls: Ball) -> Ball:
+        return self._multiply(list(balls[:-1]), balls[-1])
+
+    @_blockwise
+    def _product(self, *balls: Ball) -> Ball:
+        return self._multiply(list(balls), None)
+
+    def _multiply(self, balls: list[Ball], over: Ball | None) -> Ball:
+        fmt = self.model.compute
         with np.errstate(all="ignore"):
             mid, prop = balls[0].mid, balls[0].rad
             for f in balls[1:]:
@@ -287,7 +326,7 @@ class Balls:
             special: Any = False
             magnitudes = [(np.abs(f.mid), f.rad) for f in balls]
             if over is not None:
-                d = self.lift(over)
+                d = over
                 if not d.mid.all():
                     special = (d.mid == 0) & (d.rad == 0.0)
                 low = np.abs(d.mid) - 2 * d.rad
@@ -303,7 +342,6 @@ class Balls:
             lost = _infinite_times_unsure(balls)
             if losses == 0:
                 return self._close(mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost)
-            self.roundings += roundings
             size = np.abs(mid)
             local = growth(fmt.unit_roundoff, roundings) * (size if _exact(prop) else size + 2 * prop)
             reach = None
@@ -314,7 +352,8 @@ class Balls:
                 local = local + loss
                 reach = None if reach is None else np.maximum(reach, np.abs(mid) + prop + local)
             return self._close(
-                mid, prop, local, tuple(balls), fmt, special=special, lost=lost, reach=reach, partial=reach is not None
+                mid, prop, local, tuple(balls), fmt, special=special, lost=lost, reach=reach, partial=reach is not None,
+                count=roundings,
             )
 
     def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
@@ -349,7 +388,7 @@ class Balls:
             if not _exact(x.rad):
                 prop = np.sum(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=keepdims)
             if terms <= 1:
-                return Ball(self, mid, prop)
+                return Ball(self, mid, prop, roundings=x.roundings)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
             finite = np.isfinite(x.mid)
             special: Any = False
@@ -385,8 +424,6 @@ class Balls:
     def _accumulated(
         self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any
     ) -> Ball:
-        self.roundings += roundings + products
-        self.sums = True
         m, fmt = self.model, self.model.accumulate
         relative = growth(fmt.unit_roundoff, roundings)
         if products and m.dot_input:
@@ -396,10 +433,11 @@ class Balls:
         reach = total + prop + local
         if special is not False:  # the rules of IEEE 754 hold as long as the finite terms cannot overflow
             special = special & (reach <= fmt.max)
-        return self._close(mid, prop, local, (), fmt, roundings=roundings + 12, special=special, reach=reach, partial=True)
+        return self._close(mid, prop, local, (), fmt, roundings=roundings + 12, special=special, reach=reach, partial=True, count=_ENDLESS)
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
+    @_blockwise
     def exp(self, x: Ball) -> Ball:
         fmt = self.model.compute
         with np.errstate(all="ignore"):
@@ -415,6 +453,7 @@ class Balls:
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
             return self._close(mid, prop, local, (x,), fmt)
 
+    @_blockwise
     def log(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.log(x.mid)
@@ -426,6 +465,7 @@ class Balls:
             special: Any = False if np.min(low, initial=1.0) > 0 else (x.rad == 0.0) & (x.mid <= 0)
             return self._close(mid, prop, local, (x,), self.model.compute, special=special)
 
+    @_blockwise
     def tanh(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.tanh(x.mid)
@@ -440,10 +480,10 @@ class Balls:
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
     def abs(self, x: Ball) -> Ball:
-        return Ball(self, np.abs(x.mid), x.rad, x.pure)
+        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings)
 
     def relu(self, x: Ball) -> Ball:
-        return Ball(self, np.maximum(x.mid, 0.0), x.rad)
+        return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=x.roundings)
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int) -> Ball:
         above, below = self.lift(above), self.lift(below)
@@ -461,16 +501,16 @@ class Balls:
                     self.open_branches += int(np.count_nonzero(open_))
                     hull = _up(np.abs(above.mid - below.mid) + above.rad + below.rad, 4)
                     rad = np.where(open_, hull, rad)
-            return Ball(self, mid, rad)
+            return Ball(self, mid, rad, roundings=x.roundings + above.roundings + below.roundings)
 
     def pivot(self, x: Ball, axis: int) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
-        return Ball(self, np.max(x.mid, axis=axis, keepdims=True), rad)
+        return Ball(self, np.max(x.mid, axis=axis, keepdims=True), rad, roundings=x.roundings)
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)
         rad = 0.0 if _exact(a.rad) and _exact(b.rad) else np.where(mask, a.rad, b.rad)
-        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure)
+        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, a.roundings + b.roundings)
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Ball:
         return Ball(self, one_hot(target, classes, axis).astype(np.float64), 0.0, pure=True)

@@ -1,0 +1,281 @@
+"""Noise: standard deviations against simulated roundings, shared errors, tiny numbers, biases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from refnn.allowance import expected_error, worst_case
+from refnn.arithmetic.noise import Noise, Noisy
+from refnn.check import false_alarm_line
+from refnn.formats import FORMATS
+from refnn.inputs import cases
+from refnn.models import MODELS, model
+from refnn.ops import OPS
+
+U32 = 2.0**-24
+SHARP = "float32@correctly-rounded"
+
+
+def rms(errors: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.mean(np.square(errors), axis=0))
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32).astype(np.float64)
+
+
+# --- shared errors ---------------------------------------------------------------------------------------------------
+
+
+def test_what_descends_from_one_rounding_adds_as_magnitudes() -> None:
+    ar = Noise(SHARP)
+    x = ar.array([1.0, 3.0]) + ar.array([0.25, 5.0])
+    one = x.std()
+    together = ar.sum(Noisy(ar, np.stack([x.mid, x.mid]), ()), 0)
+    assert not together.terms[0].roots & x.terms[0].roots
+    doubled = x + x
+    assert (doubled.std() >= 2 * one).all()
+    independent = (ar.array([1.0, 3.0]) + ar.array([0.25, 5.0])) + x
+    assert (independent.std() < doubled.std()).all()
+    squared = x * x
+    assert (squared.std() >= 2 * np.abs(x.mid) * one).all()
+
+
+def test_softmax_gradient_is_not_treated_as_independent() -> None:
+    """y and sum(g y) share the roundings of y: with one hot cotangent on a dominant entry they nearly double."""
+    ar = Noise(SHARP)
+    y = ar.array([[0.5, 0.25, 0.25]]) / ar.array([[1.1]])
+    g = ar.array([[3.0, -1.0, 2.0]])
+    s = ar.sum(g * y, 1, keepdims=True)
+    shared = frozenset.intersection(*(frozenset().union(*(t.roots for t in v.terms)) for v in (y, s)))
+    assert shared
+    product = y * (g - s)
+    own = np.abs(g.mid - s.mid) * y.std()
+    through_sum = np.abs(y.mid) * s.std()
+    assert (product.std() >= (own + through_sum) * (1 - U32)).all()
+    assert (product.std() > np.hypot(own, through_sum)).all()
+
+
+def test_the_softmax_gradient_keeps_its_standard_deviation() -> None:
+    """Simulated: y is perturbed by independent roundings once, and used in both places."""
+    rng = np.random.default_rng(0)
+    y = np.array([0.7, 0.2, 0.1])
+    g = np.array([5.0, -1.0, 2.0])
+    draws = y * (1 + U32 * rng.uniform(-1, 1, (20_000, 3)))
+    exact = y * (g - (g * y).sum())
+    observed = rms(draws * (g - (g * draws).sum(1, keepdims=True)) - exact)
+    ar = Noise(SHARP)
+    noisy = Noisy(ar, y, (_fresh(ar, np.abs(y) * U32 / math.sqrt(3)),))
+    predicted = (noisy * (ar.array(g) - ar.sum(ar.array(g) * noisy, 0, keepdims=True))).std()
+    assert (observed <= predicted).all()
+    independent = np.hypot(np.abs(g - (g * y).sum()) * y, y * np.sqrt(((g * y) ** 2).sum())) * U32 / math.sqrt(3)
+    assert (predicted > independent * (1 - U32)).all()
+
+
+def _fresh(ar: Noise, std: np.ndarray) -> object:
+    return ar._rounded(np.ones_like(std), (), 0.0, std).terms[0]
+
+
+def test_a_shared_error_does_not_average_out() -> None:
+    """A sum of n products with one noisy factor: its error grows like n, not like sqrt(n)."""
+    ar, n = Noise(SHARP), 400
+    factor = ar.array([1.0]) + ar.array([0.1])
+    signs = np.resize([1.0, -1.0], n)
+    total = ar.sum(factor * ar.array(signs), 0).std()
+    assert total >= n * factor.std()[0]
+    apart = ar.sum(ar.array(signs) + ar.array(signs * 0.1), 0).std()
+    assert 2 * apart < total
+
+
+@pytest.mark.parametrize("select", [lambda x: x[1:], lambda x: x.T, lambda x: x.reshape(-1), lambda x: -x])
+def test_moving_elements_keeps_their_deviations(select: object) -> None:
+    ar = Noise(SHARP)
+    x = ar.array(np.arange(1.0, 13).reshape(3, 4)) + ar.array(np.full((3, 4), 0.1))
+    moved = select(x)  # type: ignore[operator]
+    assert isinstance(moved, Noisy)
+    assert (moved.std() == np.abs(select(x.std()))).all()  # type: ignore[operator]
+
+
+# --- one primitive at a time: simulated -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("primitive", ["add", "product", "quotient", "three", "square"])
+def test_deviations_of_arithmetic_are_those_of_real_roundings(primitive: str) -> None:
+    """Float32 results on random operands: the root mean square of error/std is at most 1, and not far below."""
+    rng = np.random.default_rng(1)
+    a, b, c = (rounded(rng.uniform(1, 2, 50_000)) for _ in "abc")
+    ar = Noise(SHARP)
+    x, y, z = (ar.array(v) for v in (a, b, c))
+    noisy, computed, exact = {
+        "add": lambda: (x + y, rounded(a + b), a + b),
+        "product": lambda: (x * y, rounded(a * b), a * b),
+        "quotient": lambda: (x / y, rounded(a / b), a / b),
+        "three": lambda: (ar.product(x, y, z), rounded(rounded(a * b) * c), a * b * c),
+        "square": lambda: (x**2, rounded(a * a), a * a),
+    }[primitive]()
+    ratio = float(rms((computed - exact) / noisy.std()))
+    assert 0.4 < ratio <= 1, ratio
+    assert (np.abs(computed - exact) <= math.sqrt(6) * noisy.std() + noisy.bias).all()
+
+
+def test_deviations_of_sums_and_dots_cover_every_order() -> None:
+    rng = np.random.default_rng(2)
+    a = rounded(rng.normal(size=(300, 200)))
+    ar = Noise(SHARP)
+    single, exact = a.astype(np.float32), a.sum(1)
+    chain = single[:, 0].copy()
+    for k in range(1, a.shape[1]):
+        chain = chain + single[:, k]
+    std = ar.sum(ar.array(a), 1).std()
+    for computed in (chain, single.sum(1)):
+        ratio = float(rms((computed.astype(np.float64) - exact) / std))
+        assert 0.02 < ratio <= 1
+    b = rounded(rng.normal(size=(200, 50)))
+    dot = ar.dot(ar.array(a), ar.array(b)).std()
+    error = (single @ b.astype(np.float32)).astype(np.float64) - a @ b
+    assert 0.02 < float(rms(error / dot).max()) <= 1.2
+    assert float(np.sqrt(np.mean((error / dot) ** 2))) <= 1
+
+
+def test_noise_propagates_through_functions_by_their_slopes() -> None:
+    rng = np.random.default_rng(3)
+    for name, x in (("exp", 1.5), ("log", 2.5), ("tanh", 0.75), ("tanh", -3.0)):
+        ar = Noise("float64@correctly-rounded")
+        std = 1e-7
+        noisy = getattr(ar, name)(Noisy(ar, np.array([x]), (_fresh(ar, np.array([std])),)))
+        observed = np.std(getattr(np, name)(x + std * rng.normal(size=100_000)))
+        assert observed <= noisy.std()[0] * 1.02
+        assert noisy.std()[0] < 2 * observed
+
+
+# --- tiny and large numbers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-290, 1e-200, 1e-160, 1e150, 1e200])
+def test_deviations_neither_vanish_nor_overflow(size: float) -> None:
+    """Squares of such numbers leave the range of float64, their deviations must not."""
+    ar, rng = Noise("float64"), np.random.default_rng(4)
+    x = ar.array(rng.uniform(1, 2, (5, 300)) * size) + ar.array(rng.uniform(1, 2, (5, 300)) * size)
+    u = FORMATS["float64"].unit_roundoff
+    for value in (x, ar.sum(x, 1), ar.dot(x, ar.array(np.ones((300, 2)))), x * ar.array(np.full(300, 0.9))):
+        std = value.std()
+        assert np.isfinite(std).all()
+        floor = np.abs(value.mid) * u / 4
+        assert (std + value.bias >= floor).all()
+        assert (std <= np.abs(value.mid) * u * 300 + 1e-322).all()
+
+
+def test_a_deviation_that_underflows_is_there_when_a_factor_brings_it_back() -> None:
+    """exp(-716) is subnormal in float64, and the rounding of -716 is worth 1e-13 of it: times 1e63 that matters."""
+    ar = Noise("float64@correctly-rounded")
+    z = ar.array([-704.0]) - ar.array([11.926072999999999])
+    assert z.std()[0] > 0
+    e = ar.exp(z) * ar.array([6e63])
+    relative = (e.std() + e.bias) / np.abs(e.mid)
+    true_error = 6e63 * np.exp(-715.926073) * 2.0**-53 * 716 / 2
+    assert (e.std() + e.bias)[0] >= true_error
+    assert relative[0] < 1
+
+
+def test_zero_times_anything_has_no_deviation() -> None:
+    ar = Noise("float64")
+    x = (ar.array([1.0]) + ar.array([2.0])) * ar.array([0.0]) * ar.array([1e300])
+    assert x.std()[0] == 0
+
+
+# --- biases ----------------------------------------------------------------------------------------------------------
+
+
+def test_library_errors_and_parameters_are_biases() -> None:
+    for row, ulps in (("generic", 4.0), ("torch-cpu", 1.0), ("correctly-rounded", 0.5)):
+        ar = Noise(f"float32@{row}")
+        y = ar.exp(ar.array([1.0]))
+        assert not y.terms
+        assert y.bias[0] >= ulps * FORMATS["float32"].ulp(np.e)
+        assert y.bias[0] <= 2 * ulps * FORMATS["float32"].ulp(np.e)
+    assert Noise("float32").real(0.1).bias > 0
+    assert Noise("float32").real(0.5).bias == 0
+
+
+def test_a_bias_never_averages_out() -> None:
+    ar, n = Noise("float32"), 1000
+    e = ar.exp(ar.array(np.ones(n)))
+    assert ar.sum(e, 0).bias >= n * e.bias[0]
+    assert ar.dot(e.reshape(1, n), ar.array(np.ones((n, 1)))).bias >= n * e.bias[0]
+
+
+def test_flushing_and_truncation_are_biases() -> None:
+    tiny = FORMATS["float32"].smallest_normal
+    for name, least in (("float32-ftz", tiny), ("float32", 2.0**-150)):
+        ar = Noise(name)
+        assert (ar.array([tiny]) * ar.array([0.7])).bias[0] >= least
+    plain, cut = Noise("float32"), Noise("tf32")
+    one = np.ones((1, 50))
+    assert plain.dot(plain.array(one), plain.array(one.T)).bias < 50 * 2.0**-10
+    assert cut.dot(cut.array(one), cut.array(one.T)).bias >= 2 * 50 * 2.0**-10
+
+
+# --- kinks -----------------------------------------------------------------------------------------------------------
+
+
+def test_near_a_kink_both_sides_are_expected() -> None:
+    ar = Noise("float32")
+    x = ar.array([1.0, 1.0, 0.0, 2.0]) - ar.array([1.0, 1.0 + 1e-7, 0.0, 1.0])
+    y = ar.branch(x, ar.array(np.full(4, 3.0)), ar.array(np.full(4, 1.0)))
+    assert y.mid.tolist() == [1.0, 1.0, 1.0, 3.0]
+    assert y.bias[3] == 0
+    wide = Noisy(ar, np.array([1e-8]), (_fresh(ar, np.array([1e-8])),))
+    assert ar.branch(wide, ar.array([3.0]), ar.array([1.0])).bias[0] == 2
+    assert ar.relu(Noisy(ar, np.array([-1e-8]), (_fresh(ar, np.array([1e-8])),))).std()[0] > 0
+    assert ar.relu(ar.array([-1.0]) + ar.array([-1.0])).std()[0] == 0
+
+
+# --- whole ops -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", OPS)
+def test_the_expected_error_is_no_worse_than_the_worst(op: str, dtype: str) -> None:
+    """A local deviation is at most 2/sqrt(3) of half an ulp, and nothing adds up faster than the worst case does."""
+    checked, rules, fmt = 0, model(dtype), FORMATS[dtype]
+    for case in cases(op, dtype, families=["normal", "tiny", "large"]):
+        definition = case.op.algorithm("accurate")
+        with np.errstate(all="ignore"):
+            noise = expected_error(case.op, definition, case.inputs, case.params, case.cotangent, rules)
+            worst = worst_case(case.op, definition, case.inputs, case.params, case.cotangent, rules).results
+        for expected, bound in zip(noise, worst, strict=True):
+            if expected is None or bound is None:
+                continue
+            std, bias = expected
+            known = np.isfinite(bound[1]) & np.isfinite(bound[0]) & (np.abs(bound[0]) >= fmt.smallest_normal)
+            assert (std[known] <= bound[1][known] * (2 / math.sqrt(3))).all(), case.id
+            assert (bias[known] >= 0).all()
+            checked += int(known.sum())
+    assert checked > 1000
+
+
+def test_exact_inputs_and_selections_have_no_noise() -> None:
+    ar = Noise("float32")
+    x = ar.array([1.0, -2.0])
+    assert x.std().tolist() == [0.0, 0.0]
+    for value in (ar.abs(x), ar.relu(x), -x, ar.where(np.array([True, False]), x, 0), x * 2):
+        assert (value.std() == 0).all()
+
+
+def test_storing_rounds_once_more_where_storage_is_narrower() -> None:
+    for name, m in MODELS.items():
+        ar = Noise(name)
+        stored = ar.store(ar.array([1.5]))
+        expected = 0.0 if m.storage == m.compute else 1.5 * (m.storage.unit_roundoff / math.sqrt(3))
+        assert stored.std()[0] == expected
+
+
+def test_the_line_falls_with_the_probability_and_grows_with_the_elements() -> None:
+    lines = [false_alarm_line(p, n) for p, n in ((1e-2, 1), (1e-7, 1), (1e-7, 1000), (1e-7, 10**6))]
+    assert lines == sorted(lines)
+    assert 2.5 < lines[0] < 2.6
+    with pytest.raises(ValueError, match="false_alarm is 0"):
+        false_alarm_line(0, 10)
