@@ -90,7 +90,9 @@ def gradcheck_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            if not torch.autograd.gradcheck(loss, (p.detach().clone().requires_grad_(),), raise_exception=False, fast_mode=True):
+            if not torch.autograd.gradcheck(
+                loss, (p.detach().clone().requires_grad_(),), raise_exception=False, fast_mode=True
+            ):
                 objected.add(name)
     return objected
 
@@ -114,9 +116,13 @@ def main() -> None:
         "refnn, stepwise, batch of 32: violation": lambda d: lambda e: caught(net, e, d, whole=False),
         "refnn, end to end, 1,438 images: suspect": lambda d: lambda e: caught(net, e, d, whole=True),
         "torch.testing.assert_close, defaults": lambda d: lambda e: assert_close_objects(net, e, d),
-        "torch.autograd.gradcheck, fast mode": lambda d: (lambda e: gradcheck_objects(net, e, d)) if d == "float64" else None,
+        "torch.autograd.gradcheck, fast mode": lambda d: (
+            (lambda e: gradcheck_objects(net, e, d)) if d == "float64" else None
+        ),
     }
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads\n")
+    print(
+        f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads\n"
+    )
     print("| checker | float32 | float64 |\n|---|---|---|")
     for label, make in rows.items():
         cells = []

@@ -80,12 +80,14 @@ _model = model
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
     `open_branches` those so near one that rounding decides the side; `roundings` counts for each result the local
-    roundings that an element descends from (see Ball)."""
+    roundings that an element descends from, `library` the least that it is allowed for elementary functions (see
+    Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
     roundings: list[int]
+    library: list[float]
 
 
 def worst_case(
@@ -100,12 +102,14 @@ def worst_case(
     """The definition in ball arithmetic, with arrays and parameters already validated."""
     ar = Balls(model, at_zero=at_zero)
     roundings: list[int] = []
+    library: list[float] = []
     pieces = []
     for piece, cotangent in chunks(op, inputs, params, g):
         balls = run(ar, algorithm, piece, params, cotangent)
         roundings = [0 if b is None else b.roundings for b in balls]
+        library = [0.0 if b is None else b.library for b in balls]
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, roundings)
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, roundings, library)
 
 
 def expected_error(
@@ -119,7 +123,10 @@ def expected_error(
     """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic."""
     ar = Noise(model)
     pieces = [
-        [None if v is None else (v.std(), np.broadcast_to(v.bias, v.shape)) for v in run(ar, algorithm, piece, params, cot)]
+        [
+            None if v is None else (v.std(), np.broadcast_to(v.bias, v.shape))
+            for v in run(ar, algorithm, piece, params, cot)
+        ]
         for piece, cot in chunks(op, inputs, params, g)
     ]
     return _join(pieces)

@@ -66,7 +66,9 @@ def check(
     """
     name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
     if framework is None and implementation is not None:
-        raise TypeError(f"check({name!r}, {implementation!r}) names no framework; pass forward= and vjp=, or framework=")
+        raise TypeError(
+            f"check({name!r}, {implementation!r}) names no framework; pass forward= and vjp=, or framework="
+        )
     if framework is None and forward is None and vjp is None:
         raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
     adapter = None if framework is None else adapter_for(framework)
@@ -75,7 +77,9 @@ def check(
     else:
         chosen = _chosen_cases(find(subject), dtype, inputs, where, families, seed)
     if not chosen:
-        raise LookupError(f"no case of {name} matches where={dict(where or {})}, families={families}: nothing was checked")
+        raise LookupError(
+            f"no case of {name} matches where={dict(where or {})}, families={families}: nothing was checked"
+        )
     chosen[0].op.algorithm(algorithm)
     dtype = chosen[0].cotangent.dtype.name
     rules = _rules(model, dtype, framework)
@@ -162,9 +166,13 @@ def _of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[F
         assert vjp is not None
         grads = vjp(g, dict(zip(net.parameters, arrays[:count], strict=True)), *arrays[count:])
         if not isinstance(grads, Mapping):
-            raise Misbehaviour(f"the vjp returned a {type(grads).__name__}, expected a dict of gradients by parameter name")
+            raise Misbehaviour(
+                f"the vjp returned a {type(grads).__name__}, expected a dict of gradients by parameter name"
+            )
         if missing := [p for p in net.parameters if p not in grads]:
-            raise Misbehaviour(f"the vjp returned no gradient for {missing[0]!r}, only for {', '.join(grads) or 'nothing'}")
+            raise Misbehaviour(
+                f"the vjp returned no gradient for {missing[0]!r}, only for {', '.join(grads) or 'nothing'}"
+            )
         return (*(grads[p] for p in net.parameters), *[None] * len(net.inputs))
 
     return None if forward is None else whole, None if vjp is None else pulled

@@ -8,6 +8,7 @@ Learning Repository, doi 10.24432/C50P49, CC BY 4.0), as scikit-learn ships them
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def initial() -> Network:
     """The untrained network: 64 - 32 ReLU - 10, He-normal weights, rounded to float32."""
     rng = np.random.default_rng(SEED)
     params = {}
-    for i, (n, m) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for i, (n, m) in enumerate(itertools.pairwise(SIZES)):
         params[f"fc{i + 1}.weight"] = (rng.normal(size=(m, n)) * np.sqrt(2 / n)).astype(np.float32)
         params[f"fc{i + 1}.bias"] = (rng.normal(size=m) * 0.01).astype(np.float32)
     nodes = [
@@ -52,7 +53,9 @@ def initial() -> Network:
 
 def loss_gradient(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The gradient of the mean cross-entropy for the logits (S, 10), in their dtype."""
-    return find("cross_entropy").vjp(logits.dtype.type(1), logits, labels)[0]
+    gradient, _ = find("cross_entropy").vjp(logits.dtype.type(1), logits, labels)
+    assert gradient is not None
+    return gradient
 
 
 def train(net: Network) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What a check runs on: input families, cotangents, and cases with stable names.
 
-A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/large/x=5x7,axis=-1/random/0`; `case(id)`
-gives back the very same arrays on any machine, because each case seeds its own generator with its id.
+A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/large/x=5x7,axis=-1/random/0`;
+`case(id)` gives back the very same arrays on any machine, because each case seeds its own generator with its id.
 """
 
 from __future__ import annotations
@@ -235,7 +235,9 @@ def cases(
             raise LookupError(f"unknown input family {name!r}, known: {', '.join(FAMILIES)}")
     for name in where or ():
         if name not in op.defaults:
-            raise TypeError(f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}")
+            raise TypeError(
+                f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}"
+            )
     number = 0
     for family in sorted(families or FAMILIES):
         for variant in op.variants:
@@ -288,8 +290,8 @@ def case(id: str) -> Case:
 
 
 def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[Case]:
-    """Cases from the `inputs=` of a check: a tuple in the op's order, a mapping with `inputs`, `cotangent` and `params`,
-    or a list of either. Without a cotangent a random one is drawn."""
+    """Cases from the `inputs=` of a check: a tuple in the op's order, a mapping with `inputs`, `cotangent` and
+    `params`, or a list of either. Without a cotangent a random one is drawn."""
     items = given if isinstance(given, list) else [given]
     if not items:
         raise ValueError("inputs= is an empty list: nothing would be checked")
@@ -297,7 +299,9 @@ def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[
     for i, item in enumerate(items):
         spec = item if isinstance(item, Mapping) else {"inputs": item}
         if not isinstance(spec.get("inputs"), tuple):
-            raise TypeError(f"inputs= item {i} is {type(item).__name__}, expected a tuple of arrays or a mapping with 'inputs'")
+            raise TypeError(
+                f"inputs= item {i} is {type(item).__name__}, expected a tuple of arrays or a mapping with 'inputs'"
+            )
         arrays, params = op.bind(spec["inputs"], spec.get("params", {}))
         dtype = dtype or op.dtype_of(arrays).name
         if op.dtype_of(arrays).name != dtype:
@@ -339,7 +343,7 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
     found = []
     for i, item in enumerate(items):
         spec = item if isinstance(item, Mapping) else {"inputs": item}
-        sets = {"given": spec["params"]} if spec.get("params") else net.weights or {"none": {}}
+        sets: Mapping[str, Any] = {"given": spec["params"]} if spec.get("params") else net.weights or {"none": {}}
         if net.parameters and "none" in sets:
             raise ValueError(f"{net.name} has no weights of its own: pass inputs={{'inputs': (x,), 'params': {{...}}}}")
         for label, params in sets.items():

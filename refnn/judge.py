@@ -1,10 +1,10 @@
 """Judging: what an implementation returned for one case, against the oracle, element by element.
 
-The truth comes from Arb, or from the float64 midpoints of the worst-case balls where those are known to be close enough:
-for a model coarser than float64 every local error of the midpoints is at most 2**-26 of the model's own (2**-29 from the
-unit roundoffs, 2**3 at most from the ulps of NumPy's functions), and the rules by which balls grow are convex in those
-errors and zero where they are, so the midpoint lies within 2**-26 of the radius around the truth. Branches are the
-exception: where rounding decides the side of a kink, the truth comes from Arb.
+The truth comes from Arb, or from the float64 midpoints of the worst-case balls where those are known to be close
+enough: for a model coarser than float64 every local error of the midpoints is at most 2**-26 of the model's own (2**-29
+from the unit roundoffs, 2**3 at most from the ulps of NumPy's functions), and the rules by which balls grow are convex
+in those errors and zero where they are, so the midpoint lies within 2**-26 of the radius around the truth. Branches are
+the exception: where rounding decides the side of a kink, the truth comes from Arb.
 """
 
 from __future__ import annotations
@@ -122,11 +122,15 @@ def _gradients(returned: Any, case: Case) -> list[np.ndarray | None]:
     if isinstance(returned, (np.ndarray, np.generic)) and len(case.inputs) == 1:
         returned = (returned,)
     if not isinstance(returned, (tuple, list)):
-        raise Misbehaviour(f"the vjp returned a {type(returned).__name__}, expected a tuple of {len(case.inputs)} gradients")
+        raise Misbehaviour(
+            f"the vjp returned a {type(returned).__name__}, expected a tuple of {len(case.inputs)} gradients"
+        )
     wanted = differentiable(case)
     present = len(case.inputs) - sum(x is None for x in case.inputs)
     if not present <= len(returned) <= len(case.inputs):
-        raise Misbehaviour(f"the vjp returned {len(returned)} gradients, expected {len(case.inputs)}, one for each input")
+        raise Misbehaviour(
+            f"the vjp returned {len(returned)} gradients, expected {len(case.inputs)}, one for each input"
+        )
     padded = [*returned, *[None] * (len(case.inputs) - len(returned))]
     return [
         _accept(value, f"grad[{name}]", x.shape, x.dtype) if want and x is not None else None
@@ -168,7 +172,8 @@ class Judge:
         self.case, self.model, self.algorithm, self.line = case, model_, algorithm, line
         self.storage: Format = model_.storage
         self.special_inputs = any(
-            x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all() for x in (*case.inputs, case.cotangent)
+            x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all()
+            for x in (*case.inputs, case.cotangent)
         )
         self._truths: dict[tuple[int, float], list[Value | None]] = {}
         self._expected: dict[str, list[Any]] = {}
@@ -218,7 +223,8 @@ class Judge:
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
                 # Without sums, the worst case of n roundings is at most sqrt(n) times the root of the sum of their
                 # squares: below line^2 / 3 of them, no error inside the worst case is beyond the line.
-                suspicious = (j.code == OK) & (j.error > self._one_rounding(j))
+                library = self.worst.library[which] * self.model.compute.unit_roundoff
+                suspicious = (j.code == OK) & (j.error > self._one_rounding(j) + library * np.abs(j.expected))
                 if suspicious.any():
                     j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm, rows))] = SUSPECT
             if self.algorithm == "accurate" and (_unexplained(j)).any():
@@ -283,12 +289,15 @@ class Judge:
 
     def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Where all numbers within `spread` of `value` are known to round to `got`."""
-        point = (got == value) & (spread == 0)
         if self.storage.name == "float64":
-            return point | ((got == value) & (_half_gap(value) > spread * (1 + SLACK)))
-        wider = spread * (1 + SLACK) + np.abs(value) * 2.0**-52
-        low, high = (value - wider).astype(self.storage.dtype), (value + wider).astype(self.storage.dtype)
-        return point | ((low == high) & (low.astype(np.float64) == got))
+            return (got == value) & ((spread == 0) | (_half_gap(value) > spread * (1 + SLACK)))
+        wider = spread * (1 + SLACK)
+        wider += np.abs(value) * 2.0**-52
+        stored = got.astype(self.storage.dtype)  # exact: it came from there
+        nearest = ((value - wider).astype(stored.dtype) == stored) & ((value + wider).astype(stored.dtype) == stored)
+        if np.min(spread, initial=1.0) == 0:
+            nearest |= (got == value) & (spread == 0)
+        return nearest
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """At a kink every share of the one-sided derivatives is sound; name the one that was followed."""
@@ -344,7 +353,9 @@ class Tally:
             return
         exact, ok = (int(np.count_nonzero(j.code == c)) for c in (EXACT, OK))
         plain = exact + ok == j.code.size
-        self.counts += [exact, ok, *[0] * (len(NAMES) - 2)] if plain else np.bincount(j.code.ravel(), minlength=len(NAMES))
+        self.counts += (
+            [exact, ok, *[0] * (len(NAMES) - 2)] if plain else np.bincount(j.code.ravel(), minlength=len(NAMES))
+        )
         with np.errstate(all="ignore"):
             ratio = np.asarray(j.error / j.allowed)  # NaN where both are zero
         inside = np.ascontiguousarray(ratio if plain else ratio[(j.code <= SUSPECT) & np.isfinite(ratio)]).ravel()
@@ -439,7 +450,8 @@ def _values_at(case: Case, index: tuple[int, ...], what: str) -> dict[str, float
     """The inputs, and the cotangent, that stand at the same place as a result."""
     named = {**dict(zip(case.op.inputs, case.inputs, strict=True)), "cotangent": case.cotangent}
     result = named["cotangent" if what == "output" else what[5:-1]]
-    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == result.shape}
+    shape = None if result is None else result.shape
+    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == shape}
 
 
 def check_case(

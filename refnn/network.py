@@ -76,7 +76,9 @@ class Network:
                 if value == f"{node.name}.{slot}":
                     parameters.append(value)
                 elif value not in made:
-                    raise ValueError(f"node {node.name!r} uses {value!r}, which no input, parameter or earlier node makes")
+                    raise ValueError(
+                        f"node {node.name!r} uses {value!r}, which no input, parameter or earlier node makes"
+                    )
             if node.name in made:
                 raise ValueError(f"two values are named {node.name!r}")
             made.add(node.name)
@@ -187,7 +189,13 @@ class Network:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         nodes = [{"name": n.name, "op": n.op, "inputs": list(n.inputs), "params": dict(n.params)} for n in self.nodes]
-        text = {"name": self.name, "inputs": list(self.inputs), "shapes": self.shapes, "about": self.about, "nodes": nodes}
+        text = {
+            "name": self.name,
+            "inputs": list(self.inputs),
+            "shapes": self.shapes,
+            "about": self.about,
+            "nodes": nodes,
+        }
         (folder / "network.json").write_text(json.dumps(text, indent=1) + "\n")
         for name, params in self.weights.items():
             save_file({k: np.ascontiguousarray(v) for k, v in params.items()}, folder / f"{name}.safetensors")
@@ -202,7 +210,9 @@ class Network:
             try:
                 folder = data("networks", str(name))
             except FileNotFoundError:
-                raise FileNotFoundError(f"no network {str(name)!r}: neither a folder with network.json nor a fixture") from None
+                raise FileNotFoundError(
+                    f"no network {str(name)!r}: neither a folder with network.json nor a fixture"
+                ) from None
         text = json.loads((folder / "network.json").read_text())
         return cls(
             [Node(n["name"], n["op"], tuple(n["inputs"]), n["params"]) for n in text["nodes"]],
@@ -223,7 +233,10 @@ class Network:
 
         nodes, shape = nodes_of(module)
         return cls(
-            [Node(*n) for n in nodes], name=name, weights={"module": state_of(module)}, shapes={"x": shape} if shape else {}
+            [Node(*n) for n in nodes],
+            name=name,
+            weights={"module": state_of(module)},
+            shapes={"x": shape} if shape else {},
         )
 
 

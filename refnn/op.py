@@ -169,7 +169,9 @@ class Op:
         """`g` as an array, if it has the shape and dtype of the output; ValueError or TypeError otherwise."""
         array = np.asarray(g)
         if array.shape != shape:
-            raise ValueError(f"{self.name}: the cotangent has shape {array.shape}, expected that of the output, {shape}")
+            raise ValueError(
+                f"{self.name}: the cotangent has shape {array.shape}, expected that of the output, {shape}"
+            )
         if array.dtype != dtype:
             raise TypeError(f"{self.name}: the cotangent has dtype {array.dtype}, expected that of the output, {dtype}")
         return array
@@ -190,7 +192,9 @@ def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
 def check_axis(op: str, x: np.ndarray, axis: Any) -> None:
     """ValueError unless `axis` is an axis of x that is not empty."""
     if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"{op}: axis is {axis!r}, expected an integer from {-x.ndim} to {x.ndim - 1} for shape {x.shape}")
+        raise ValueError(
+            f"{op}: axis is {axis!r}, expected an integer from {-x.ndim} to {x.ndim - 1} for shape {x.shape}"
+        )
     if x.shape[axis] == 0:
         raise ValueError(f"{op}: axis {axis} of shape {x.shape} is empty, expected at least one element")
 

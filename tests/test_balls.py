@@ -79,7 +79,7 @@ def test_numpy_float64_functions_keep_their_ulps(function: str) -> None:
 
 
 class Sample:
-    """Exact operands t, computed operands v in a format, midpoints, and the smallest radii that the invariant allows."""
+    """Exact operands t, computed operands v in a format, midpoints, and the smallest radii the invariant allows."""
 
     def __init__(self, ar: Balls, fmt: Format, t: np.ndarray, rng: np.random.Generator, spread: float) -> None:
         def near(x: np.ndarray) -> np.ndarray:

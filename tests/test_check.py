@@ -69,7 +69,10 @@ WRONG: dict[str, tuple[Any, Any]] = {
         softmax,
         lambda g, x, *, axis: softmax_vjp(np.broadcast_to(g.ravel()[:1], g.shape) if g.size else g, x, axis=axis),
     ),
-    "one ulp in the gradient": (softmax, lambda g, x, *, axis: (softmax_vjp(g, x, axis=axis)[0] * np.float32(1.00001),)),
+    "one ulp in the gradient": (
+        softmax,
+        lambda g, x, *, axis: (softmax_vjp(g, x, axis=axis)[0] * np.float32(1.00001),),
+    ),
     "nan gradient": (softmax, lambda g, x, *, axis: (np.full_like(x, np.nan),)),
 }
 
@@ -103,13 +106,25 @@ MISBEHAVIOUR: dict[str, tuple[Any, Any, str]] = {
     "python float": (lambda x, *, axis: 1.0, softmax_vjp, "is a float"),
     "object array": (lambda x, *, axis: softmax(x, axis=axis).astype(object), softmax_vjp, "has dtype object"),
     "wrong dtype": (lambda x, *, axis: softmax(x, axis=axis).astype("f8"), softmax_vjp, "has dtype float64"),
-    "wrong shape": (lambda x, *, axis: softmax(x, axis=axis)[None], softmax_vjp, "has shape (1, 5, 7), expected (5, 7)"),
+    "wrong shape": (
+        lambda x, *, axis: softmax(x, axis=axis)[None],
+        softmax_vjp,
+        "has shape (1, 5, 7), expected (5, 7)",
+    ),
     "in place": (in_place, softmax_vjp, "modified its input x in place"),
     "unrepeatable": (unrepeatable(), softmax_vjp, "different bits in two runs"),
     "no gradients": (softmax, lambda g, x, *, axis: (), "returned 0 gradients, expected 1"),
     "gradient none": (softmax, lambda g, x, *, axis: (None,), "grad[x] is a NoneType"),
-    "gradient of another dtype": (softmax, lambda g, x, *, axis: (softmax_vjp(g, x, axis=axis)[0].astype("f8"),), "float64"),
-    "gradient of a sum": (softmax, lambda g, x, *, axis: (softmax_vjp(g, x, axis=axis)[0].sum(0),), "grad[x] has shape"),
+    "gradient of another dtype": (
+        softmax,
+        lambda g, x, *, axis: (softmax_vjp(g, x, axis=axis)[0].astype("f8"),),
+        "float64",
+    ),
+    "gradient of a sum": (
+        softmax,
+        lambda g, x, *, axis: (softmax_vjp(g, x, axis=axis)[0].sum(0),),
+        "grad[x] has shape",
+    ),
     "vjp none": (softmax, lambda g, x, *, axis: None, "the vjp returned a NoneType"),
 }
 
@@ -331,7 +346,10 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "unknown parameter": (lambda: run_softmax(where={"dim": 1}), "softmax has no parameter 'dim'"),
     "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm class 'naive'"),
     "unknown model": (lambda: run_softmax(model="float24"), "model 'float24'"),
-    "model of another dtype": (lambda: run_softmax(model="float64"), "stores float64, but the check is of dtype float32"),
+    "model of another dtype": (
+        lambda: run_softmax(model="float64"),
+        "stores float64, but the check is of dtype float32",
+    ),
     "unknown framework": (lambda: refnn.check("softmax", softmax, framework="caffe"), "unknown framework 'caffe'"),
     "nothing given": (lambda: refnn.check("softmax"), "nothing to check"),
     "no framework": (lambda: refnn.check("softmax", softmax), "names no framework"),
@@ -344,20 +362,35 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
         "the cotangent has shape (4,), expected that of the output, (3,)",
     ),
     "wrong rank": (lambda: refnn.linear(np.ones((2, 3)), np.ones(3)), "weight has shape (3,), expected (out, in)"),
-    "shapes that do not fit": (lambda: refnn.linear(np.ones((2, 3)), np.ones((4, 5))), "x has shape (2, 3) and weight (4, 5)"),
-    "dtypes that differ": (lambda: refnn.linear(np.ones((2, 3)), np.ones((4, 3), F32)), "x is float64, weight is float32"),
+    "shapes that do not fit": (
+        lambda: refnn.linear(np.ones((2, 3)), np.ones((4, 5))),
+        "x has shape (2, 3) and weight (4, 5)",
+    ),
+    "dtypes that differ": (
+        lambda: refnn.linear(np.ones((2, 3)), np.ones((4, 3), F32)),
+        "x is float64, weight is float32",
+    ),
     "axis": (lambda: refnn.softmax(np.ones((2, 3)), axis=7), "axis is 7, expected an integer from -2 to 1"),
     "empty axis": (lambda: refnn.softmax(np.ones((2, 0))), "axis -1 of shape (2, 0) is empty"),
     "text": (lambda: refnn.softmax(np.array(["a"])), "x has dtype <U1"),
-    "class index": (lambda: refnn.cross_entropy(np.ones((2, 3)), np.array([0, 9])), "target holds the class 9, expected 0 to 2"),
+    "class index": (
+        lambda: refnn.cross_entropy(np.ones((2, 3)), np.array([0, 9])),
+        "target holds the class 9, expected 0 to 2",
+    ),
     "smoothing": (
         lambda: refnn.cross_entropy(np.ones((2, 3)), np.array([0, 1]), label_smoothing=1.5),
         "label_smoothing is 1.5, expected a number from 0 to 1",
     ),
-    "reduction": (lambda: refnn.mse_loss(np.ones(2), np.ones(2), reduction="avg"), "reduction is 'avg', expected one of"),
+    "reduction": (
+        lambda: refnn.mse_loss(np.ones(2), np.ones(2), reduction="avg"),
+        "reduction is 'avg', expected one of",
+    ),
     "keyword": (lambda: refnn.mse_loss(np.ones(2), np.ones(2), reducton="sum"), "did you mean 'reduction'"),
     "too few arrays": (lambda: refnn.mse_loss(np.ones(2)), "takes the arrays input, target, got 1"),
-    "losses of two shapes": (lambda: refnn.mse_loss(np.ones(2), np.ones(3)), "input has shape (2,), target has shape (3,)"),
+    "losses of two shapes": (
+        lambda: refnn.mse_loss(np.ones(2), np.ones(3)),
+        "input has shape (2,), target has shape (3,)",
+    ),
 }
 
 

@@ -26,6 +26,7 @@ from refnn.models import MODELS, Model
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.report import Finding
+from refnn.tightness import large
 from refnn.truth import run
 
 TESTED = ("float32", "float64", "float16", "bfloat16", "float16-each-op", "bfloat16-each-op")
@@ -205,32 +206,6 @@ def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
         assert tally.judged(key) >= ENOUGH, f"only {tally.judged(key)} elements were judged in order {key}"
 
 
-# Shapes that hold some 10^4 to 10^5 elements a family, for the long run.
-LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "elementwise": ({"shapes": {"x": (50_003,)}, "params": {}},),
-    "rows": tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((4001, 11), (23, 2003))),
-    "linear": (
-        {"shapes": {"x": (5003, 7), "weight": (5, 7), "bias": (5,)}, "params": {}},
-        {"shapes": {"x": (211, 211), "weight": (19, 211), "bias": (19,)}, "params": {}},
-    ),
-    "cross_entropy": tuple(
-        {"shapes": {"input": (n, c), "target": (n,)}, "kinds": {"target": "classes"}, "params": p}
-        for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
-    ),
-    "pairs": tuple(
-        {"shapes": {"input": s, "target": s}, "params": {"reduction": r}}
-        for s, r in (((12_007, 2), "none"), ((3001, 3), "mean"), ((7, 2003), "sum"))
-    ),
-}
-
-
-def large(op: Op) -> Op:
-    """The op with shapes for the long run."""
-    kinds = {"softmax": "rows", "log_softmax": "rows", "half_squared_error": "pairs", "mse_loss": "pairs"}
-    kind = kinds.get(op.name, op.name if op.name in LARGE else "elementwise")
-    return dataclasses.replace(op, variants=LARGE[kind])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TESTED)
 @pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
@@ -294,15 +269,10 @@ def _smoothed_too_late(f: Finding, fmt: Format) -> bool:
     return f.op == "cross_entropy" and f.family == "limits" and f.what == "output" and math.isinf(f.got)
 
 
-def _halved_and_doubled(f: Finding, fmt: Format) -> bool:
-    return f.op == "half_squared_error" and f.family == "subnormal" and f.what.startswith("grad")
-
-
 # What PyTorch 2.13.0 on CPU does outside every declared class.
 KNOWN: Mapping[str, Callable[[Finding, Format], bool]] = {
     "1 / (1 + exp(-x)) is 0 where exp(-x) overflows, so results below the normal range are lost": _lost_subnormal,
     "an ignored sample with logits that are not finite gets the gradient 0 * NaN": _ignored_but_not_finite,
-    "PyTorch has no half_squared_error; our composition adds halves, and subnormal halves round": _halved_and_doubled,
     "smoothed losses are summed before they are scaled by label_smoothing / C: the sum overflows": _smoothed_too_late,
 }
 

@@ -95,11 +95,15 @@ def test_op_modules_hold_mathematics_only(path: Path) -> None:
             if isinstance(node, ast.Constant) and node not in _defaults(function):
                 assert not isinstance(node.value, float), f"{path.name}:{node.lineno} has a float literal"
             if isinstance(node, ast.Compare):
-                assert not any(isinstance(op, (ast.Lt, ast.Gt, ast.LtE, ast.GtE)) and _on_arrays(node) for op in node.ops)
+                assert not any(
+                    isinstance(op, (ast.Lt, ast.Gt, ast.LtE, ast.GtE)) and _on_arrays(node) for op in node.ops
+                )
             if isinstance(node, ast.BinOp):
                 for kind in ((ast.Mult, ast.Div), (ast.Add, ast.Sub)):
                     if isinstance(node.op, kind):
-                        chained = [s for s in (node.left, node.right) if isinstance(s, ast.BinOp) and isinstance(s.op, kind)]
+                        chained = [
+                            s for s in (node.left, node.right) if isinstance(s, ast.BinOp) and isinstance(s.op, kind)
+                        ]
                         assert not chained, f"{path.name}:{node.lineno} chains operators whose order is free"
 
 

@@ -46,10 +46,7 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
 
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     """refnn's parameters as PyTorch spells them: `dim` for `axis`, tensors for arrays."""
-    return {
-        "dim" if k == "axis" else k: to_torch(v) if isinstance(v, np.ndarray) else v
-        for k, v in params.items()
-    }
+    return {"dim" if k == "axis" else k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in params.items()}
 
 
 def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -97,7 +94,8 @@ def nodes_of(module: torch.nn.Module) -> tuple[list[tuple[str, str, tuple[str, .
     if not isinstance(module, torch.nn.Sequential):
         raise TypeError(f"Network.from_torch got a {type(module).__name__}, expected a torch.nn.Sequential")
     nodes: list[tuple[str, str, tuple[str, ...], dict[str, Any]]] = []
-    before, shape = "x", ()
+    before = "x"
+    shape: tuple[int, ...] = ()
     for name, layer in module.named_children():
         op = LAYERS.get(type(layer))
         if op is None:
@@ -157,7 +155,8 @@ def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
         inputs = [to_torch(np.array(x)).requires_grad_() for x in case.inputs[count:] if x is not None]
         y = module(*inputs)
         y.backward(to_torch(np.array(case.cotangent)))
-        grads = {n: None if own[n].grad is None else to_numpy(own[n].grad).copy() for n in net.parameters}
+        pulled = {n: own[n].grad for n in net.parameters}
+        grads = {n: None if t is None else to_numpy(t).copy() for n, t in pulled.items()}
     except Exception as e:
         failure = e
 

@@ -82,15 +82,21 @@ def check_gradual_underflow() -> None:
 
 
 class Ball:
-    """Midpoints and radii; see the module's docstring. `pure` marks exact powers of two and zeros: factors that do
-    not round. `roundings` is at least the number of local roundings that an element descends from; a sum of several
-    terms counts as endlessly many, because its partial results may be far below their bounds."""
+    """Midpoints and radii; see the module's docstring.
 
-    __slots__ = ("ar", "mid", "pure", "rad", "roundings")
+    `pure` marks exact powers of two and zeros: factors that do not round. `roundings` is at least the number of local
+    roundings that an element descends from; a sum of several terms counts as endlessly many, because its partial
+    results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
+    that elementary functions are allowed.
+    """
+
+    __slots__ = ("ar", "library", "mid", "pure", "rad", "roundings")
     __array_ufunc__ = None  # NumPy must not take a ball apart
 
-    def __init__(self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: int = 0) -> None:
-        self.ar, self.mid, self.rad, self.pure, self.roundings = ar, mid, rad, pure, roundings
+    def __init__(
+        self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: int = 0, library: float = 0.0
+    ) -> None:
+        self.ar, self.mid, self.rad, self.pure, self.roundings, self.library = ar, mid, rad, pure, roundings, library
 
     shape = property(lambda self: self.mid.shape)
     ndim = property(lambda self: self.mid.ndim)
@@ -98,7 +104,7 @@ class Ball:
 
     def _map(self, f: Any) -> Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
-        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings)
+        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library)
 
     T = property(lambda self: self._map(lambda a: a.T))
 
@@ -109,7 +115,7 @@ class Ball:
         return self._map(lambda a: a[index])
 
     def __neg__(self) -> Ball:
-        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings)
+        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings, self.library)
 
     def __add__(self, other: Any) -> Ball:
         return self.ar.add(self, self.ar.lift(other))
@@ -151,12 +157,12 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
         if len(shape) > 1 and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
             return blocked(self, *(b.reshape(-1) for b in balls)).reshape(*shape)
         rows = max(1, BLOCK * shape[0] // math.prod(shape))
-        mid, rad, roundings = np.empty(shape), np.zeros(shape), 0
+        mid, rad = np.empty(shape), np.zeros(shape)
         for first in range(0, shape[0], rows):
             piece = slice(first, first + rows)
             part = method(self, *(b[piece] if b.ndim == len(shape) and b.shape[0] > 1 else b for b in balls))
-            mid[piece], rad[piece], roundings = part.mid, part.rad, part.roundings
-        return Ball(self, mid, rad if rad.any() else 0.0, roundings=roundings)
+            mid[piece], rad[piece] = part.mid, part.rad
+        return Ball(self, mid, rad if rad.any() else 0.0, roundings=part.roundings, library=part.library)
 
     return blocked
 
@@ -198,7 +204,9 @@ class Balls:
         rounded = fmt.round(numerator, 1 - denominator.bit_length())
         if rounded == value:
             return Ball(self, mid, 0.0, value == 0 or abs(math.frexp(value)[0]) == 0.5)
-        return Ball(self, mid, _up(self._half_ulp(mid, 0.0, fmt), 2) if math.isfinite(rounded) else np.asarray(np.inf))
+        return Ball(
+            self, mid, _up(self._half_ulp(np.abs(mid), fmt), 2) if math.isfinite(rounded) else np.asarray(np.inf)
+        )
 
     def store(self, x: Ball) -> Ball:
         """Round a result to the storage format."""
@@ -206,17 +214,26 @@ class Balls:
         if m.storage == m.compute:
             return x
         with np.errstate(all="ignore"):
-            return self._close(x.mid, x.rad, self._half_ulp(x.mid, x.rad, m.storage), (x,), m.storage)
+            return self._close(
+                x.mid, x.rad, self._half_ulp(self._top(x.mid, x.rad), m.storage), (x,), m.storage, library=x.library
+            )
 
     # --- local errors ------------------------------------------------------------------------------------------------
 
-    def _half_ulp(self, mid: np.ndarray, prop: Radius, fmt: Format) -> np.ndarray:
-        top = np.abs(mid) if _exact(prop) else np.abs(mid) + 2 * prop
-        top *= 1 + 2.0**-50
-        top = np.maximum(top, fmt.smallest_normal)  # NaN stays NaN
+    def _top(self, mid: np.ndarray, prop: Radius) -> np.ndarray:
+        """An upper bound of what is rounded: |t| + |v - t| before the rounding itself."""
+        top = np.abs(mid)
+        if not _exact(prop):
+            top = top + 2 * prop
+            top *= 1 + 2.0**-50
+        return top
+
+    def _half_ulp(self, top: np.ndarray, fmt: Format) -> np.ndarray:
+        """Half an ulp of magnitudes up to `top`."""
+        clipped = np.maximum(top, fmt.smallest_normal)  # NaN stays NaN
         if fmt.name == "float64":
-            top = np.minimum(top, _LARGEST)
-        half = _binade(top)
+            clipped = np.minimum(clipped, _LARGEST)
+        half = _binade(clipped)
         half *= fmt.unit_roundoff
         if fmt.name == "float64":
             half = np.maximum(half, _TINY)
@@ -249,12 +266,14 @@ class Balls:
         reach: Any = None,
         partial: bool = False,
         count: int = 1,
+        library: float = 0.0,
     ) -> Ball:
         """The ball of a result: the radius rounded outward, and what is not finite put in order.
 
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
-        which of them nothing is known about, `count` how many local roundings were made.
+        which of them nothing is known about, `count` how many local roundings were made, `library` is the result's own
+        (see Ball).
         """
         count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
@@ -262,10 +281,13 @@ class Balls:
             rad: Radius = 0.0
         else:
             rad = _up(prop + local, roundings)
+        if lost is False and special is False and mid.size:
+            # One number a side bounds all: NaN and infinities fail the comparison.
+            most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
+            if most <= fmt.max:
+                return Ball(self, mid, rad, roundings=count, library=library)
         if reach is None:
             reach = np.abs(mid) + rad
-        if lost is False and special is False and (np.max(reach, initial=0.0) <= fmt.max):
-            return Ball(self, mid, rad, roundings=count)
         mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
         unknown = np.broadcast_to(lost, mid.shape).copy()
         special = np.broadcast_to(special, mid.shape).copy()
@@ -281,7 +303,7 @@ class Balls:
         mid[surely] = np.copysign(np.inf, mid[surely])
         rad[special | surely] = 0.0
         rad[(over & ~surely) | unknown] = np.inf
-        return Ball(self, mid, rad, roundings=count)
+        return Ball(self, mid, rad, roundings=count, library=library)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -290,8 +312,9 @@ class Balls:
         fmt = self.model.compute
         with np.errstate(all="ignore"):
             mid, prop = a.mid + b.mid, a.rad + b.rad
-            before = np.abs(mid) if _exact(prop) else (np.abs(mid) + 2 * prop) * (1 + 2.0**-50)
-            return self._close(mid, prop, self._half_ulp(mid, prop, fmt), (a, b), fmt, reach=before)
+            top = self._top(mid, prop)
+            library = min(a.library, b.library)
+            return self._close(mid, prop, self._half_ulp(top, fmt), (a, b), fmt, reach=top, library=library)
 
     def product(self, *factors: Ball | int, over: Ball | int | None = None) -> Ball:
         """The factors multiplied in any grouping, and divided by `over`."""
@@ -341,7 +364,9 @@ class Balls:
                 balls.append(d)
             lost = _infinite_times_unsure(balls)
             if losses == 0:
-                return self._close(mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost)
+                return self._close(
+                    mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost, library=sum(b.library for b in balls)
+                )
             size = np.abs(mid)
             local = growth(fmt.unit_roundoff, roundings) * (size if _exact(prop) else size + 2 * prop)
             reach = None
@@ -352,8 +377,17 @@ class Balls:
                 local = local + loss
                 reach = None if reach is None else np.maximum(reach, np.abs(mid) + prop + local)
             return self._close(
-                mid, prop, local, tuple(balls), fmt, special=special, lost=lost, reach=reach, partial=reach is not None,
+                mid,
+                prop,
+                local,
+                tuple(balls),
+                fmt,
+                special=special,
+                lost=lost,
+                reach=reach,
+                partial=reach is not None,
                 count=roundings,
+                library=sum(b.library for b in balls),
             )
 
     def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
@@ -388,7 +422,7 @@ class Balls:
             if not _exact(x.rad):
                 prop = np.sum(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=keepdims)
             if terms <= 1:
-                return Ball(self, mid, prop, roundings=x.roundings)
+                return Ball(self, mid, prop, roundings=x.roundings, library=x.library)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
             finite = np.isfinite(x.mid)
             special: Any = False
@@ -396,7 +430,7 @@ class Balls:
                 special = ~finite.all(axis=axis, keepdims=keepdims)
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
-            return self._accumulated(mid, prop, total, terms - 1, 0, special)
+            return self._accumulated(mid, prop, total, terms - 1, 0, special, x.library)
 
     def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         terms = a.shape[-1]
@@ -419,10 +453,10 @@ class Balls:
                 if not np.isfinite(plus.mid).all():
                     special = special | ~np.isfinite(plus.mid)
                     total = np.where(np.isfinite(total), total, 0.0)
-            return self._accumulated(mid, prop, total, terms + (plus is not None), terms, special)
+            return self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, 0.0)
 
     def _accumulated(
-        self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any
+        self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any, library: float
     ) -> Ball:
         m, fmt = self.model, self.model.accumulate
         relative = growth(fmt.unit_roundoff, roundings)
@@ -433,7 +467,19 @@ class Balls:
         reach = total + prop + local
         if special is not False:  # the rules of IEEE 754 hold as long as the finite terms cannot overflow
             special = special & (reach <= fmt.max)
-        return self._close(mid, prop, local, (), fmt, roundings=roundings + 12, special=special, reach=reach, partial=True, count=_ENDLESS)
+        return self._close(
+            mid,
+            prop,
+            local,
+            (),
+            fmt,
+            roundings=roundings + 12,
+            special=special,
+            reach=reach,
+            partial=True,
+            count=_ENDLESS,
+            library=library,
+        )
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
@@ -444,14 +490,14 @@ class Balls:
             mid = np.exp(x.mid)
             if _exact(x.rad):
                 local = np.where(x.mid == 0, 0.0, self._ulps_of("exp", mid * (1 + 2.0**-48)))
-                return self._close(mid, 0.0, local, (x,), fmt)
+                return self._close(mid, 0.0, local, (x,), fmt, library=2 * self._ulps["exp"])
             # |e^v - e^t| <= e^t (e^r - 1), and t <= mid + r; where r is large, that is below e^(mid + 2r).
             spread = np.exp(x.rad) * (1 + 2.0**-48)
             near = mid * spread * np.expm1(x.rad) * (1 + 2.0**-46)
             top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * (1 + 2.0**-40)
             prop = np.where(x.rad < 1, near, top)
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
-            return self._close(mid, prop, local, (x,), fmt)
+            return self._close(mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
 
     @_blockwise
     def log(self, x: Ball) -> Ball:
@@ -463,7 +509,9 @@ class Balls:
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.min(low, initial=1.0) > 0 else (x.rad == 0.0) & (x.mid <= 0)
-            return self._close(mid, prop, local, (x,), self.model.compute, special=special)
+            return self._close(
+                mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log"]
+            )
 
     @_blockwise
     def tanh(self, x: Ball) -> Ball:
@@ -475,15 +523,15 @@ class Balls:
                 prop = np.minimum(4 * np.exp(-2 * nearest) * (1 + 2.0**-46), 1.0) * x.rad
             local = self._ulps_of("tanh", np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), 1.0))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            return self._close(mid, prop, local, (x,), self.model.compute)
+            return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["tanh"])
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
     def abs(self, x: Ball) -> Ball:
-        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings)
+        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library)
 
     def relu(self, x: Ball) -> Ball:
-        return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=x.roundings)
+        return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=x.roundings, library=x.library)
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int) -> Ball:
         above, below = self.lift(above), self.lift(below)
@@ -491,7 +539,9 @@ class Balls:
             kink = (x.mid == 0) & (x.rad == 0.0)
             self.kinks += int(np.count_nonzero(kink))
             share = np.where(x.mid > 0, 1.0, np.where(kink, self.at_zero, np.where(np.isnan(x.mid), np.nan, 0.0)))
-            mid = np.where(share == 1, above.mid, np.where(share == 0, below.mid, share * above.mid + (1 - share) * below.mid))
+            mid = np.where(
+                share == 1, above.mid, np.where(share == 0, below.mid, share * above.mid + (1 - share) * below.mid)
+            )
             rad: Radius = 0.0
             if not (_exact(above.rad) and _exact(below.rad)):
                 rad = np.where(share == 1, above.rad, np.where(share == 0, below.rad, above.rad + below.rad))

@@ -92,7 +92,7 @@ class Noisy:
         return np.broadcast_to(total, self.shape)
 
     def _map(self, f: Any) -> Noisy:
-        """Reorder or select elements, none twice: what was independent everywhere stays so, the rest counts as shared."""
+        """Reorder or select elements, none twice: what was independent everywhere stays so, the rest is shared."""
         mid, terms = f(self.mid), []
         for t in self.terms:
             shape = mid.shape if t.shape == self.shape else (1,) * mid.ndim
@@ -259,7 +259,9 @@ class Noise:
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             terms = [_contract(t, a.shape, mb) for t in a.terms]
             for t in b.terms:
-                flipped = _contract(Term(t.std.T if t.std.ndim == 2 else t.std, t.shape[::-1], t.roots), b.shape[::-1], ma.T)
+                flipped = _contract(
+                    Term(t.std.T if t.std.ndim == 2 else t.std, t.shape[::-1], t.roots), b.shape[::-1], ma.T
+                )
                 terms.append(Term(flipped.std.T, flipped.shape[::-1], flipped.roots))
             bias = 0.0
             if not isinstance(a.bias, float) or a.bias:

@@ -11,4 +11,6 @@ def data(*parts: str) -> Path:
     for root in (here / "data", here.parents[1] / "conformance"):
         if (path := root.joinpath(*parts)).exists():
             return path
-    raise FileNotFoundError(f"conformance data {'/'.join(parts)!r} is neither in the installed package nor in a checkout")
+    raise FileNotFoundError(
+        f"conformance data {'/'.join(parts)!r} is neither in the installed package nor in a checkout"
+    )

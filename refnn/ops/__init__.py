@@ -28,5 +28,7 @@ def find(op: str | Op) -> Op:
         return op
     if op not in OPS:
         near = difflib.get_close_matches(str(op), OPS, 1, 0.5)
-        raise LookupError(f"unknown op {op!r}" + (f", did you mean {near[0]!r}?" if near else f", known: {', '.join(OPS)}"))
+        raise LookupError(
+            f"unknown op {op!r}" + (f", did you mean {near[0]!r}?" if near else f", known: {', '.join(OPS)}")
+        )
     return OPS[op]

@@ -34,12 +34,11 @@ def _column(ar, weight, ndim, axis):
     return ar.array(weight).reshape(*[-1 if i == axis else 1 for i in range(ndim)])
 
 
-def _selected(ar, weight, target, valid):
-    """The weight of each sample's class, and their sum over the samples that count (None: a plain count)."""
+def _counted(ar, weight, target, valid):
+    """What the mean divides by: the number of samples that count, or the sum of their classes' weights."""
     if weight is None:
-        return None, int(valid.sum())
-    chosen = ar.where(valid, ar.array(weight)[valid * target], 0)
-    return chosen, ar.sum(chosen)
+        return int(valid.sum())
+    return ar.sum(ar.where(valid, ar.array(weight)[valid * target], 0))
 
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -57,7 +56,7 @@ def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mea
         uniform = ar.product(share, ar.sum(weighted, axis), over=classes)
         losses = (1 - share) * losses + uniform
     losses = ar.where(valid, losses, 0)
-    return -reduce(ar, losses, reduction, _selected(ar, weight, target, valid)[1])
+    return -reduce(ar, losses, reduction, _counted(ar, weight, target, valid))
 
 
 def _smoothed(ar, target, classes, label_smoothing):
@@ -82,8 +81,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         return ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz, -ar.product(z, *factors, *keep, over=over)
     valid = target != ignore_index
     hit = ar.one_hot(valid * target, classes, axis)
-    chosen, total = _selected(ar, weight, target, valid)
-    over = total if reduction == "mean" else None
+    over = _counted(ar, weight, target, valid) if reduction == "mean" else None
     q = hit if weight is None else hit * column
     if label_smoothing:
         share = ar.real(label_smoothing)
@@ -105,7 +103,9 @@ def validate(inputs, params):
         raise ValueError(f"cross_entropy: input has shape {x.shape}, expected at least one class on axis {axis}")
     check_choice("cross_entropy", "reduction", params["reduction"], REDUCTIONS)
     if not 0 <= params["label_smoothing"] <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing is {params['label_smoothing']}, expected a number from 0 to 1")
+        raise ValueError(
+            f"cross_entropy: label_smoothing is {params['label_smoothing']}, expected a number from 0 to 1"
+        )
     if weight is not None and getattr(weight, "shape", None) != (classes,):
         got = getattr(weight, "shape", repr(weight))
         raise ValueError(f"cross_entropy: weight has shape {got}, expected ({classes},), one for each class")
@@ -115,7 +115,9 @@ def validate(inputs, params):
         return
     expected = x.shape[:axis] + x.shape[axis + 1 :]
     if target.shape != expected:
-        raise ValueError(f"cross_entropy: target has shape {target.shape}, expected {expected}: input without its classes")
+        raise ValueError(
+            f"cross_entropy: target has shape {target.shape}, expected {expected}: input without its classes"
+        )
     wrong = target[(target != params["ignore_index"]) & ((target < 0) | (target >= classes))]
     if wrong.size:
         raise ValueError(
@@ -151,5 +153,12 @@ cross_entropy = Op(
         _variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
         _variant((4, 6), "probabilities", reduction="sum"),
     ),
-    equations=("challa2023 (1)", "challa2023 (2)", "challa2023 (12)", "challa2023 (16)", "challa2023 (17)", "challa2023 (18)"),
+    equations=(
+        "challa2023 (1)",
+        "challa2023 (2)",
+        "challa2023 (12)",
+        "challa2023 (16)",
+        "challa2023 (17)",
+        "challa2023 (18)",
+    ),
 )

@@ -33,12 +33,15 @@ def validate(inputs, params):
         raise ValueError(f"linear: weight has shape {weight.shape}, expected (out, in)")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: x has shape {x.shape} and weight {weight.shape}, expected x to end in {weight.shape[1]}, as weight does"
+            f"linear: x has shape {x.shape} and weight {weight.shape}, "
+            f"expected x to end in {weight.shape[1]}, as weight does"
         )
     if 0 in weight.shape:
         raise ValueError(f"linear: weight has shape {weight.shape}, expected no empty axis")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},), the first axis of weight")
+        raise ValueError(
+            f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},), the first axis of weight"
+        )
 
 
 def _variant(x, outputs, bias=True):

@@ -221,7 +221,8 @@ class Report:
         counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
         head = (
             f"{subject}: {'conforms' if self.ok else 'does not conform'}: {self.elements} elements in {self.cases} "
-            f"cases ({counts}); largest error/allowance {self.worst_ratio:.4g} under model {self.header.get('model', '')}"
+            f"cases ({counts}); largest error/allowance {self.worst_ratio:.4g} "
+            f"under model {self.header.get('model', '')}"
         )
         lines = [head, *(f"  note: {n}" for n in self.header.get("notes", ()))]
         lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
@@ -261,7 +262,9 @@ class Report:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    return pattern == text or ("*" in pattern and re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None)
+    return pattern == text or (
+        "*" in pattern and re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
+    )
 
 
 def _names(pattern: str, finding: Finding) -> bool:
