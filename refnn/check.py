@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ def false_alarm_line(probability: float, elements: int) -> float:
     """
     if not 0 < probability < 1:
         raise ValueError(f"false_alarm is {probability}, expected a probability between 0 and 1")
+    from statistics import NormalDist  # here, because it takes longer to import than all of refnn
+
     return -NormalDist().inv_cdf(probability / (2 * max(elements, 1)))
 
 
@@ -110,7 +111,8 @@ def check(
         report.header["notes"].append("no vjp was given: the forward alone was checked")
     for case in chosen:
         given = "..." if case.family == "user" else f"refnn.case({case.id!r})"
-        replay = f"print(refnn.check({name!r}, {shown}, dtype={dtype!r}, inputs={given}))"
+        imports = "import refnn" if adapter is None else adapter.imports(implementation)
+        replay = f"{imports}; print(refnn.check({name!r}, {shown}, dtype={dtype!r}, inputs={given}))"
         results, findings, _ = check_case(case, forward, vjp, rules, algorithm, line, replay)
         report.results.extend(results)
         report.findings.extend(findings)
@@ -134,7 +136,12 @@ def _run_network(
     elif not callable(getattr(module, "named_modules", None)):
         raise TypeError(f"check({net.name!r}, {module!r}, framework='torch') expected a torch.nn.Module")
     for case in chosen:
-        replay = f"print(refnn.check(refnn.Network.load({net.name!r}), ..., dtype={report.header['dtype']!r}))"
+        replay = (
+            f"import refnn, refnn.witnesses.torch as w; net = refnn.Network.load({net.name!r}); "
+            f"print(refnn.check(net, w.module(net), framework='torch', dtype={report.header['dtype']!r}))"
+        )
+        if adapter is None or case.family in ("user", "normal"):
+            replay = f"print(refnn.check(net, ..., dtype={report.header['dtype']!r}, inputs=...))"
         if adapter is None:
             f, v = _of_dicts(net, forward, vjp)
         else:

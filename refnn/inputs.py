@@ -44,7 +44,7 @@ class Case:
 
 # --- families --------------------------------------------------------------------------------------------------------
 
-Draw = Callable[[np.random.Generator, tuple[int, ...], Format], np.ndarray]
+Draw = Callable[..., np.ndarray]  # of a generator, a shape and a format
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:

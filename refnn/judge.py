@@ -209,9 +209,10 @@ class Judge:
         std, library = self._expected[algorithm][which]
         return self.line * std[rows] + library[rows]
 
-    def _one_rounding(self, j: Judgement) -> np.ndarray:
-        """The line of a single rounding, uniform over one ulp: the least that any result is allowed."""
-        return self.storage.ulp(j.expected) * (self.line / math.sqrt(12))
+    def _one_rounding(self, which: int, j: Judgement) -> np.ndarray:
+        """What the last rounding and the elementary functions alone let pass: no line of any result is below."""
+        last = self.line * self.storage.unit_roundoff / math.sqrt(3)
+        return (last + self.worst.library[which] * self.model.compute.unit_roundoff) * np.abs(j.expected)
 
     def judge(self, which: int, got: np.ndarray, rows: Any = ...) -> Judgement:
         """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` holds the `rows` of it
@@ -223,8 +224,7 @@ class Judge:
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
                 # Without sums, the worst case of n roundings is at most sqrt(n) times the root of the sum of their
                 # squares: below line^2 / 3 of them, no error inside the worst case is beyond the line.
-                library = self.worst.library[which] * self.model.compute.unit_roundoff
-                suspicious = (j.code == OK) & (j.error > self._one_rounding(j) + library * np.abs(j.expected))
+                suspicious = (j.code == OK) & (j.error > self._one_rounding(which, j))
                 if suspicious.any():
                     j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm, rows))] = SUSPECT
             if self.algorithm == "accurate" and (_unexplained(j)).any():
@@ -292,7 +292,9 @@ class Judge:
         if self.storage.name == "float64":
             return (got == value) & ((spread == 0) | (_half_gap(value) > spread * (1 + SLACK)))
         wider = spread * (1 + SLACK)
-        wider += np.abs(value) * 2.0**-52
+        # The sums below round in float64, and the cast to bfloat16 rounds to float32 on its way: moved apart by more
+        # than either, both ends round alike only where the whole interval does.
+        wider += np.abs(value) * (2.0**-24 if self.storage.name == "bfloat16" else 2.0**-52)
         stored = got.astype(self.storage.dtype)  # exact: it came from there
         nearest = ((value - wider).astype(stored.dtype) == stored) & ((value + wider).astype(stored.dtype) == stored)
         if np.min(spread, initial=1.0) == 0:
@@ -318,7 +320,7 @@ class Judge:
             other = self._against(which, got, self._worst_case(name, self._own_share), self._own_share, rows)
             inside = other.code <= OK
             if self.case.random:
-                inside &= j.error <= np.maximum(self.expected_line(which, name, rows), self._one_rounding(j))
+                inside &= j.error <= np.maximum(self.expected_line(which, name, rows), self._one_rounding(which, j))
             j.call(_unexplained(j) & inside, EXPLAINED, name)
 
 

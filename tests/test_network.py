@@ -233,3 +233,18 @@ def _one_thread() -> Iterator[None]:
 
 def test_the_whole_training_set_has_its_size() -> None:
     assert digits_item(FORMATS["float32"])["inputs"][0].shape == (1438, 64)
+
+
+def test_replay_lines_run_and_find_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines that a report prints, taken word for word."""
+    report = refnn.check("tanh", torch.tanh, framework="torch", dtype="float32", families=["large"])
+    finding = next(f for f in report.findings if f.verdict == "explained")
+    exec(finding.replay, {})
+    printed = capsys.readouterr().out
+    assert "explained [textbook]" in printed
+    assert finding.case in printed
+    net = Network.load("digits_mlp")
+    with SENSITIVITY.scaled(module := SENSITIVITY.module(), 1e-3):
+        wrong = refnn.check(net, module, framework="torch", dtype="float32")
+    exec(wrong.findings[0].replay, {})
+    assert "conforms" in capsys.readouterr().out

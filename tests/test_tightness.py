@@ -147,12 +147,13 @@ def test_noise_covers_correct_elements(op: str) -> None:
     assert found.beyond[0] > 0  # the line is not out of reach
 
 
-def test_noise_of_sums_from_left_to_right_has_an_exponential_tail() -> None:
-    """Recorded, not wished for: the standard deviation is right, the normal tail is not."""
-    found = coverage_of_sums(200, 100_000)
-    shares = [n / found.elements for n in found.beyond]
-    assert shares[0] < Coverage.normal(1)
-    assert shares[3] > Coverage.normal(4)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_noise_covers_long_sums_one_term_after_the_other(backwards: bool) -> None:
+    """The order with the largest errors; a deviation that was only right on average would have too long a tail."""
+    found = coverage_of_sums(200, 100_000, backwards=backwards)
+    for k, n in zip(DEVIATIONS, found.beyond, strict=True):
+        assert n <= Coverage.normal(k) * found.elements
+    assert found.beyond[0] > 0
 
 
 def test_the_committed_coverage_is_of_a_million_elements() -> None:
@@ -161,8 +162,8 @@ def test_the_committed_coverage_is_of_a_million_elements() -> None:
     assert sum(n for name, n in counts.items() if name.endswith("float32") and name.split()[0] in OPS) >= 1_000_000
     ops = [row for row in rows if row[0].split()[0] in OPS]
     assert len(ops) == 2 * (len(OPS) - len(EXCEPTIONS))
-    for row in ops:
-        for k, share in list(zip(DEVIATIONS, row[2:], strict=True))[:3]:
+    for row in (row for row in rows if row[1]):
+        for k, share in zip(DEVIATIONS, row[2:], strict=True):
             assert float(share) <= Coverage.normal(k), row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -212,9 +213,21 @@ def _step(
 
 def spelled(f: Any) -> str:
     """How a line of Python names the function."""
+    module, name = _home(f)
+    return f"{module}.{name}" if module else name
+
+
+def imports(f: Any) -> str:
+    """What a line of Python imports to use it."""
+    module, _ = _home(f)
+    return f"import refnn, {module}" if module else "import refnn"
+
+
+def _home(f: Any) -> tuple[str, str]:
+    """The module that a function is found in (empty where none is) and its name there."""
     name = getattr(f, "__name__", type(f).__name__)
-    for prefix, module in (("torch.nn.functional", torch.nn.functional), ("torch", torch)):
+    for home, module in (("torch.nn.functional", torch.nn.functional), ("torch", torch)):
         if getattr(module, name, None) is f:
-            return f"{prefix}.{name}"
-    module_name = getattr(f, "__module__", "")
-    return f"{module_name}.{name}" if module_name and module_name != "__main__" else str(name)
+            return home, name
+    own = getattr(f, "__module__", None) or ""
+    return (own, name) if getattr(sys.modules.get(own), name, None) is f and own != "__main__" else ("", name)

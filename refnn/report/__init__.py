@@ -96,7 +96,7 @@ class Finding:
 @dataclass(frozen=True)
 class Result:
     """What came of one output or gradient of one case: elements by verdict, and the distribution of error/allowance
-    (`histogram` counts elements by floor(log2 ratio); exact ones are not in it)."""
+    (`histogram` counts elements by floor(log2 ratio); those without any error are not in it)."""
 
     case: str
     op: str

@@ -17,7 +17,7 @@ def environment() -> dict[str, Any]:
     found = {
         "refnn": _version("refnn"),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "numpy": numpy.__version__,
         "python-flint": _version("python-flint"),
     }

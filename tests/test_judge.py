@@ -1,0 +1,81 @@
+"""The judge's finer points: certified rounding, the line of suspicion, findings gathered from many pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refnn
+from refnn.formats import FORMATS
+from refnn.inputs import cases
+from refnn.judge import NAMES, Judge, Tally
+from refnn.models import model
+
+HOSTILE = (0.0, 2.0**-60, 2.0**-40, 2.0**-25, 2.0**-20)  # how far from a midpoint, in units of the number
+
+
+def judge(dtype: str) -> Judge:
+    return Judge(next(cases("tanh", dtype, families=["normal"])), model(dtype), "accurate", 7.0)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_exact_is_certified_next_to_midpoints_too(dtype: str) -> None:
+    """What is called exact is what Format.round says; casts through float32 get bfloat16 wrong there."""
+    fmt, j = FORMATS[dtype], judge(dtype)
+    rng = np.random.default_rng(0)
+    certified = 0
+    for _ in range(200):
+        below = int(rng.integers(2 ** (fmt.precision - 1), 2**fmt.precision - 1))
+        for offset in HOSTILE:
+            for sign in (-1, 1):
+                # A float64 near the middle of two neighbours; for float64 itself the middle is out of reach.
+                value = (below + 0.5) * (1 + sign * offset) if fmt.precision < 53 else float(below)
+                numerator, denominator = value.as_integer_ratio()
+                right = fmt.round(numerator, 1 - denominator.bit_length())
+                for got in (float(below), float(below + 1)):
+                    claimed = j._correctly_rounded(np.array(got), np.array(value), np.array(0.0))
+                    assert not (claimed and got != right), (got, value)
+                    certified += bool(claimed)
+    assert certified > 200
+
+
+def test_nothing_is_exact_where_the_truth_is_wider_than_the_rounding() -> None:
+    j = judge("float32")
+    one = np.array(1.0)
+    assert j._correctly_rounded(one, one, np.array(2.0**-30))
+    assert not j._correctly_rounded(one, one, np.array(2.0**-23))
+    assert not j._correctly_rounded(np.array(np.nan), one, np.array(0.0))
+
+
+def test_codes_follow_the_order_of_verdicts() -> None:
+    from refnn.report import OUT_OF_SCOPE, VERDICTS
+
+    assert NAMES[: len(VERDICTS)] == VERDICTS
+    assert NAMES[len(VERDICTS)] == OUT_OF_SCOPE
+
+
+def test_findings_of_many_pieces_are_one_list_with_the_right_counts() -> None:
+    x = np.linspace(-3, 3, 200_000, dtype=np.float32)
+    wrong = np.tanh(x)
+    wrong[::20_000] += np.float32(0.25)
+    report = refnn.check("tanh", forward=lambda x: wrong, inputs=(x,))
+    found = [f for f in report.findings if f.verdict == "violation"]
+    assert report.count("violation") == 10
+    assert sum(f.count for f in found) == 10
+    assert all(f.index[0] % 20_000 == 0 and f.inputs["x"] == x[f.index[0]] for f in found)
+    assert [f.ratio for f in found] == sorted((f.ratio for f in found), reverse=True)
+    assert report.elements == x.size
+
+
+def test_the_histogram_counts_every_element_with_an_error() -> None:
+    case = next(cases("softmax", "float32", families=["normal"]))
+    op = case.op
+    report = refnn.check(op, forward=op, vjp=op.vjp, inputs=case)
+    for r in report.results:
+        assert 0 < sum(r.histogram.values()) <= r.elements
+        assert max(r.histogram) <= 0 and r.worst_ratio <= 2.0 ** (max(r.histogram) + 1)
+
+
+def test_an_empty_result_has_no_verdicts() -> None:
+    tally = Tally(next(cases("tanh", "float32", id="*x=0x4*")), "output", FORMATS["float32"], "")
+    assert tally.result().elements == 0 and tally.findings() == []
