@@ -123,28 +123,26 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
     names = [n for n in OPS if fnmatch.fnmatchcase(n, ops)]
     if not names and not fnmatch.fnmatchcase(digits, ops):
         return []
-    from refnn.check import check
+    from refnn.check import FALSE_ALARM, check
     from refnn.network import Network
 
     with _sentence(ImportError):
         witness = importlib.import_module("refnn.witnesses.torch")
-    expected = _expected(witness.VERSION)
+    every = [*names, *([digits] if fnmatch.fnmatchcase(digits, ops) else [])]
+    options: dict[str, Any] = {
+        "framework": "torch",
+        "seed": seed,
+        "expected_failures": _expected(witness.VERSION),
+        "false_alarm": FALSE_ALARM / (len(every) * len(dtypes)),  # of the whole report
+    }
 
-    def op(name: str, dtype: str) -> Callable[[], Report]:
-        return lambda: check(
-            name, witness.FUNCTIONS[name], framework="torch", dtype=dtype, seed=seed, expected_failures=expected
-        )
+    def subject(name: str, dtype: str) -> Callable[[], Report]:
+        if name == digits:
+            net = Network.load(digits)
+            return lambda: check(net, witness.module(net), dtype=dtype, **options)
+        return lambda: check(name, witness.FUNCTIONS[name], dtype=dtype, **options)
 
-    def network(dtype: str) -> Callable[[], Report]:
-        net = Network.load(digits)
-        return lambda: check(
-            net, witness.module(net), framework="torch", dtype=dtype, seed=seed, expected_failures=expected
-        )
-
-    subjects = [(f"{n} {d}", op(n, d)) for n in names for d in dtypes]
-    if fnmatch.fnmatchcase(digits, ops):
-        subjects += [(f"{digits} {d}", network(d)) for d in dtypes]
-    return subjects
+    return [(f"{n} {d}", subject(n, d)) for n in every for d in dtypes]
 
 
 def _expected(version: str) -> dict[str, str]:
