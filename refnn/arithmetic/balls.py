@@ -401,11 +401,11 @@ class Balls:
         for m, r in magnitudes:
             if m.size:
                 top, bottom = (m, m) if _exact(r) else (m + 2 * r, m - 2 * r)
-                least = float(np.min(bottom))
-                if least <= 0:  # an exact zero makes the product zero, whatever else underflows
-                    least = float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0))
+                smallest = float(np.min(bottom))
+                if smallest <= 0:  # an exact zero makes the product zero, whatever else underflows
+                    smallest = float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0))
                 highest *= max(1.0, float(np.max(top)))
-                lowest *= min(1.0, max(0.0, least))
+                lowest *= min(1.0, max(0.0, smallest))
         if lowest >= 2 * fmt.smallest_normal and highest <= fmt.max:
             return 0.0, None
         reach = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(grown))
