@@ -8,7 +8,7 @@ from typing import Any
 from refnn.allowance import allowance
 from refnn.check import assert_conforms, check
 from refnn.inputs import case, cases
-from refnn.network import Network
+from refnn.network import Network, Node
 from refnn.op import Input, Op
 from refnn.ops import OPS as ops
 from refnn.ops import find
@@ -28,6 +28,7 @@ __all__ = [
     "Finding",
     "Input",
     "Network",
+    "Node",
     "Op",
     "Report",
     "allowance",

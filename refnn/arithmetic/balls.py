@@ -262,7 +262,7 @@ class Balls:
         *,
         roundings: int = 12,
         special: Any = False,
-        lost: Any = False,
+        lost: Callable[[], Any] = lambda: False,
         reach: Any = None,
         partial: bool = False,
         count: int = 1,
@@ -272,8 +272,8 @@ class Balls:
 
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
-        which of them nothing is known about, `count` how many local roundings were made, `library` is the result's own
-        (see Ball).
+        tells which of those that are not finite nothing is known about, `count` how many local roundings were made,
+        `library` is the result's own (see Ball).
         """
         count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
@@ -281,7 +281,7 @@ class Balls:
             rad: Radius = 0.0
         else:
             rad = _up(prop + local, roundings)
-        if lost is False and special is False and mid.size:
+        if special is False and mid.size:
             # One number a side bounds all: NaN and infinities fail the comparison.
             most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
             if most <= fmt.max:
@@ -289,7 +289,7 @@ class Balls:
         if reach is None:
             reach = np.abs(mid) + rad
         mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
-        unknown = np.broadcast_to(lost, mid.shape).copy()
+        unknown = np.broadcast_to(lost(), mid.shape).copy()
         special = np.broadcast_to(special, mid.shape).copy()
         for b in operands:
             special |= np.broadcast_to(~np.isfinite(b.mid), mid.shape)
@@ -355,14 +355,16 @@ class Balls:
                 low = np.abs(d.mid) - 2 * d.rad
                 if not (_exact(prop) and _exact(d.rad)):
                     # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
-                    prop = _up((prop + (np.abs(mid) + prop) / low * d.rad) / low, 12)
-                    prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
+                    inverse = 1 / low
+                    prop = _up(prop * inverse + (np.abs(mid) + prop) * inverse * (d.rad * inverse), 12)
+                    if not np.min(low, initial=1.0) > 0:
+                        prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
                 mid = mid / d.mid
                 roundings += 0 if d.pure else 2
                 losses += 1 if d.pure else 2
                 magnitudes.append((1 / np.abs(d.mid), np.where(low > 0, d.rad / low / low, np.inf)))
                 balls.append(d)
-            lost = _infinite_times_unsure(balls)
+            lost = functools.partial(_infinite_times_unsure, balls)
             if losses == 0:
                 return self._close(
                     mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost, library=sum(b.library for b in balls)

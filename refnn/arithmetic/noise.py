@@ -186,9 +186,9 @@ class Noise:
         for t in terms:
             yield Term(t.std, (1,) * (ndim - len(t.shape)) + t.shape, t.roots)
 
-    @staticmethod
-    def _scaled(terms: Any, factor: Array) -> list[Term]:
-        return [Term(_times(t.std, factor), t.shape, t.roots) for t in terms]
+    def _scaled(self, terms: Any, factor: Array) -> list[Term]:
+        times = _times if self.model.compute.name == "float64" else np.multiply
+        return [Term(times(t.std, factor), t.shape, t.roots) for t in terms]
 
     # --- operations --------------------------------------------------------------------------------------------------
 
