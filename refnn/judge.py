@@ -377,13 +377,14 @@ class Tally:
             code, name = divmod(int(pair), len(j.names))
             alike = np.flatnonzero(pairs == pair)
             order = np.argsort(-np.nan_to_num(ratio.ravel()[alike], nan=np.inf, posinf=np.inf), kind="stable")
-            kept = alike[order[: 1 if code == CONVENTION else KEPT]]
+            most = 1 if code == CONVENTION else KEPT
+            kept = alike[order[:most]]
             found = [self._finding(j, ratio, piece, int(flat), code, j.names[name], first_row, offset) for flat in kept]
             before = self.alike.get((code, j.names[name]), [])
             count = sum(f.count for f in before) + len(alike)
             ranked = sorted([*before, *found], key=lambda f: -np.nan_to_num(f.ratio, nan=np.inf))
             self.alike[code, j.names[name]] = [
-                replace(f, count=count if i == 0 else 0) for i, f in enumerate(ranked[: len(kept) or 1])
+                replace(f, count=count if i == 0 else 0) for i, f in enumerate(ranked[:most])
             ]
 
     def _finding(

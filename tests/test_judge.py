@@ -62,6 +62,7 @@ def test_findings_of_many_pieces_are_one_list_with_the_right_counts() -> None:
     found = [f for f in report.findings if f.verdict == "violation"]
     assert report.count("violation") == 10
     assert sum(f.count for f in found) == 10
+    assert len(found) == 3
     assert all(f.index[0] % 20_000 == 0 and f.inputs["x"] == x[f.index[0]] for f in found)
     assert [f.ratio for f in found] == sorted((f.ratio for f in found), reverse=True)
     assert report.elements == x.size
