@@ -1,7 +1,7 @@
 """How tight the allowances are: the largest error/allowance that a correct implementation reaches.
 
 `python -m refnn.tightness` measures it for every op and dtype, by input family and by size of the result, and writes
-`conformance/tightness.md`. A bound that no implementation comes near would be vacuous: DESIGN.md's floor is 0.1.
+`conformance/tightness.md`. A bound that no implementation comes near would be vacuous: the floor is 0.1.
 
 Three implementations, each against the model row of its own library: PyTorch (`torch-cpu`), our `Floats` in NumPy
 (`generic`), and `Sequential`, which sums strictly from left to right, on inputs that are built against that order.
