@@ -21,7 +21,7 @@ from refnn.ops import find
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
-CHUNK = 1 << 14  # elements that are evaluated at a time where rows are independent
+CHUNK = 1 << 15  # elements that are evaluated at a time where rows are independent
 
 
 Algorithm = tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]

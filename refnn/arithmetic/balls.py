@@ -56,8 +56,12 @@ def _up(radius: Radius, roundings: int) -> Radius:
     (1 + 2(k+4)u)(1-u)^(k+2) >= 1 for k u <= 2**-12, and each product that underflowed lost at most half of 2**-1074.
     """
     radius = radius + roundings * _TINY
-    radius *= 1.0 + (roundings + 4) * 2 * _U
+    radius *= _inflation(roundings)
     return radius
+
+
+def _inflation(roundings: int) -> float:
+    return 1.0 + (roundings + 4) * 2 * _U
 
 
 def growth(u: float, roundings: int) -> float:
@@ -279,8 +283,11 @@ class Balls:
         mid = np.asarray(mid)
         if isinstance(prop, float) and isinstance(local, float) and prop == local == 0.0:
             rad: Radius = 0.0
-        else:
+        elif fmt.name == "float64":
             rad = _up(prop + local, roundings)
+        else:  # no coarser format holds numbers whose radii could underflow here
+            rad = prop + local
+            rad *= _inflation(roundings)
         if special is False and mid.size:
             # One number a side bounds all: NaN and infinities fail the comparison.
             most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
@@ -334,20 +341,19 @@ class Balls:
         with np.errstate(all="ignore"):
             mid, prop = balls[0].mid, balls[0].rad
             for f in balls[1:]:
-                if _exact(prop) and _exact(f.rad):
-                    prop = 0.0
-                else:  # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
-                    size = np.abs(f.mid)
-                    if _exact(f.rad):
-                        prop = _up(size * prop, 8)
-                    else:
-                        prop = _up(np.abs(mid) * f.rad + (size + 3 * f.rad) * prop, 8)
+                # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
+                if not _exact(prop) and not _exact(f.rad):
+                    prop = _up(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
+                elif not _exact(prop):
+                    prop = _up(np.abs(f.mid) * prop, 8)
+                elif not _exact(f.rad):
+                    prop = _up(np.abs(mid) * f.rad, 8)
                 mid = mid * f.mid
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
             # A power of two does not round, but it loses below the normal range where it makes a product smaller.
             losses = roundings + sum(f.pure and bool(np.any((f.mid != 0) & (np.abs(f.mid) < 1))) for f in balls)
             special: Any = False
-            magnitudes = [(np.abs(f.mid), f.rad) for f in balls]
+            factors = balls
             if over is not None:
                 d = over
                 if not d.mid.all():
@@ -362,19 +368,23 @@ class Balls:
                 mid = mid / d.mid
                 roundings += 0 if d.pure else 2
                 losses += 1 if d.pure else 2
-                magnitudes.append((1 / np.abs(d.mid), np.where(low > 0, d.rad / low / low, np.inf)))
-                balls.append(d)
+                balls = [*balls, d]
             lost = functools.partial(_infinite_times_unsure, balls)
             if losses == 0:
                 return self._close(
                     mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost, library=sum(b.library for b in balls)
                 )
-            size = np.abs(mid)
-            local = growth(fmt.unit_roundoff, roundings) * (size if _exact(prop) else size + 2 * prop)
+            local = np.abs(mid)
+            if not _exact(prop):
+                local = local + 2 * prop
+            local *= growth(fmt.unit_roundoff, roundings)
             reach = None
             if len(balls) == 2 and (over is None or balls[1].pure):
-                local = local + self._loss(fmt)
+                local += self._loss(fmt)
             else:
+                magnitudes = [(np.abs(f.mid), f.rad) for f in factors]
+                if over is not None:
+                    magnitudes.append((1 / np.abs(over.mid), np.where(low > 0, over.rad / low / low, np.inf)))
                 loss, reach = self._partial_products(magnitudes, roundings, losses, fmt)
                 local = local + loss
                 reach = None if reach is None else np.maximum(reach, np.abs(mid) + prop + local)
@@ -496,6 +506,16 @@ class Balls:
             if _exact(x.rad):
                 local = np.where(x.mid == 0, 0.0, self._ulps_of("exp", mid * (1 + 2.0**-48)))
                 return self._close(mid, 0.0, local, (x,), fmt, library=2 * self._ulps["exp"])
+            library = 2 * self.model.ulps["exp"]
+            if fmt.name != "float64" and np.max(x.rad, initial=0.0) <= 2.0**-10:
+                # e^r <= 1 + 2r and e^r - 1 <= r (1 + r) for r <= 1. Where mid underflowed, the local error is above.
+                spread = 2 * x.rad
+                spread += 1 + 2.0**-40
+                prop = mid * spread
+                local = self._ulps_of("exp", prop * spread)
+                prop *= x.rad
+                prop *= 1 + 2.0**-9
+                return self._close(mid, prop, local, (x,), fmt, library=library)
             # |e^v - e^t| <= e^t (e^r - 1), and t <= mid + r; where r is large, that is below e^(mid + 2r).
             spread = np.exp(x.rad) * (1 + 2.0**-48)
             near = mid * spread * np.expm1(x.rad) * (1 + 2.0**-46)

@@ -204,20 +204,21 @@ class Noise:
             mid, terms, bias = first.mid, list(first.terms), first.bias
             roundings = sum(not f.pure for f in (first, *rest)) - 1
             for f in rest:
-                ndim = max(mid.ndim, f.ndim)
-                terms = self._scaled(self._spread(terms, ndim), np.abs(f.mid)) + self._scaled(
-                    self._spread(f.terms, ndim), np.abs(mid)
-                )
-                bias = bias * np.abs(f.mid) + f.bias * np.abs(mid)
+                ndim, size, other = max(mid.ndim, f.ndim), np.abs(mid), np.abs(f.mid)
+                terms = self._scaled(self._spread(terms, ndim), other) + self._scaled(self._spread(f.terms, ndim), size)
+                bias = _weighted((bias, other), (f.bias, size))
                 mid = mid * f.mid
             if over is not None:
                 d = self.lift(over)
-                size, ndim = np.abs(d.mid), max(mid.ndim, d.ndim)
-                quotient = mid / d.mid
-                terms = self._scaled(self._spread(terms, ndim), 1 / size) + self._scaled(
-                    self._spread(d.terms, ndim), np.abs(quotient) / size
-                )
-                bias, mid = bias / size + d.bias * np.abs(quotient) / size, quotient
+                ndim, inverse, quotient = max(mid.ndim, d.ndim), 1 / np.abs(d.mid), mid / d.mid
+                terms = self._scaled(self._spread(terms, ndim), inverse)
+                if d.terms or not _none(d.bias):
+                    relative = np.abs(quotient) * inverse
+                    terms += self._scaled(self._spread(d.terms, ndim), relative)
+                    bias = _weighted((bias, inverse), (d.bias, relative))
+                else:
+                    bias = _weighted((bias, inverse))
+                mid = quotient
                 roundings += 0 if d.pure else 2
             if roundings <= 0:
                 return Noisy(self, mid, _merge(list(self._spread(terms, mid.ndim)), self.quadrature), bias)
@@ -358,6 +359,15 @@ class Noise:
 
     def take(self, x: Noisy, target: np.ndarray, axis: int) -> Noisy:
         return x._map(lambda v: take(v, target, axis))
+
+
+def _none(bias: Any) -> bool:
+    return isinstance(bias, float) and bias == 0.0
+
+
+def _weighted(*parts: tuple[Any, Array]) -> Any:
+    """The sum of biases times factors; 0.0 where there is no bias at all."""
+    return sum((bias * factor for bias, factor in parts if not _none(bias)), start=0.0)
 
 
 def _times(std: Array, factor: Array) -> Array:
