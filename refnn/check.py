@@ -74,6 +74,8 @@ def check(
         raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
     adapter = None if framework is None else adapter_for(framework)
     if isinstance(subject, Network):
+        if where or families:
+            raise ValueError(f"check({name!r}) is of a network, which has no where= or families= to select by")
         chosen: Sequence[Case] = network_cases(subject, dtype or "float32", inputs, seed=seed)
     else:
         chosen = _chosen_cases(find(subject), dtype, inputs, where, families, seed)
@@ -81,7 +83,7 @@ def check(
         raise LookupError(
             f"no case of {name} matches where={dict(where or {})}, families={families}: nothing was checked"
         )
-    chosen[0].op.algorithm(algorithm)
+    chosen[0].op.algorithm(algorithm)  # raises where no such class is declared
     dtype = chosen[0].cotangent.dtype.name
     rules = _rules(model, dtype, framework)
     elements = sum(c.elements for c in chosen)
@@ -106,7 +108,7 @@ def check(
         expected=dict(expected_failures or {}),
     )
     if isinstance(subject, Network):
-        _run_network(report, subject, chosen, rules, line, adapter, implementation, forward, vjp)
+        _run_network(report, subject, chosen, rules, algorithm, line, adapter, implementation, forward, vjp)
         return report
     if adapter is not None:
         forward, vjp = adapter.functions(find(subject), implementation)
@@ -127,6 +129,7 @@ def _run_network(
     net: Network,
     chosen: Sequence[Case],
     rules: Model,
+    algorithm: str,
     line: float,
     adapter: Any,
     module: Any,
@@ -151,9 +154,10 @@ def _run_network(
             trace = adapter.trace(net, module, case)
             f, v = trace.forward, trace.vjp
             for step in trace.steps:
-                results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, line=line, replay=replay)
+                own = algorithm if algorithm in step.case.op.classes else "accurate"
+                results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)
                 _file(report, f"{net.name} stepwise", step.names, results, findings)
-        results, findings, judge = check_case(case, f, v, rules, line=line, replay=replay)
+        results, findings, judge = check_case(case, f, v, rules, algorithm, line, replay)
         _file(report, f"{net.name} end to end", {}, results, findings)
         report.header["notes"].append(_width_note(case, judge))
 

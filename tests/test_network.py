@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -221,6 +222,22 @@ def test_bad_networks_get_one_sentence(name: str) -> None:
     with pytest.raises((ValueError, LookupError, OSError)) as caught:
         make()
     assert sentence in str(caught.value)
+
+
+def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
+    """The textbook gradient of tanh is explained stepwise and end to end, or accepted where it is asked for."""
+    layers = [("fc", torch.nn.Linear(3, 4)), ("act", torch.nn.Tanh())]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.nn.init.normal_(layers[0][1].weight, std=4)
+    module = torch.nn.Sequential(OrderedDict(layers))
+    net = Network.from_torch(module)
+    assert list(net.op.classes) == ["textbook"]
+    report = refnn.check(net, module, framework="torch", dtype="float32")
+    assert {f.name for f in report.findings} == {"textbook"}
+    assert refnn.check(net, module, framework="torch", dtype="float32", algorithm="textbook").ok
+    with pytest.raises(ValueError, match="no where= or families="):
+        refnn.check(net, module, framework="torch", families=["normal"])
 
 
 @pytest.fixture(autouse=True)
