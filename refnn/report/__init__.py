@@ -215,6 +215,8 @@ class Report:
         )
 
     def __str__(self) -> str:
+        from refnn.report.words import in_order
+
         subject = f"refnn.check({self.header.get('subject', '')!r}, dtype={self.header.get('dtype', '')!r})"
         if not self.elements and not self.findings:
             return f"{subject}: nothing was checked, which is an error"
@@ -228,7 +230,7 @@ class Report:
         lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
         lines += [f"  expected finding no longer occurs: {c} ({self.expected[c]})" for c in self.stale]
         lines += [f"  does not conform, though no finding says why: {c}" for c in self.unlisted[:5]]
-        shown = self.unexpected[:5]
+        shown = in_order(self.unexpected)[:5]
         lines += [f"  {f}" for f in shown]
         if len(self.unexpected) > len(shown):
             lines.append(f"  and {len(self.unexpected) - len(shown)} findings more")
