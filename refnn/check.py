@@ -160,6 +160,10 @@ def _run_network(
         results, findings, judge = check_case(case, f, v, rules, algorithm, line, replay)
         _file(report, f"{net.name} end to end", {}, results, findings)
         report.header["notes"].append(_width_note(case, judge))
+        if near := judge.worst.open_branches:
+            report.header["notes"].append(
+                f"near kink: at {near} values of {case.id} rounding decides the side, both are ok"
+            )
 
 
 def _file(report: Report, op: str, names: Mapping[str, str], results: list[Result], findings: list[Finding]) -> None:

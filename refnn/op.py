@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
-from refnn.formats import FORMATS, format_of
+from refnn.formats import FORMATS
 
 Array = Any
 
@@ -212,4 +212,4 @@ def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> No
         raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
 
 
-__all__ = ["Input", "Op", "check_axis", "check_choice", "check_same_shape", "format_of", "lift"]
+__all__ = ["Input", "Op", "check_axis", "check_choice", "check_same_shape", "lift"]

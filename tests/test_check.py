@@ -181,6 +181,7 @@ def test_relu_between_the_one_sided_derivatives_is_unnamed() -> None:
 
     report = refnn.check("relu", forward=OPS["relu"], vjp=vjp, dtype=F32, families=["grid"])
     assert {f.name for f in report.findings} == {"between the one-sided derivatives"}
+    assert report.worst_ratio == 0
 
 
 @pytest.mark.parametrize("share", [-0.5, 1.5, 2.0])

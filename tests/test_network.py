@@ -240,6 +240,25 @@ def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
         refnn.check(net, module, framework="torch", families=["normal"])
 
 
+def test_near_a_kink_both_sides_are_ok_and_the_report_says_so() -> None:
+    """1 + 2**-23 - 1 may round to zero in some order, so either derivative of ReLU is inside the worst case."""
+    net = Network([Node("fc", "linear", ("x", "fc.weight")), Node("relu", "relu", ("fc",))])
+    params = {"fc.weight": np.array([[1 + 2.0**-23, -1.0]], np.float32)}
+    item = {"inputs": (np.ones((1, 2), np.float32),), "params": params, "cotangent": np.ones((1, 1), np.float32)}
+
+    def forward(params: Any, x: np.ndarray) -> np.ndarray:
+        return np.maximum(x @ params["fc.weight"].T, np.float32(0))
+
+    for slope in (0, 1):
+        report = refnn.check(
+            net, forward=forward, vjp=lambda g, p, x, s=slope: {"fc.weight": np.float32(s) * x}, inputs=item
+        )
+        assert report.ok, str(report)
+        assert any(n.startswith("near kink") for n in report.header["notes"])
+    # A ball is symmetric: with the truth at 1 it reaches to 0 and to 2, so 3 is the first that is surely outside.
+    assert not refnn.check(net, forward=forward, vjp=lambda g, p, x: {"fc.weight": 3 * x}, inputs=item).ok
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()

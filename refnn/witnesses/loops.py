@@ -72,14 +72,9 @@ def softmax(x: Array, *, axis: int) -> Array:
 
 def log_softmax(x: Array, *, axis: int) -> Array:
     """log(exp(x_i) / sum_j exp(x_j)) along the axis."""
-    y = np.empty(x.shape, dtype=object)
+    y = softmax(x, axis=axis)
     for k in np.ndindex(x.shape):
-        total = mpf(0)
-        for j in range(x.shape[axis]):
-            other = list(k)
-            other[axis] = j
-            total += exp(x[*other])
-        y[k] = log(exp(x[k]) / total)
+        y[k] = log(y[k])
     return y
 
 
