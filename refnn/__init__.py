@@ -9,7 +9,7 @@ from refnn.allowance import allowance
 from refnn.check import assert_conforms, check
 from refnn.inputs import case, cases
 from refnn.network import Network, Node
-from refnn.op import Input, Op
+from refnn.op import Input, Op, Special
 from refnn.ops import OPS as ops
 from refnn.ops import find
 from refnn.report import Finding, Report
@@ -31,6 +31,7 @@ __all__ = [
     "Node",
     "Op",
     "Report",
+    "Special",
     "allowance",
     "assert_conforms",
     "case",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic import Convention
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.noise import Noise
 from refnn.models import Model, model
@@ -97,10 +98,10 @@ def worst_case(
     params: Mapping[str, Any],
     g: np.ndarray | None,
     model: Model,
-    at_zero: float = 0.0,
+    convention: Convention = 0.0,
 ) -> WorstCase:
     """The definition in ball arithmetic, with arrays and parameters already validated."""
-    ar = Balls(model, at_zero=at_zero)
+    ar = Balls(model, convention=convention)
     roundings: list[int] = []
     library: list[float] = []
     pieces = []

@@ -7,6 +7,8 @@ A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/
 from __future__ import annotations
 
 import fnmatch
+import functools
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +19,15 @@ import numpy as np
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
 from refnn.network import Network
-from refnn.op import Op, lift
+from refnn.op import Op, Special, lift
 from refnn.ops import find
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """One set of inputs with its parameters and cotangent. `random` says that its roundings may be taken as
-    independent, so that an expected error means something; `layout` is how its arrays lie in memory."""
+    independent, so that an expected error means something; `layout` is how its arrays lie in memory; `row` is the row
+    of the op's table of special values that it was made from, if it was."""
 
     id: str
     op: Op
@@ -35,6 +38,7 @@ class Case:
     random: bool
     layout: str = "C"
     repeat: bool = False
+    row: Special | None = None  # of the op's table of special values, which then judges it
 
     @property
     def elements(self) -> int:
@@ -128,6 +132,16 @@ FAMILIES: Mapping[str, Draw] = {
     "wide": _wide,
     "zeros": _zeros,
 }
+NAMES = tuple(sorted([*FAMILIES, "kinks", "special"]))
+
+
+def _kinks(points: Sequence[float], rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """On the points where an op changes its formula, a few ulps beside them, and between them."""
+    chosen = rng.choice(np.asarray(points, np.float64), size=shape)
+    steps = rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
+    return np.where(rng.random(shape) < 0.25, chosen * rng.uniform(-1.5, 1.5, shape), chosen + steps)
+
+
 RANDOM = frozenset({"normal", "large", "tiny", "wide"})  # whose roundings may be taken as independent
 
 
@@ -160,8 +174,9 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) 
     return p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0)  # they need not sum to one
 
 
-def _draw_input(op: Op, name: str, variant: Mapping[str, Any], draw: Draw, rng: Any, fmt: Format) -> np.ndarray | None:
+def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng: Any, fmt: Format) -> np.ndarray | None:
     shape = variant["shapes"][name]
+    draw = functools.partial(_kinks, variant["points"]) if family == "kinks" else FAMILIES[family]
     if shape is None:
         return None
     kind = variant.get("kinds", {}).get(name, op.inputs[name].kind)
@@ -169,6 +184,10 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], draw: Draw, rng: 
     axis = min(1, len(reference) - 1)
     if kind == "probabilities":
         return _probabilities(rng, shape, axis).astype(fmt.dtype)
+    if kind == "unit":
+        return rng.random(shape).astype(fmt.dtype)
+    if kind == "mask":
+        return (rng.random(shape) < 0.5).astype(fmt.dtype)
     if kind in ("classes", "ignored"):
         ignored = variant["params"].get("ignore_index", -100)
         classes = rng.integers(0, reference[axis], size=shape)
@@ -231,19 +250,24 @@ def cases(
     """
     op, fmt = find(op), _format(dtype)
     for name in families or ():
-        if name not in FAMILIES:
-            raise LookupError(f"unknown input family {name!r}, known: {', '.join(FAMILIES)}")
+        if name not in NAMES:
+            raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}")
     for name in where or ():
         if name not in op.defaults:
             raise TypeError(
                 f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}"
             )
     number = 0
-    for family in sorted(families or FAMILIES):
+    for family in NAMES:
+        if family == "special":
+            chosen = () if families and family not in families else op.special
+            yield from _special_cases(op, fmt, chosen, where or {}, id, seed)
+            continue
         for variant in op.variants:
             number += 1  # fixed by the position, so that a selection does not change what is in a case
-            full = {**op.defaults, **variant["params"]}
-            if any(full[k] != v for k, v in (where or {}).items()):
+            if (families and family not in families) or (family == "kinks" and "points" not in variant):
+                continue
+            if not _matches(op, variant["params"], where or {}):
                 continue
             kind = sorted(COTANGENTS)[number % len(COTANGENTS)]
             name = f"{op.name}/{dtype}/{family}/{_slug(variant)}/{kind}/{seed}"
@@ -251,9 +275,39 @@ def cases(
                 yield _build(name, op, fmt, family, variant, kind, number)
 
 
+def _matches(op: Op, params: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    full = {**op.defaults, **params}
+    return not any(full[k] != v for k, v in where.items())
+
+
+def _special_cases(
+    op: Op, fmt: Format, rows: Iterable[Special], where: Mapping[str, Any], id: str, seed: int
+) -> Iterator[Case]:
+    """One case for each row of the table of special values."""
+    for row in rows:
+        if not _matches(op, row.params, where):
+            continue
+        given = [*zip(op.inputs, row.inputs, strict=True), *row.params.items()]
+        slug = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)
+        name = f"{op.name}/{fmt.name}/special/{slug}/given/{seed}"
+        if not (fnmatch.fnmatchcase(name, id) or name == id):
+            continue
+        inputs = tuple(
+            None if x is None else np.asarray(x, np.int64 if declared.kind == "classes" else fmt.dtype)
+            for x, declared in zip(row.inputs, op.inputs.values(), strict=True)
+        )
+        params = {**op.defaults, **row.params}
+        cotangent = np.full(_output_shape(op, inputs, params), row.cotangent, fmt.dtype)
+        yield Case(name, op, inputs, params, cotangent, "special", random=False, row=row)
+
+
+def _compact(value: Any) -> str:
+    return re.sub(r"[\s'\"]", "", str(value)).replace("/", "|")
+
+
 def _build(name: str, op: Op, fmt: Format, family: str, variant: Mapping[str, Any], kind: str, number: int) -> Case:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    inputs = tuple(_draw_input(op, n, variant, FAMILIES[family], rng, fmt) for n in op.inputs)
+    inputs = tuple(_draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
     params = {**op.defaults, **{k: _parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
     shape = _output_shape(op, inputs, params)
     cotangent = COTANGENTS[kind](rng, shape, fmt)

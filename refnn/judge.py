@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from refnn.allowance import WorstCase, expected_error, worst_case
+from refnn.arithmetic import Convention
 from refnn.arithmetic.balls import BLOCK
 from refnn.formats import Format
 from refnn.inputs import Case, layout
 from refnn.models import Model
+from refnn.op import Special
 from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Result
 from refnn.truth import PRECISIONS, Value, chunks, evaluate
 
@@ -175,27 +177,26 @@ class Judge:
             x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all()
             for x in (*case.inputs, case.cotangent)
         )
-        self._truths: dict[tuple[int, float], list[Value | None]] = {}
+        self._truths: dict[tuple[int, str], list[Value | None]] = {}
         self._expected: dict[str, list[Any]] = {}
         with np.errstate(all="ignore"):
-            self.worst = self._worst_case(algorithm, self._own_share)
+            self.worst = self._worst_case(algorithm, self._own)
 
-    def _worst_case(self, algorithm: str, at_zero: float) -> WorstCase:
+    def _worst_case(self, algorithm: str, convention: Convention) -> WorstCase:
         c = self.case
-        return worst_case(c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model, at_zero)
+        return worst_case(c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model, convention)
 
     @property
-    def _own_share(self) -> float:
+    def _own(self) -> Convention:
         return next(iter(self.case.op.kinks.values()), 0.0)
 
-    def _truth(self, which: int, precision: int, at_zero: float) -> Value:
-        if (precision, at_zero) not in self._truths:
+    def _truth(self, which: int, precision: int, convention: Convention) -> Value:
+        key = precision, str(convention)
+        if key not in self._truths:
             c = self.case
             definition = c.op.algorithm("accurate")
-            self._truths[precision, at_zero] = evaluate(
-                c.op, definition, c.inputs, c.params, c.cotangent, precision, at_zero
-            )
-        value = self._truths[precision, at_zero][which]
+            self._truths[key] = evaluate(c.op, definition, c.inputs, c.params, c.cotangent, precision, convention)
+        value = self._truths[key][which]
         assert value is not None
         return value
 
@@ -217,8 +218,10 @@ class Judge:
     def judge(self, which: int, got: np.ndarray, rows: Any = ...) -> Judgement:
         """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` holds the `rows` of it
         as float64."""
+        if self.case.row is not None:
+            return self._by_row(which, got, self.case.row)
         with np.errstate(all="ignore"):
-            j = self._against(which, got, self.worst, self._own_share, rows)
+            j = self._against(which, got, self.worst, self._own, rows)
             if self.worst.kinks:
                 self._conventions(which, got, j, rows)
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
@@ -227,6 +230,8 @@ class Judge:
                 suspicious = (j.code == OK) & (j.error > self._one_rounding(which, j))
                 if suspicious.any():
                     j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm, rows))] = SUSPECT
+            if self.special_inputs and (j.code == SPECIAL).any():
+                self._by_table(which, got, j, rows)
             if self.algorithm == "accurate" and (_unexplained(j)).any():
                 self._classes(which, got, j, rows)
         if which and self.special_inputs:
@@ -235,7 +240,7 @@ class Judge:
                 j.code[np.isnan(x[rows])] = FREE  # the gradient at a NaN itself
         return j
 
-    def _against(self, which: int, got: np.ndarray, worst: WorstCase, at_zero: float, rows: Any) -> Judgement:
+    def _against(self, which: int, got: np.ndarray, worst: WorstCase, convention: Convention, rows: Any) -> Judgement:
         result = worst.results[which]
         assert result is not None
         middle, allowed = np.asarray(result[0])[rows], np.asarray(result[1])[rows]
@@ -247,7 +252,7 @@ class Judge:
             if (error <= allowed * (1 - 2 * CLOSE)).all():
                 code = np.where(self._correctly_rounded(got, middle, allowed * CLOSE), np.uint8(EXACT), np.uint8(OK))
                 return Judgement(code, got, middle, allowed, error, np.zeros(got.shape, np.uint8), [""])
-        return self._slowly(which, got, middle, allowed, close, at_zero, rows)
+        return self._slowly(which, got, middle, allowed, close, convention, rows)
 
     def _slowly(
         self,
@@ -256,7 +261,7 @@ class Judge:
         middle: np.ndarray,
         allowed: np.ndarray,
         close: bool,
-        at_zero: float,
+        convention: Convention,
         rows: Any,
     ) -> Judgement:
         """Raise the precision of the truth until every element is decided."""
@@ -267,7 +272,7 @@ class Judge:
                 near = np.where(unknown, 0.0, allowed * CLOSE)
                 t = Value(middle, np.zeros_like(middle), near, near == 0)
             else:
-                t = self._truth(which, precision, at_zero).rows(rows)
+                t = self._truth(which, precision, convention).rows(rows)
             error = np.asarray(np.abs((got - t.value) - t.low))
             inside = error * (1 + SLACK) + t.radius <= allowed
             outside = error * (1 - SLACK) - t.radius > allowed
@@ -301,29 +306,88 @@ class Judge:
             nearest |= (got == value) & (spread == 0)
         return nearest
 
+    def _by_row(self, which: int, got: np.ndarray, row: Special) -> Judgement:
+        """What a row of the table of special values says: nothing is computed."""
+        entry = row.output if which == 0 else row.grads[which - 1]
+        allowed = np.empty(got.shape, dtype=object)
+        _spread(allowed, (), entry, got.ndim)
+        code, expected = np.full(got.shape, FREE, np.uint8), np.full(got.shape, np.nan)
+        for i in np.ndindex(got.shape):
+            if allowed[i] is not None:
+                code[i] = EXACT if any(_is(float(got[i]), a, 1.0) for a in allowed[i]) else SPECIAL
+                expected[i] = float(allowed[i][0])
+        error = np.where(code == SPECIAL, np.inf, 0.0)
+        return Judgement(code, got, expected, np.zeros(got.shape), error, np.zeros(got.shape, np.uint8), [""])
+
+    def _by_table(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+        """What the definition does not give but the table of special values allows, for rows of single elements."""
+        params = self.case.params
+        for row in self.case.op.special:
+            entry = row.output if which == 0 else row.grads[which - 1]
+            if any(isinstance(v, list) for v in row.inputs) or any(params[k] != v for k, v in row.params.items()):
+                continue
+            here = j.code == SPECIAL
+            for x, v in zip(self.case.inputs, row.inputs, strict=True):
+                if x is not None:
+                    same = np.broadcast_to((x == v) | (np.isnan(x) & (v != v)), self.case.cotangent.shape)
+                    here = here & same[rows]
+            for i in map(tuple, np.argwhere(here)):
+                factor = 1.0 if which == 0 else float(self.case.cotangent[rows][i])
+                if entry is None:
+                    j.code[i] = FREE
+                elif any(_is(float(got[i]), a, factor) for a in (entry if isinstance(entry, tuple) else (entry,))):
+                    j.code[i], j.error[i] = EXACT, 0.0
+
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """At a kink every share of the one-sided derivatives is sound; name the one that was followed."""
-        ends = [self._worst_case(self.algorithm, share).results[which] for share in (0.0, 1.0)]
-        (lower, slack), (upper, _) = ((e[0][rows], e[1][rows]) for e in ends if e is not None)
+        conventions = self.case.op.kinks
+        ties = all(isinstance(c, str) for c in conventions.values())
+        ends = [
+            self._worst_case(self.algorithm, c).results[which] for c in (conventions.values() if ties else (0.0, 1.0))
+        ]
+        lower = np.min([e[0][rows] for e in ends if e is not None], axis=0)
+        upper = np.max([e[0][rows] for e in ends if e is not None], axis=0)
         at_kink = (lower != upper) & ~np.isnan(lower)
-        for name, share in self.case.op.kinks.items():
-            follows = self._against(which, got, self._worst_case(self.algorithm, share), share, rows)
+        for name, convention in conventions.items():
+            follows = self._against(which, got, self._worst_case(self.algorithm, convention), convention, rows)
             hit = at_kink & (follows.code <= OK) & (j.name == 0)
             j.expected, j.error = np.where(hit, follows.expected, j.expected), np.where(hit, follows.error, j.error)
             j.call(hit, CONVENTION, name)
-        low, high = np.minimum(lower, upper) - slack, np.maximum(lower, upper) + slack
-        between = at_kink & (j.name == 0) & (got >= low) & (got <= high)
+        if ties:
+            return
+        slack = np.max([e[1][rows] for e in ends if e is not None], axis=0)
+        between = at_kink & (j.name == 0) & (got >= lower - slack) & (got <= upper + slack)
         j.error = np.where(between, 0.0, j.error)  # no error: any share is sound
         j.call(between, CONVENTION, "between the one-sided derivatives")
 
     def _classes(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """The first declared class that explains what the accurate one does not."""
         for name in self.case.op.classes:
-            other = self._against(which, got, self._worst_case(name, self._own_share), self._own_share, rows)
+            other = self._against(which, got, self._worst_case(name, self._own), self._own, rows)
             inside = other.code <= OK
             if self.case.random:
                 inside &= j.error <= np.maximum(self.expected_line(which, name, rows), self._one_rounding(which, j))
             j.call(_unexplained(j) & inside, EXPLAINED, name)
+
+
+def _spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:
+    """An entry of a table of special values as a set for each element; what is said of a whole holds for its parts."""
+    if isinstance(entry, list):
+        for i, e in enumerate(entry):
+            _spread(into, (*place, i), e, ndim)
+    elif len(place) < ndim:
+        for i in range(into.shape[len(place)]):
+            _spread(into, (*place, i), entry, ndim)
+    else:
+        into[place] = entry if entry is None or isinstance(entry, tuple) else (entry,)
+
+
+def _is(got: float, allowed: float | str, factor: float) -> bool:
+    """Whether `got` is an allowed number times `factor`; "+0" and "-0" insist on the sign."""
+    wanted = float(allowed) * factor
+    if isinstance(allowed, str):
+        return got == wanted and math.copysign(1.0, got) == math.copysign(1.0, wanted)
+    return got == wanted or (math.isnan(got) and math.isnan(wanted))
 
 
 def _unexplained(j: Judgement) -> np.ndarray:
@@ -410,7 +474,7 @@ class Tally:
             ulps=ulps,
             name=name,
             message="undecided at the highest precision" if code == ERROR else "",
-            equation=self.case.op.equations[0],
+            equation=next(iter(self.case.op.equations), ""),
             inputs=_values_at(piece, in_piece, self.what),
             replay=self.replay,
             count=0,

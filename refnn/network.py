@@ -175,7 +175,6 @@ class Network:
             inputs={n: Input(differentiable=n in self.parameters) for n in names},
             validate=lambda inputs, params: None,
             variants=({"shapes": {}, "params": {}},),
-            equations=tuple(dict.fromkeys(op.equations[0] for op in ops)),
             classes={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.classes)},
             kinks=next((op.kinks for op in ops if op.kinks), {}),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic import Convention
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS
 
 Array = Any
+
+# Keys of the sources that the equations of the ops come from.
+SOURCES = ("challa2023", "challa2022", "you2022", "cnnmath", "katsaros")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,23 @@ class Input:
     differentiable: bool = True
 
 
+@dataclass(frozen=True)
+class Special:
+    """A row of an op's table of special values: what may come out at these inputs, and why.
+
+    `inputs`, `output` and `grads` (one entry an input; None where there is none, or where anything goes) are numbers or
+    nested lists of them, in the shapes of the arrays. Where an output or a gradient is a tuple of numbers, each of them
+    will do; "+0" and "-0" insist on a sign, 0 takes either. `cotangent` is the number that fills the cotangent.
+    """
+
+    inputs: tuple[Any, ...]
+    output: Any
+    grads: tuple[Any, ...]
+    why: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    cotangent: float = 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """One operation.
@@ -35,9 +57,9 @@ class Op:
     `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
     arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
     raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through.
-    `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with the
-    share of the right-hand derivative that it takes at a kink; the first is refnn's own. `rowwise(ndim, params)` says
-    whether the rows along axis 0 do not touch each other. `equations` cites the sources.
+    `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with what
+    it takes at kinks or ties (see `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
+    special values. `rowwise(ndim, params)` says whether the rows along axis 0 do not touch each other.
     """
 
     name: str
@@ -46,11 +68,11 @@ class Op:
     inputs: Mapping[str, Input]
     validate: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
     variants: tuple[Mapping[str, Any], ...]
-    equations: tuple[str, ...]
     classes: Mapping[str, tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]] = field(
         default_factory=dict
     )
-    kinks: Mapping[str, float] = field(default_factory=dict)
+    kinks: Mapping[str, Convention] = field(default_factory=dict)
+    special: tuple[Special, ...] = ()
     rowwise: Callable[[int, Mapping[str, Any]], bool] = lambda ndim, params: False
 
     def __post_init__(self) -> None:
@@ -58,8 +80,6 @@ class Op:
             raise ValueError(f"op name {self.name!r} is not an identifier")
         if not self.variants:
             raise ValueError(f"op {self.name!r} has no variants: nothing would be checked")
-        if not self.equations:
-            raise ValueError(f"op {self.name!r} cites no equation")
         if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
             return  # a network: its inputs have names that are no Python parameters
         taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
@@ -79,6 +99,15 @@ class Op:
     def defaults(self) -> Mapping[str, Any]:
         """The parameters with their default values, as `forward` declares them (`inspect.Parameter.empty`: none)."""
         return MappingProxyType({p.name: p.default for p in self._signature(self.forward) if p.kind is p.KEYWORD_ONLY})
+
+    @cached_property
+    def equations(self) -> tuple[str, ...]:
+        """The equations of the sources that the docstring of the op's module cites, in its order."""
+        text = inspect.getdoc(inspect.getmodule(self.forward)) or ""
+        cited = re.findall(rf"({'|'.join(SOURCES)})((?:,? \([^)]+\))*)", text)
+        return tuple(
+            dict.fromkeys(f"{key} {n}".strip() for key, list_ in cited for n in re.findall(r"\([^)]+\)", list_) or [""])
+        )
 
     def algorithm(self, name: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
         """The definition of a declared class; "accurate" is the op itself."""
@@ -212,4 +241,4 @@ def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> No
         raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
 
 
-__all__ = ["Input", "Op", "check_axis", "check_choice", "check_same_shape", "lift"]
+__all__ = ["SOURCES", "Input", "Op", "Special", "check_axis", "check_choice", "check_same_shape", "lift"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic import Convention
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS
@@ -115,17 +116,17 @@ def evaluate(
     params: Mapping[str, Any],
     g: np.ndarray | None,
     precision: int,
-    at_zero: float = 0.0,
+    convention: Convention = 0.0,
 ) -> list[Value | None]:
     """The certified [output, *gradients] at one precision, with arrays and parameters already validated."""
-    ar = Arb(precision, at_zero=at_zero)
+    ar = Arb(precision, convention=convention)
     pieces = []
     for piece, cotangent in chunks(op, inputs, params, g):
         with ar.working():
             balls = run(ar, algorithm, piece, params, cotangent)
             values = [None if b is None else _digest(np.asarray(b, dtype=object)) for b in balls]
         if any(v is not None and np.isinf(v.radius).any() for v in values):
-            _follow_ieee(values, algorithm, piece, params, cotangent, at_zero)
+            _follow_ieee(values, algorithm, piece, params, cotangent, convention)
         pieces.append(values)
     return pieces[0] if len(pieces) == 1 else [_join(parts) for parts in zip(*pieces, strict=True)]
 
@@ -177,10 +178,10 @@ def _follow_ieee(
     inputs: Sequence[np.ndarray | None],
     params: Mapping[str, Any],
     g: np.ndarray | None,
-    at_zero: float,
+    convention: Convention,
 ) -> None:
     """Where special inputs leave Arb without a number, take what IEEE 754 makes of the definition in float64 balls."""
-    balls = run(Balls("float64", at_zero=at_zero), algorithm, inputs, params, g)
+    balls = run(Balls("float64", convention=convention), algorithm, inputs, params, g)
     for v, b in zip(values, balls, strict=True):
         if v is not None:
             odd = np.isinf(v.radius)

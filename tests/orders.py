@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.floats import Floats, one_hot, take
+from refnn.arithmetic.windows import Contraction, Windows
 from refnn.models import Model
 
 Array = np.ndarray
@@ -179,10 +180,12 @@ class Ordered(Floats):
 
     name = "Ordered"
 
-    def __init__(self, model: Model, order: str, grouping: str = "left", *, seed: int = 0, at_zero: float = 0) -> None:
+    def __init__(
+        self, model: Model, order: str, grouping: str = "left", *, seed: int = 0, convention: float = 0
+    ) -> None:
         if order not in ORDERS or grouping not in GROUPINGS:
             raise ValueError(f"order {order!r} or grouping {grouping!r} is unknown")
-        super().__init__(model.storage.dtype, each_op=model.compute == model.storage, at_zero=at_zero)
+        super().__init__(model.storage.dtype, each_op=model.compute == model.storage, convention=convention)
         assert np.dtype(self.compute) == model.compute.dtype == model.accumulate.dtype
         self.compute, self.order, self.grouping = model.compute.dtype, order, grouping
         self._rng = np.random.default_rng(seed)
@@ -214,8 +217,30 @@ class Ordered(Floats):
     def relu(self, x: Num) -> Num:
         return Num(self, np.maximum(x.a, self.lift(0).a))
 
-    def branch(self, x: Num, above: Any, below: Any) -> Num:
-        return Num(self, super().branch(x.a, self.lift(above).a, self.lift(below).a))
+    def branch(self, x: Num, above: Any, below: Any, at: Any = 0, kink: str = "0") -> Num:
+        return Num(self, super().branch(x.a, self.lift(above).a, self.lift(below).a, self.lift(at).a, kink))
+
+    def windows(self, x: Num, w: Windows) -> Num:
+        return Num(self, w.gather(x.a))
+
+    def fold(self, x: Num, w: Windows) -> Num:
+        return Num(self, w.fold(x.a))
+
+    def max(self, x: Num, axis: int, among: Array | None = None) -> Num:
+        return Num(self, np.asarray(super().max(x.a, axis, among), dtype=self.compute))
+
+    def hits(self, x: Num, axis: int, among: Array | None = None) -> Num:
+        return Num(self, super().hits(x.a, axis, among))
+
+    def contract(self, form: Contraction, a: Num, b: Num, plus: Num | None = None) -> Num:
+        """The sums inside the matrix products in this arithmetic's order; those around them as NumPy comes."""
+        result = Num(self, form.apply(self._matmul, a.a, b.a))
+        return result if plus is None else result + plus
+
+    def _matmul(self, a: Array, b: Array) -> Array:
+        left, right = np.moveaxis(a, -1, 0)[..., None], np.moveaxis(b, -2, 0)[..., None, :]
+        terms = left * right
+        return self._total(terms, (np.broadcast_to(left, terms.shape), np.broadcast_to(right, terms.shape)))
 
     def sum(self, x: Num, axis: Any = None, keepdims: bool = False) -> Num:
         axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis))

@@ -361,7 +361,7 @@ def test_a_ball_across_a_kink_gives_the_hull() -> None:
     assert (y.mid[4], radius(y)[4]) == (-1.0, 0.0)
     assert np.isnan(y.mid[6])
     assert (ar.kinks, ar.open_branches) == (1, 3)
-    assert Balls("float32", at_zero=0.5).branch(ar.array([0.0]), ar.array([3.0]), ar.array([-1.0])).mid == 1.0
+    assert Balls("float32", convention=0.5).branch(ar.array([0.0]), ar.array([3.0]), ar.array([-1.0])).mid == 1.0
 
 
 def test_relu_and_abs_pass_the_radius() -> None:

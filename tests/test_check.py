@@ -166,7 +166,7 @@ def test_forward_alone_says_so() -> None:
 
 
 @pytest.mark.parametrize(("share", "name"), [(0.0, "relu'(0)=0"), (1.0, "relu'(0)=1"), (0.5, "relu'(0)=1/2")])
-def test_relu_at_zero_is_a_named_convention(share: float, name: str) -> None:
+def test_relu_convention_is_a_named_convention(share: float, name: str) -> None:
     def vjp(g: np.ndarray, x: np.ndarray) -> tuple[np.ndarray]:
         return (np.where(x > 0, g, np.where(x == 0, np.float32(share) * g, np.float32(0))),)
 

@@ -66,9 +66,9 @@ def small_cases(name: str) -> tuple[Case, ...]:
     return tuple(found)
 
 
-def claims(op: Op, case: Case, algorithm: str = "accurate", at_zero: float = 0.0) -> list[np.ndarray | None]:
+def claims(op: Op, case: Case, algorithm: str = "accurate", convention: float = 0.0) -> list[np.ndarray | None]:
     """[output, *gradients] of the op's own definition, as arrays of certified balls."""
-    ar = Arb(differences.PRECISION, at_zero=at_zero)
+    ar = Arb(differences.PRECISION, convention=convention)
     with ar.working():
         results = run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
     return [None if r is None else np.asarray(r, dtype=object) for r in results]
@@ -109,7 +109,7 @@ def compare(claimed: np.ndarray, said: np.ndarray, bits: int) -> Comparison:
 
 def at_kinks(op: Op, case: Case) -> list[np.ndarray | None]:
     """Where two of the op's named conventions give different gradients."""
-    first, *others = [claims(op, case, at_zero=share)[1:] for share in (op.kinks or {"": 0.0}).values()]
+    first, *others = [claims(op, case, convention=share)[1:] for share in (op.kinks or {"": 0.0}).values()]
     masks: list[np.ndarray | None] = []
     for which, grad in enumerate(first):
         if grad is None:

@@ -7,9 +7,16 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     real(v)                     a real parameter, which an implementation may round once
     exp(x) log(x) tanh(x)       elementary functions
     abs(x) relu(x)              |x|, max(x, 0)
-    branch(x, above, below)     `above` where x > 0, `below` where x < 0; at zero a named convention decides
+    branch(x, above, below, at, kink)
+                                `above` where x > at, `below` where x < at (0 if not given); where they are equal a
+                                convention for the kink of that name decides
     sum(x, axis, keepdims)      a sum in any order
     dot(a, b, plus)             a @ b + plus, sums in any order, products fused or not
+    contract(form, a, b, plus)  the same for any sums of products: a `Contraction` says which
+    windows(x, w)               the cells under each tap of the windows: (..., *size) to (taps, ..., *count)
+    fold(x, w)                  its transpose: what each tap gives is added to its cell
+    max(x, axis, among)         the maximum, `among` a boolean array if not all take part
+    hits(x, axis, among)        the weights that say where the maximum is; ties by a named convention
     product(*factors, over)     a product in any grouping, divided by `over`
     pivot(x, axis)              a constant near max(x) that cancels from the final result
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
@@ -21,6 +28,24 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+# How kinks are decided: the share of what holds above that is taken (one for all kinks, or one by the name of each),
+# or the cells that count where several are the maximum: "first", "last" or "split".
+Convention = float | str | Mapping[str, float]
+
+
+def share(convention: Convention, kink: str) -> float:
+    """The share of `above` at the kink of that name; ties have their own rule and leave it 0."""
+    if isinstance(convention, Mapping):
+        return convention[kink]
+    return 0.0 if isinstance(convention, str) else convention
+
+
+def ties(convention: Convention) -> str:
+    """Which of several maxima count."""
+    return convention if isinstance(convention, str) else "first"
 
 
 class Unsupported(NotImplementedError):

@@ -36,7 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic.floats import one_hot, take
+from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.formats import Format
 from refnn.models import ULPS, Model, model
 
@@ -106,7 +108,7 @@ class Ball:
     ndim = property(lambda self: self.mid.ndim)
     size = property(lambda self: self.mid.size)
 
-    def _map(self, f: Any) -> Ball:
+    def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
         return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library)
 
@@ -172,13 +174,13 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
 
 
 class Balls:
-    """The arithmetic of worst cases under `model`. At zero, `branch` gives the share `at_zero` of `above`."""
+    """The arithmetic of worst cases under `model`; `convention` decides at kinks and ties."""
 
     name = "Balls"
 
-    def __init__(self, model_: str | Model, *, at_zero: float = 0) -> None:
+    def __init__(self, model_: str | Model, *, convention: Convention = 0.0) -> None:
         check_gradual_underflow()
-        self.model, self.at_zero = model(model_), at_zero
+        self.model, self.convention = model(model_), convention
         self.kinks = 0  # how many elements met a kink exactly
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
@@ -448,21 +450,30 @@ class Balls:
             return self._accumulated(mid, prop, total, terms - 1, 0, special, x.library)
 
     def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
-        terms = a.shape[-1]
+        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+
+    def contract(self, form: Contraction, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
+        terms = form.terms
+
+        def applied(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            return np.asarray(form.apply(np.matmul, x, y))
+
         with np.errstate(all="ignore"):
-            mid = a.mid @ b.mid
+            mid = applied(a.mid, b.mid)
             prop: Radius = 0.0
             wide_a, wide_b = _full(a), _full(b)
             special: Any = False
             ma, mb = np.abs(a.mid), np.abs(b.mid)
-            if not (np.isfinite(ma).all() and np.isfinite(mb).all()):
-                special = ~np.isfinite(ma).all(-1)[:, None] | ~np.isfinite(mb).all(0)[None]
-                ma, mb = np.where(np.isfinite(ma), ma, 0.0), np.where(np.isfinite(mb), mb, 0.0)
+            odd_a, odd_b = ~np.isfinite(ma), ~np.isfinite(mb)
+            if odd_a.any() or odd_b.any():
+                ones = np.ones_like(ma), np.ones_like(mb)
+                special = (applied(odd_a.astype(float), ones[1]) + applied(ones[0], odd_b.astype(float))) > 0
+                ma, mb = np.where(odd_a, 0.0, ma), np.where(odd_b, 0.0, mb)
             if wide_b is not None:
-                prop = prop + ma @ wide_b
+                prop = prop + applied(ma, wide_b)
             if wide_a is not None:
-                prop = prop + wide_a @ (mb if wide_b is None else mb + 3 * wide_b)
-            total = ma @ mb
+                prop = prop + applied(wide_a, mb if wide_b is None else mb + 3 * wide_b)
+            total = applied(ma, mb)
             if plus is not None:
                 mid, total, prop = mid + plus.mid, total + np.abs(plus.mid), prop + plus.rad
                 if not np.isfinite(plus.mid).all():
@@ -558,25 +569,68 @@ class Balls:
     def relu(self, x: Ball) -> Ball:
         return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=x.roundings, library=x.library)
 
-    def branch(self, x: Ball, above: Ball | int, below: Ball | int) -> Ball:
-        above, below = self.lift(above), self.lift(below)
+    def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
+        above, below, at = self.lift(above), self.lift(below), self.lift(at)
         with np.errstate(all="ignore"):
-            kink = (x.mid == 0) & (x.rad == 0.0)
-            self.kinks += int(np.count_nonzero(kink))
-            share = np.where(x.mid > 0, 1.0, np.where(kink, self.at_zero, np.where(np.isnan(x.mid), np.nan, 0.0)))
+            side, doubt = x.mid, x.rad
+            if at.mid.any():  # the sign of a difference of float64 numbers is right, and zero only where they are equal
+                side, doubt = x.mid - at.mid, doubt + at.rad
+            kinked = side == 0 if _exact(doubt) else (side == 0) & (doubt == 0.0)
+            self.kinks += int(np.count_nonzero(kinked))
+            own = share(self.convention, kink)
+            part = np.where(side > 0, 1.0, np.where(kinked, own, np.where(np.isnan(side), np.nan, 0.0)))
             mid = np.where(
-                share == 1, above.mid, np.where(share == 0, below.mid, share * above.mid + (1 - share) * below.mid)
+                part == 1, above.mid, np.where(part == 0, below.mid, part * above.mid + (1 - part) * below.mid)
             )
             rad: Radius = 0.0
             if not (_exact(above.rad) and _exact(below.rad)):
-                rad = np.where(share == 1, above.rad, np.where(share == 0, below.rad, above.rad + below.rad))
-            if not _exact(x.rad):
-                open_ = ~kink & (np.abs(x.mid) <= 2 * x.rad)
+                rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
+            if not _exact(doubt):
+                open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
                     hull = _up(np.abs(above.mid - below.mid) + above.rad + below.rad, 4)
                     rad = np.where(open_, hull, rad)
             return Ball(self, mid, rad, roundings=x.roundings + above.roundings + below.roundings)
+
+    def windows(self, x: Ball, w: Windows) -> Ball:
+        return x._map(w.gather)
+
+    def fold(self, x: Ball, w: Windows) -> Ball:
+        with np.errstate(all="ignore"):
+            mid = w.fold(x.mid)
+            prop: Radius = 0.0 if _exact(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
+            if w.coverage <= 1:
+                return Ball(self, mid, prop, roundings=x.roundings, library=x.library)
+            finite = np.isfinite(x.mid)
+            total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
+            special: Any = False if finite.all() else w.fold((~finite).astype(float)) > 0
+            return self._accumulated(mid, prop, total, w.coverage - 1, 0, special, x.library)
+
+    def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
+        # The maximum moves no further than the element that moves furthest.
+        mid = x.mid if among is None else np.where(among, x.mid, -np.inf)
+        rad = x.rad
+        if not _exact(rad):
+            full = np.broadcast_to(rad, x.shape)
+            rad = np.max(full if among is None else np.where(among, full, 0.0), axis=axis)
+        return Ball(self, np.max(mid, axis=axis), rad, roundings=x.roundings, library=x.library)
+
+    def hits(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
+        rule = ties(self.convention)
+        taking_part = True if among is None else among
+        with np.errstate(all="ignore"):
+            mid = np.asarray(hits(x.mid, axis, among, rule), dtype=np.float64)
+            low = np.where(taking_part, x.mid - 2 * x.rad, -np.inf)
+            able = (x.mid + 2 * x.rad >= np.max(low, axis=axis, keepdims=True)) & taking_part
+            several = able & (np.count_nonzero(able, axis=axis, keepdims=True) > 1)
+            rad: Radius = 0.0 if rule != "split" else np.where(several, mid * self.model.compute.unit_roundoff, 0.0)
+            if _exact(x.rad):
+                self.kinks += int(np.count_nonzero(several))
+            else:  # whoever can be the maximum may have any share
+                self.open_branches += int(np.count_nonzero(several))
+                rad = np.where(several, 1.0, 0.0)
+            return Ball(self, mid, rad, pure=rule != "split")
 
     def pivot(self, x: Ball, axis: int) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)

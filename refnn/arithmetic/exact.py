@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Unsupported
+from refnn.arithmetic import Convention, Unsupported, share, ties
 from refnn.arithmetic.floats import one_hot, take
+from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 
 Array = Any
 
@@ -24,8 +25,8 @@ class ObjectArrays:
 
     name = "ObjectArrays"
 
-    def __init__(self, *, at_zero: float = 0) -> None:
-        self.at_zero = at_zero
+    def __init__(self, *, convention: Convention = 0.0) -> None:
+        self.convention = convention
         self.kinks = 0  # how many elements met a kink exactly
 
     def number(self, value: Any) -> Any:
@@ -68,25 +69,78 @@ class ObjectArrays:
     def relu(self, x: Array) -> Array:
         return self._each(lambda v: max(v, self.number(0)), x)
 
-    def branch(self, x: Array, above: Array, below: Array) -> Array:
-        share = self.number(self.at_zero)
+    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+        part = self.number(share(self.convention, kink))
 
-        def choose(v: Any, a: Any, b: Any) -> Any:
-            sign = self.sign(v)
+        def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
+            sign = self.sign(v - edge)
             if sign is None:
                 return self.union(a, b)
             if sign == 0:
                 self.kinks += 1
-                return share * a + (1 - share) * b
+                return part * a + (1 - part) * b
             return a if sign > 0 else b
 
-        return self._each(choose, x, *(self._each(self.number, a) if isinstance(a, int) else a for a in (above, below)))
+        return self._each(choose, x, *map(self._lifted, (above, below, at)))
+
+    def _lifted(self, x: Array) -> Array:
+        return self._each(self.number, np.asarray(x)) if isinstance(x, int) else x
+
+    def windows(self, x: Array, w: Windows) -> Array:
+        return self._each(self.number, w.gather(x))  # the padding holds integers
+
+    def fold(self, x: Array, w: Windows) -> Array:
+        return self._each(self.number, w.fold(x))
+
+    def _largest(self, row: list[Any]) -> Any:
+        return max(row)
+
+    def max(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
+        rows, kept = self._rows(x, axis, among)
+        tops = [self._largest([v for v, k in zip(r, m, strict=True) if k]) for r, m in zip(rows, kept, strict=True)]
+        result = np.empty(len(tops), dtype=object)
+        result[:] = tops
+        return result.reshape(np.moveaxis(x, axis, -1).shape[:-1])
+
+    def _rows(self, x: Array, axis: int, among: np.ndarray | None) -> tuple[Any, Any]:
+        """x, and who takes part, as lists along the axis."""
+        kept = np.broadcast_to(True if among is None else among, x.shape)
+        return tuple(np.moveaxis(a, axis, -1).reshape(-1, x.shape[axis]).tolist() for a in (x, kept))  # type: ignore
+
+    def hits(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
+        rule, n = ties(self.convention), x.shape[axis]
+        zero, one = self.number(0), self.number(1)
+        weights = []
+        for row, kept in zip(*self._rows(x, axis, among), strict=True):
+            able, tied = self._tops(row, [t for t in range(n) if kept[t]])
+            if len(able) > 1 and not tied:
+                weights.append([self.union(zero, one) if t in able else zero for t in range(n)])
+                continue
+            self.kinks += len(able) > 1
+            chosen = able if rule == "split" else [able[-1 if rule == "last" else 0]]
+            weights.append([one / len(chosen) if t in chosen else zero for t in range(n)])
+        flat = np.empty((len(weights), n), dtype=object)
+        if weights:
+            flat[:] = weights
+        return np.moveaxis(flat.reshape(np.moveaxis(x, axis, -1).shape), -1, axis)
+
+    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+        """The places that may hold the maximum among `places`, and whether all of them surely do."""
+        top = max(row[t] for t in places)
+        return [t for t in places if row[t] == top], True
 
     def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, initial=self.number(0)), dtype=object)
 
     def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return a @ b if plus is None else a @ b + plus
+        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return np.matmul(a, b)
+
+    def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
+        result = self._each(self.number, form.apply(self.matmul, a, b))  # an empty sum is an integer
+        return result if plus is None else result + plus
 
     def product(self, *factors: Array, over: Array | None = None) -> Array:
         result = factors[0]
@@ -98,8 +152,7 @@ class ObjectArrays:
         return np.asarray(np.max(x, axis=axis, keepdims=True), dtype=object)
 
     def where(self, mask: np.ndarray, a: Array, b: Array) -> Array:
-        a, b = (self._each(self.number, np.asarray(v)) if isinstance(v, int) else v for v in (a, b))
-        return np.where(mask, a, b)
+        return np.where(mask, self._lifted(a), self._lifted(b))
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Array:
         return self._each(lambda hit: self.number(int(hit)), one_hot(target, classes, axis))
@@ -125,8 +178,8 @@ class Arb(ObjectArrays):
 
     name = "Arb"
 
-    def __init__(self, precision: int = 128, *, at_zero: float = 0) -> None:
-        super().__init__(at_zero=at_zero)
+    def __init__(self, precision: int = 128, *, convention: Convention = 0.0) -> None:
+        super().__init__(convention=convention)
         import flint
 
         self.precision, self._flint = precision, flint
@@ -170,12 +223,29 @@ class Arb(ObjectArrays):
         mids = self._each(self._number.mid, x)
         return np.asarray(np.max(mids, axis=axis, keepdims=True), dtype=object)
 
-    def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        """a @ b through `arb_mat`, ten times faster than object arrays."""
+    def _largest(self, row: list[Any]) -> Any:
+        top = row[0]
+        for v in row[1:]:
+            top = top.max(v)
+        return top
+
+    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+        able = [t for t in places if not any(row[s] > row[t] for s in places)]
+        if any(row[t].is_nan() for t in able):
+            return [next(t for t in able if row[t].is_nan())], True
+        return able, all(row[t].is_exact() for t in able)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """a @ b through `arb_mat`, ten times faster than object arrays; leading axes are looped over."""
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        if lead:
+            a, b = (np.broadcast_to(m, (*lead, *m.shape[-2:])) for m in (a, b))
+            result = np.empty((*lead, a.shape[-2], b.shape[-1]), dtype=object)
+            for i in np.ndindex(*lead):
+                result[i] = self.matmul(a[i], b[i])
+            return result
         if not a.size or not b.size:
-            product = self._each(self.number, np.zeros((a.shape[0], b.shape[1]), int))
-        else:
-            matrix = self._flint.arb_mat
-            table = (matrix(a.tolist()) * matrix(b.tolist())).table()
-            product = np.array(table, dtype=object).reshape(a.shape[0], b.shape[1])
-        return product if plus is None else product + plus
+            return self._each(self.number, np.zeros((a.shape[0], b.shape[1]), int))
+        matrix = self._flint.arb_mat
+        table = (matrix(a.tolist()) * matrix(b.tolist())).table()
+        return np.array(table, dtype=object).reshape(a.shape[0], b.shape[1])

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic.windows import Contraction, Windows
+
 Array = Any
 
 
@@ -14,13 +17,15 @@ class Floats:
     """NumPy floats of one dtype (or the arrays of any NumPy-like namespace `xp`).
 
     16-bit floats are computed in float32 and rounded where they are stored, unless `each_op` asks for a rounding of
-    every intermediate. At zero, `branch` gives the share `at_zero` of `above`.
+    every intermediate. `convention` decides at kinks and ties.
     """
 
     name = "Floats"
 
-    def __init__(self, dtype: Any = np.float64, *, each_op: bool = False, at_zero: float = 0, xp: Any = np) -> None:
-        self.dtype, self.at_zero, self.xp = dtype, at_zero, xp
+    def __init__(
+        self, dtype: Any = np.float64, *, each_op: bool = False, convention: Convention = 0.0, xp: Any = np
+    ) -> None:
+        self.dtype, self.convention, self.xp = dtype, convention, xp
         sixteen = xp is np and np.dtype(dtype).itemsize == 2
         self.compute = np.dtype(np.float32) if sixteen and not each_op else dtype
 
@@ -49,17 +54,34 @@ class Floats:
     def relu(self, x: Array) -> Array:
         return self.xp.maximum(x, self.real(0))
 
-    def branch(self, x: Array, above: Array, below: Array) -> Array:
-        at_zero = above if self.at_zero == 1 else below
-        if self.at_zero not in (0, 1):
-            at_zero = self.real(self.at_zero) * above + self.real(1 - self.at_zero) * below
-        return self.xp.where(x > 0, above, self.xp.where(x == 0, at_zero, self.xp.where(x < 0, below, x)))
+    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+        above_share = share(self.convention, kink)
+        equal = above if above_share == 1 else below
+        if above_share not in (0, 1):
+            equal = self.real(above_share) * above + self.real(1 - above_share) * below
+        return self.xp.where(x > at, above, self.xp.where(x == at, equal, self.xp.where(x < at, below, x)))
 
     def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         return self.xp.sum(x, axis=axis, keepdims=keepdims)
 
     def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
         return a @ b if plus is None else a @ b + plus
+
+    def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
+        result = form.apply(self.xp.matmul, a, b)
+        return result if plus is None else result + plus
+
+    def windows(self, x: Array, w: Windows) -> Array:
+        return w.gather(x)
+
+    def fold(self, x: Array, w: Windows) -> Array:
+        return w.fold(x)
+
+    def max(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
+        return self.xp.max(x if among is None else self.xp.where(among, x, -self.xp.inf), axis=axis)
+
+    def hits(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
+        return hits(x, axis, among, ties(self.convention)).astype(self.compute)
 
     def product(self, *factors: Array, over: Array | None = None) -> Array:
         result = math.prod(factors[1:], start=factors[0])
@@ -76,6 +98,21 @@ class Floats:
 
     def take(self, x: Array, target: Array, axis: int) -> Array:
         return take(x, target, axis)
+
+
+def hits(x: np.ndarray, axis: int, among: np.ndarray | None, rule: str) -> np.ndarray:
+    """Along `axis`, weights that sum to one, on the maximum or, if there is none, on what is NaN."""
+    if among is not None:
+        x = np.where(among, x, -np.inf)
+    top = (x == np.max(x, axis=axis, keepdims=True)) | np.isnan(x)
+    if among is not None:
+        top &= among
+    if rule == "split":
+        return np.asarray(top / np.count_nonzero(top, axis=axis, keepdims=True))
+    first = np.argmax(top, axis=axis, keepdims=True)
+    if rule == "last":
+        first = x.shape[axis] - 1 - np.argmax(np.flip(top, axis), axis=axis, keepdims=True)
+    return np.arange(x.shape[axis]).reshape([-1 if a == axis % x.ndim else 1 for a in range(x.ndim)]) == first
 
 
 def one_hot(target: np.ndarray, classes: int, axis: int) -> np.ndarray:

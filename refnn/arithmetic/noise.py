@@ -30,7 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic.floats import one_hot, take
+from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.models import Model, model
 
 Array = Any
@@ -144,8 +146,8 @@ class Noise:
 
     name = "Noise"
 
-    def __init__(self, model_: str | Model, *, at_zero: float = 0) -> None:
-        self.model, self.at_zero = model(model_), at_zero
+    def __init__(self, model_: str | Model, *, convention: Convention = 0.0) -> None:
+        self.model, self.convention = model(model_), convention
         self._ids: Iterator[int] = itertools.count()
         # Squares of the errors of float64 numbers may leave the range of float64; those of shorter formats do not.
         self.quadrature = np.hypot if self.model.compute.name == "float64" else _root_sum
@@ -254,41 +256,47 @@ class Noise:
             starts = _starts(n, 8)
             blocks = np.add.reduceat(scaled, starts, axis=1).T
             squares = np.add.reduceat(scaled * scaled, starts, axis=1).T
-            chain = (_chain(n, starts, blocks, squares) * scale[:, 0]).reshape(np.shape(mid))
+            chain = (_chain(np.diff([*starts, n]).tolist(), blocks, squares) * scale[:, 0]).reshape(np.shape(mid))
             own = chain * (self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
     def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
+        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+
+    def contract(self, form: Contraction, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
+        def applied(x: Array, y: Array) -> Array:
+            return np.asarray(form.apply(np.matmul, x, y))
+
         with np.errstate(all="ignore"):
-            mid, n = a.mid @ b.mid, a.shape[-1]
+            mid = applied(a.mid, b.mid)
             ma, mb = np.abs(a.mid), np.abs(b.mid)
-            terms = [_contract(t, a.shape, mb) for t in a.terms]
-            for t in b.terms:
-                flipped = _contract(
-                    Term(t.std.T if t.std.ndim == 2 else t.std, t.shape[::-1], t.roots), b.shape[::-1], ma.T
-                )
-                terms.append(Term(flipped.std.T, flipped.shape[::-1], flipped.roots))
+            terms = [_contracted(t, a.shape, applied, mb, form.left, mid.ndim) for t in a.terms]
+            terms += [_contracted(t, b.shape, lambda y, x: applied(x, y), ma, form.right, mid.ndim) for t in b.terms]
             bias = 0.0
-            if not isinstance(a.bias, float) or a.bias:
-                bias = bias + np.broadcast_to(a.bias, a.shape) @ mb
-            if not isinstance(b.bias, float) or b.bias:
-                bias = bias + ma @ np.broadcast_to(b.bias, b.shape)
-            rows, columns = _scale(ma, 1), _scale(mb, 0)
-            left, right, scale, starts = a.mid / rows, b.mid / columns, rows * columns, _starts(n, 4)
-            parts = [slice(*ends) for ends in itertools.pairwise([*starts, n])]
-            blocks = [left[:, p] @ right[p] for p in parts]
-            squares = [np.square(left[:, p]) @ np.square(right[p]) for p in parts]
+            if not _none(a.bias):
+                bias = bias + applied(np.broadcast_to(a.bias, a.shape), mb)
+            if not _none(b.bias):
+                bias = bias + applied(ma, np.broadcast_to(b.bias, b.shape))
+            # One scale for each row and column of a matrix product, one for all of b or a where it is none.
+            rows, row_scale = _scaled_along(a.mid, form.left, mid.ndim)
+            columns, column_scale = _scaled_along(b.mid, form.right, mid.ndim)
+            scale = row_scale * column_scale
+            sizes, blocks, squares = [], [], []
+            for size, part in form.parts(columns, 4):
+                sizes.append(size)
+                blocks.append(applied(rows, part))
+                squares.append(applied(np.square(rows), np.square(part)))
             norm = np.sqrt(sum(squares)) * scale
-            chain = _chain(n, starts, blocks, squares)
+            chain = _chain(sizes, blocks, squares)
             m = self.model
             if m.dot_input:  # the factors of a product are truncated, not rounded: a bound, no variance
-                bias = bias + 2 * m.dot_input * (1 + m.dot_input) * (ma @ mb)
+                bias = bias + 2 * m.dot_input * (1 + m.dot_input) * applied(ma, mb)
             if plus is not None:
                 # It comes first or last: either all partial sums are moved by it, or one addition more is made.
-                first = _chain(n, starts, blocks, squares, plus.mid / scale)
+                first = _chain(sizes, blocks, squares, plus.mid / scale)
                 mid = mid + plus.mid
                 chain = np.maximum(self.quadrature(chain, mid / scale), first)
-                terms, bias = [*terms, *self._spread(plus.terms, 2)], bias + plus.bias
+                terms, bias = [*terms, *self._spread(plus.terms, mid.ndim)], bias + plus.bias
             own = (chain * scale + norm) * (m.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, m.accumulate)
 
@@ -329,18 +337,61 @@ class Noise:
             terms = self._scaled(x.terms, alive)
             return Noisy(self, np.maximum(x.mid, 0.0), terms, x.bias * alive)
 
-    def branch(self, x: Noisy, above: Noisy | int, below: Noisy | int) -> Noisy:
-        above, below = self.lift(above), self.lift(below)
+    def branch(self, x: Noisy, above: Noisy | int, below: Noisy | int, at: Noisy | int = 0, kink: str = "0") -> Noisy:
+        above, below, at = self.lift(above), self.lift(below), self.lift(at)
         with np.errstate(all="ignore"):
-            up = (x.mid > 0) | ((x.mid == 0) & (self.at_zero == 1))
+            side = x if not at.mid.any() else Noisy(self, x.mid - at.mid, x.terms, x.bias + at.bias)
+            up = (side.mid > 0) | ((side.mid == 0) & (share(self.convention, kink) == 1))
             mid = np.where(up, above.mid, below.mid)
             terms = [
                 *self._scaled(self._spread(above.terms, mid.ndim), up),
                 *self._scaled(self._spread(below.terms, mid.ndim), ~up),
             ]
-            near = self._near(x) & (x.mid != 0)
+            near = self._near(side) & (side.mid != 0)
             bias = np.where(up, above.bias, below.bias) + np.where(near, np.abs(above.mid - below.mid), 0.0)
             return Noisy(self, mid, _merge(terms, self.quadrature), bias)
+
+    def windows(self, x: Noisy, w: Windows) -> Noisy:
+        # A cell is in several windows, but only once in each: independent along the taps, shared along the rest.
+        terms = []
+        for t in x.terms:
+            shape = (w.taps if t.shape == x.shape else 1, *(1,) * x.ndim)
+            terms.append(Term(w.gather(np.broadcast_to(t.std, x.shape)), shape, t.roots))
+        bias = x.bias if _none(x.bias) else w.gather(np.broadcast_to(x.bias, x.shape))
+        return Noisy(self, w.gather(x.mid), _merge(terms), bias, x.pure)
+
+    def fold(self, x: Noisy, w: Windows) -> Noisy:
+        with np.errstate(all="ignore"):
+            mid = w.fold(x.mid)
+            terms = []
+            for t in x.terms:
+                std = np.broadcast_to(t.std, x.shape)
+                if t.shape == x.shape:
+                    scale = float(_scale(std, None).reshape(()))
+                    terms.append(Term(np.sqrt(w.fold(np.square(std / scale))) * scale, mid.shape, t.roots))
+                else:
+                    terms.append(Term(w.fold(std), (1,) * mid.ndim, t.roots))
+            bias = x.bias if _none(x.bias) else w.fold(np.broadcast_to(x.bias, x.shape))
+            if w.coverage <= 1:
+                return Noisy(self, mid, _merge(terms, self.quadrature), bias)
+            # Every one of the few partial sums is at most the sum of magnitudes.
+            own = w.fold(np.abs(x.mid)) * (math.sqrt(w.coverage - 1) * self.model.accumulate.unit_roundoff / _ROOT3)
+            return self._rounded(mid, terms, bias, own, self.model.accumulate)
+
+    def max(self, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
+        top = np.asarray(hits(x.mid, axis, among, "first"), dtype=bool)
+        mid = np.max(x.mid if among is None else np.where(among, x.mid, -np.inf), axis=axis)
+        # The noise of whichever element is the maximum; elements so near that noise exchanges them differ by as little.
+        terms = [
+            Term(np.max(np.where(top, np.broadcast_to(t.std, x.shape), 0.0), axis=axis), (1,) * mid.ndim, t.roots)
+            for t in x.terms
+        ]
+        bias = 0.0 if _none(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
+        return Noisy(self, mid, _merge(terms), bias)
+
+    def hits(self, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
+        rule = ties(self.convention)
+        return Noisy(self, np.asarray(hits(x.mid, axis, among, rule), dtype=np.float64), pure=rule != "split")
 
     def pivot(self, x: Noisy, axis: int) -> Noisy:
         return Noisy(self, np.max(x.mid, axis=axis, keepdims=True))  # it cancels, and so does its noise
@@ -392,25 +443,18 @@ def _norm(x: Array, axes: tuple[int, ...]) -> Array:
     return np.sqrt(np.sum(scaled * scaled, axis=axes, keepdims=True)) * scale
 
 
-def _product_norm(a: Array, b: Array) -> Array:
-    """sqrt(a^2 @ b^2) for magnitudes."""
-    rows, columns = _scale(a, 1), _scale(b, 0)
-    return np.sqrt(np.square(a / rows) @ np.square(b / columns)) * rows * columns
-
-
 def _starts(n: int, blocks: int) -> list[int]:
     """Where the blocks of a sum of n terms begin, at whose ends the partial sums are looked at."""
     return sorted({n * i // blocks for i in range(blocks)})
 
 
-def _chain(n: int, starts: list[int], blocks: Any, squares: Any, first: Any = 0.0) -> Array:
+def _chain(sizes: list[int], blocks: Any, squares: Any, first: Any = 0.0) -> Array:
     """The root of the sum of squares of all partial sums, from left to right or from right to left, whichever is more,
     of the terms whose sums and sums of squares over each block are given; `first` is there before them.
 
     From one end of a block to the other the partial sums go straight, apart from a bridge whose mean squares add up to
     a sixth of the block's length times its sum of squares.
     """
-    sizes = np.diff([*starts, n]).tolist()
     ways = [list(zip(blocks, squares, sizes, strict=True))[::step] for step in (1, -1)]
     return np.sqrt(np.maximum(*(_sum_of_squares(way, first) for way in ways)))
 
@@ -428,8 +472,30 @@ def _sum_of_squares(way: list[tuple[Array, Array, int]], first: Any) -> Array:
     return np.maximum(total, 0.0)
 
 
-def _contract(t: Term, shape: tuple[int, ...], other: np.ndarray) -> Term:
-    """The noise of the left factor (rows, n) after a product with (n, columns): shared along the columns."""
+def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Array, Array]:
+    """x divided by its largest magnitudes, and those as factors of the result of a contraction: one number for each
+    index of the axis that survives, or one for all."""
+    if axis is None:
+        scale = _scale(x, None)
+        return x / scale, scale.reshape(())
+    scale = _scale(x, tuple(a for a in range(x.ndim) if a != axis[0]))
+    return x / scale, scale.reshape([-1 if a == axis[1] else 1 for a in range(ndim)])
+
+
+def _contracted(
+    t: Term, shape: tuple[int, ...], applied: Any, other: np.ndarray, axis: tuple[int, int] | None, ndim: int
+) -> Term:
+    """The noise of one factor after a contraction with the magnitudes of the other: independent along the axis that
+    survives, if it was, and shared along the rest."""
     std = np.broadcast_to(t.std, shape)
-    out = _product_norm(std, other) if t.shape[1] > 1 or shape[1] == 1 else std @ other
-    return Term(out, (t.shape[0], 1), t.roots)
+    summed = [a for a in range(len(shape)) if axis is None or a != axis[0]]
+    if all(t.shape[a] == shape[a] for a in summed):
+        rows, row_scale = _scaled_along(std, axis, ndim)
+        largest = _scale(other, None)
+        out = np.sqrt(applied(np.square(rows), np.square(other / largest))) * (row_scale * largest.reshape(()))
+    else:
+        out = applied(std, other)
+    kept = [1] * ndim
+    if axis is not None:
+        kept[axis[1]] = t.shape[axis[0]]
+    return Term(out, tuple(kept), t.roots)

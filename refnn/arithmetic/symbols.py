@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic import Convention, share
 from refnn.arithmetic.exact import ObjectArrays
 
 Array = Any
@@ -16,8 +17,8 @@ class Symbols(ObjectArrays):
 
     name = "Symbols"
 
-    def __init__(self, *, at_zero: float = 0) -> None:
-        super().__init__(at_zero=at_zero)
+    def __init__(self, *, convention: Convention = 0.0) -> None:
+        super().__init__(convention=convention)
         import sympy
 
         self.sympy = sympy
@@ -45,13 +46,21 @@ class Symbols(ObjectArrays):
     def relu(self, x: Array) -> Array:
         return self._each(lambda v: self.sympy.Max(v, 0), x)
 
-    def branch(self, x: Array, above: Array, below: Array) -> Array:
-        share = self.number(self.at_zero)
+    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+        part = self.number(share(self.convention, kink))
 
-        def choose(v: Any, a: Any, b: Any) -> Any:
-            return self.sympy.Piecewise((a, v > 0), (b, v < 0), (share * a + (1 - share) * b, True))
+        def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
+            return self.sympy.Piecewise((a, v > edge), (b, v < edge), (part * a + (1 - part) * b, True))
 
-        return self._each(choose, x, above, below)
+        return self._each(choose, x, above, below, at)
+
+    def _largest(self, row: list[Any]) -> Any:
+        return self.sympy.Max(*row)
+
+    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+        if not all(row[t].is_number for t in places):
+            return self._refuse("hits")
+        return super()._tops(row, places)
 
     def pivot(self, x: Array, axis: int) -> Array:
         """Zero: the constant cancels, and in exact arithmetic nothing overflows."""

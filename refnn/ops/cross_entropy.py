@@ -44,12 +44,11 @@ def _counted(ar, weight, target, valid):
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = _axis(input)
     classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
-    column = None if weight is None else _column(ar, weight, input.ndim, axis)
-    weighted = z if weight is None else z * column
+    factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
-        losses = ar.sum(_smoothed(ar, target, classes, label_smoothing) * weighted, axis)
+        losses = ar.sum(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors), axis)
         return -reduce(ar, losses, reduction, losses.size)
-    valid = target != ignore_index
+    valid, weighted = target != ignore_index, ar.product(*factors)
     losses = ar.take(weighted, valid * target, axis)
     if label_smoothing:
         share = ar.real(label_smoothing)
@@ -152,13 +151,5 @@ cross_entropy = Op(
         _variant((5, 7), "probabilities"),
         _variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
         _variant((4, 6), "probabilities", reduction="sum"),
-    ),
-    equations=(
-        "challa2023 (1)",
-        "challa2023 (2)",
-        "challa2023 (12)",
-        "challa2023 (16)",
-        "challa2023 (17)",
-        "challa2023 (18)",
     ),
 )

@@ -63,5 +63,4 @@ linear = Op(
         _variant((4, 1), 1),
         _variant((0, 3), 2),
     ),
-    equations=("challa2023 (8)", "challa2023 (19)", "challa2023 (20)", "challa2023 (23)", "challa2023 (26)", "you2022"),
 )

@@ -36,7 +36,6 @@ log_softmax = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=_softmax.softmax.variants,
-    equations=("challa2023 (4)", "challa2023 (2)"),
     classes={"softmax": (forward, from_softmax)},
     rowwise=_softmax.softmax.rowwise,
 )

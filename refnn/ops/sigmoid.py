@@ -33,7 +33,6 @@ sigmoid = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    equations=("katsaros (sigmoid)",),
     classes={"textbook": (forward, textbook)},
     rowwise=each_element,
 )

@@ -32,7 +32,6 @@ tanh = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    equations=("katsaros (tanh)",),
     classes={"textbook": (forward, textbook)},
     rowwise=each_element,
 )

@@ -27,6 +27,7 @@ from typing import Any
 import flint
 import numpy as np
 
+from refnn.arithmetic import Convention
 from refnn.arithmetic.exact import Arb, ObjectArrays
 from refnn.op import Op, lift
 
@@ -42,8 +43,8 @@ class ComplexBalls(Arb):
 
     name = "ComplexBalls"
 
-    def __init__(self, precision: int = PRECISION, *, at_zero: float = 0) -> None:
-        super().__init__(precision, at_zero=at_zero)
+    def __init__(self, precision: int = PRECISION, *, convention: Convention = 0.0) -> None:
+        super().__init__(precision, convention=convention)
         self._number: Any = flint.acb
         self._unknown = flint.acb(flint.arb.nan(), flint.arb.nan())
 
@@ -75,8 +76,16 @@ class ComplexBalls(Arb):
         mids = self._each(lambda v: v.real.mid(), x)
         return self._each(self.number, np.max(mids, axis=axis, keepdims=True))
 
-    def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return ObjectArrays.dot(self, a, b, plus)
+    def matmul(self, a: Array, b: Array) -> Array:
+        return ObjectArrays.matmul(self, a, b)
+
+    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+        able = [t for t in places if not any(self.sign(row[s] - row[t]) == 1 for s in places)]
+        return able, all(row[t] == row[able[0]] for t in able)
+
+    def _largest(self, row: list[Any]) -> Any:
+        able, tied = self._tops(row, [*range(len(row))])
+        return row[able[0]] if tied else self._unknown
 
 
 def complex_step(

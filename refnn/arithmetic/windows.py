@@ -1,0 +1,193 @@
+"""Windows over spatial axes, and the sums of products that slide them: plain array functions for any kind of number.
+
+Nothing here knows what the numbers are: arrays of floats, of objects, of anything that NumPy can index, multiply and
+add. The arithmetics run these functions on midpoints, on magnitudes, on exact numbers, and derive their bounds from the
+one fact that a `Contraction` is bilinear with coefficients 0 and 1 and sums at most `terms` products.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+Array = Any
+Matmul = Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """`apply(matmul, a, b)`: arrays of sums of at most `terms` products of an element of a and one of b.
+
+    `summed` are the axes of b that disappear in the sum. `left` and `right` name an axis of a, or of b, that becomes an
+    axis of the result: (axis, axis of the result).
+    """
+
+    apply: Callable[[Matmul, Array, Array], Array]
+    terms: int
+    summed: tuple[int, ...]
+    left: tuple[int, int] | None = None
+    right: tuple[int, int] | None = None
+
+    def parts(self, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+        """b cut into at most `count` pieces along the sum: their lengths, and b with zeros outside of each."""
+        n = math.prod(b.shape[a] for a in self.summed)
+        order = np.arange(n).reshape([m if a in self.summed else 1 for a, m in enumerate(b.shape)])
+        ends = sorted({n * i // count for i in range(count + 1)})
+        for first, last in itertools.pairwise(ends):
+            yield last - first, np.where((order >= first) & (order < last), b, 0.0)
+
+
+def matrix_product(n: int) -> Contraction:
+    """a @ b of two matrices, over n."""
+    return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows lie: one number per spatial axis for each field.
+
+    Window o of an axis covers the cells o * stride - before + t * dilation for t = 0 .. kernel - 1; cells outside
+    0 .. size - 1 are padding. `count` windows are taken.
+    """
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[int, ...]
+    count: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.size)
+
+    @property
+    def taps(self) -> int:
+        """Cells in a window."""
+        return math.prod(self.kernel)
+
+    def _cells(self, axis: int) -> np.ndarray:
+        """(count, kernel): the cell under each tap of each window."""
+        o, t = np.arange(self.count[axis])[:, None], np.arange(self.kernel[axis])
+        return np.asarray(o * self.stride[axis] - self.before[axis] + t * self.dilation[axis])
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """(taps, *count): which cells of each window are no padding."""
+        whole = np.ones((1,) * (2 * self.rank), bool)
+        for a in range(self.rank):
+            cells = self._cells(a)
+            shape = [1] * (2 * self.rank)
+            shape[a], shape[self.rank + a] = self.kernel[a], self.count[a]
+            whole = whole & ((cells >= 0) & (cells < self.size[a])).T.reshape(shape)
+        return np.broadcast_to(whole, (*self.kernel, *self.count)).reshape(self.taps, *self.count)
+
+    @cached_property
+    def coverage(self) -> int:
+        """How many windows cover one cell at most."""
+        most = 1
+        for a in range(self.rank):
+            cells = self._cells(a)
+            cells = cells[(cells >= 0) & (cells < self.size[a])]
+            most *= int(np.bincount(cells, minlength=1).max())
+        return most
+
+    def _padding(self) -> list[tuple[int, int]]:
+        pads = []
+        for a in range(self.rank):
+            reach = (self.count[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] + 1
+            pads.append((self.before[a], max(0, reach - self.before[a] - self.size[a])))
+        return pads
+
+    def _middle(self, pads: list[tuple[int, int]]) -> Any:
+        return (..., *(slice(p, p + n) for n, (p, _) in zip(self.size, pads, strict=True)))
+
+    def view(self, x: np.ndarray) -> np.ndarray:
+        """(..., *size) as (..., *kernel, *count), zeros in the padding: a read-only view of the padded array."""
+        pads = self._padding()
+        if any(map(any, pads)):
+            padded = np.zeros(
+                (*x.shape[: -self.rank], *(n + sum(p) for n, p in zip(self.size, pads, strict=True))), x.dtype
+            )
+            padded[self._middle(pads)] = x
+            x = padded
+        steps = x.strides[-self.rank :]
+        return np.lib.stride_tricks.as_strided(
+            x,
+            (*x.shape[: -self.rank], *self.kernel, *self.count),
+            (
+                *x.strides[: -self.rank],
+                *(s * d for s, d in zip(steps, self.dilation, strict=True)),
+                *(s * d for s, d in zip(steps, self.stride, strict=True)),
+            ),
+            writeable=False,
+        )
+
+    def gather(self, x: np.ndarray) -> np.ndarray:
+        """(..., *size) as (taps, ..., *count): the cells under each tap, zeros in the padding."""
+        lead = x.ndim - self.rank
+        kernel_first = np.moveaxis(self.view(x), range(lead, lead + self.rank), range(self.rank))
+        return kernel_first.reshape(self.taps, *x.shape[:lead], *self.count)
+
+    def fold(self, parts: np.ndarray) -> np.ndarray:
+        """The transpose of `gather`: (taps, ..., *count) added up to (..., *size)."""
+        lead = parts.shape[1 : parts.ndim - self.rank]
+        pads = self._padding()
+        whole = np.zeros((*lead, *(n + sum(p) for n, p in zip(self.size, pads, strict=True))), parts.dtype)
+        for part, tap in zip(parts, np.ndindex(*self.kernel), strict=True):
+            place: list[Any] = [...]
+            for t, d, n, s in zip(tap, self.dilation, self.count, self.stride, strict=True):
+                place.append(slice(t * d, t * d + (n - 1) * s + 1, s))
+            whole[tuple(place)] += part
+        return np.asarray(whole[self._middle(pads)])
+
+    # --- convolution: sum over windows of x w g, as a function of each pair ------------------------------------------
+    # x is (N, C, *size), w (O, C/groups, *kernel), g (N, O, *count).
+
+    def _columns(self, x: np.ndarray, groups: int) -> np.ndarray:
+        """(N, groups, C/groups * taps, windows)"""
+        n, channels = x.shape[:2]
+        return self.view(x).reshape(n, groups, channels // groups * self.taps, math.prod(self.count))
+
+    def correlate(self, w_shape: tuple[int, ...], groups: int) -> Contraction:
+        """x, w -> y: each window of x against each kernel."""
+        out, per_group = w_shape[:2]
+
+        def apply(matmul: Matmul, x: Array, w: Array) -> Array:
+            y = matmul(w.reshape(groups, out // groups, per_group * self.taps), self._columns(x, groups))
+            return y.reshape(len(x), out, *self.count)
+
+        axes = tuple(range(1, len(w_shape)))
+        return Contraction(apply, per_group * self.taps, summed=axes, left=(0, 0), right=(0, 1))
+
+    def spread(self, w_shape: tuple[int, ...], groups: int) -> Contraction:
+        """g, w -> x: what each window gives back to its cells; the gradient of `correlate` in x."""
+        out, per_group = w_shape[:2]
+
+        def apply(matmul: Matmul, g: Array, w: Array) -> Array:
+            n, windows = len(g), math.prod(self.count)
+            kernels = np.swapaxes(w.reshape(groups, out // groups, per_group * self.taps), 1, 2)
+            parts = matmul(kernels, g.reshape(n, groups, out // groups, windows))
+            parts = parts.reshape(n, groups * per_group, self.taps, *self.count)
+            return self.fold(np.moveaxis(parts, 2, 0))
+
+        axes = (0, *range(2, len(w_shape)))
+        return Contraction(apply, out // groups * self.coverage, summed=axes, left=(0, 0))
+
+    def weigh(self, w_shape: tuple[int, ...], groups: int, batch: int) -> Contraction:
+        """x, g -> w: the gradient of `correlate` in the kernels."""
+        out = w_shape[0]
+
+        def apply(matmul: Matmul, x: Array, g: Array) -> Array:
+            columns = np.swapaxes(self._columns(x, groups), 2, 3)
+            each = matmul(g.reshape(batch, groups, out // groups, math.prod(self.count)), columns)
+            return each.sum(0).reshape(w_shape)
+
+        axes = (0, *range(2, 2 + self.rank))
+        return Contraction(apply, batch * math.prod(self.count), summed=axes, right=(1, 0))
