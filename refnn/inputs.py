@@ -288,6 +288,7 @@ def _special_cases(
         if not _matches(op, row.params, where):
             continue
         given = [*zip(op.inputs, row.inputs, strict=True), *row.params.items()]
+        given += [("g", row.cotangent)] if row.cotangent != 1 else []
         slug = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)
         name = f"{op.name}/{fmt.name}/special/{slug}/given/{seed}"
         if not (fnmatch.fnmatchcase(name, id) or name == id):

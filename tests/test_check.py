@@ -48,7 +48,7 @@ def test_the_reference_conforms_to_itself_in_every_dtype(name: str, dtype: str) 
     report = refnn.check(name, forward=op, vjp=op.vjp, dtype=dtype)
     assert report.ok, str(report)
     assert report.elements > 1000
-    assert report.cases == len(FAMILIES) * len(op.variants)
+    assert report.cases == len(list(cases(name, dtype))) >= len(FAMILIES) * len(op.variants)
 
 
 def test_a_right_implementation_has_only_conforming_verdicts() -> None:
@@ -322,8 +322,10 @@ def test_other_seeds_draw_other_numbers() -> None:
 @pytest.mark.parametrize("name", OPS)
 def test_cases_reach_every_family_layout_and_cotangent(name: str) -> None:
     found: list[Case] = list(cases(name, F32))
-    assert {c.family for c in found} == set(FAMILIES)
-    assert {c.id.split("/")[-2] for c in found} == set(COTANGENTS)
+    op = refnn.ops[name]
+    extra = {"special" for _ in op.special} | {"kinks" for v in op.variants if "points" in v}
+    assert {c.family for c in found} == set(FAMILIES) | extra
+    assert {c.id.split("/")[-2] for c in found if c.row is None} == set(COTANGENTS)
     assert {c.layout for c in found} == {"C", "F", "strided"}
     assert any(c.repeat for c in found)
     assert len({c.id for c in found}) == len(found)

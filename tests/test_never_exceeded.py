@@ -185,8 +185,8 @@ SHORT: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 
 def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
-    found = list(cases(op, rules.storage.name, seed=seed))
-    assert {c.family for c in found} == set(FAMILIES)
+    found = [c for c in cases(op, rules.storage.name, seed=seed) if c.row is None]
+    assert {c.family for c in found} >= set(FAMILIES)
     yield from found
     yield from built(op, rules)
     if rules.accumulate.precision < 24 and op.name in SHORT:
