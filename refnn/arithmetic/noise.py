@@ -282,10 +282,10 @@ class Noise:
             columns, column_scale = _scaled_along(b.mid, form.right, mid.ndim)
             scale = row_scale * column_scale
             sizes, blocks, squares = [], [], []
-            for size, part in form.parts(columns, 4):
+            for size, part_a, part_b in form.parts(rows, columns, 4):
                 sizes.append(size)
-                blocks.append(applied(rows, part))
-                squares.append(applied(np.square(rows), np.square(part)))
+                blocks.append(applied(part_a, part_b))
+                squares.append(applied(np.square(part_a), np.square(part_b)))
             norm = np.sqrt(sum(squares)) * scale
             chain = _chain(sizes, blocks, squares)
             m = self.model

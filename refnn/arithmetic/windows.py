@@ -25,7 +25,8 @@ class Contraction:
     """`apply(matmul, a, b)`: arrays of sums of at most `terms` products of an element of a and one of b.
 
     `summed` are the axes of b that disappear in the sum. `left` and `right` name an axis of a, or of b, that becomes an
-    axis of the result: (axis, axis of the result).
+    axis of the result: (axis, axis of the result). `cut` names an axis of a and one of b along which both may be cut
+    for a part of the sum.
     """
 
     apply: Callable[[Matmul, Array, Array], Array]
@@ -33,19 +34,27 @@ class Contraction:
     summed: tuple[int, ...]
     left: tuple[int, int] | None = None
     right: tuple[int, int] | None = None
+    cut: tuple[int, int] | None = None
 
-    def parts(self, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
-        """b cut into at most `count` pieces along the sum: their lengths, and b with zeros outside of each."""
-        n = math.prod(b.shape[a] for a in self.summed)
-        order = np.arange(n).reshape([m if a in self.summed else 1 for a, m in enumerate(b.shape)])
+    def parts(self, a: np.ndarray, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """The sum in at most `count` parts: the number of products of each, and a and b cut, or with zeros in b."""
+        n = math.prod(b.shape[axis] for axis in self.summed)
+        if self.cut is not None:
+            of_a, of_b = self.cut
+            for first, last in itertools.pairwise(sorted({a.shape[of_a] * i // count for i in range(count + 1)})):
+                piece = slice(first, last)
+                cut_a, cut_b = a[(slice(None),) * of_a + (piece,)], b[(slice(None),) * of_b + (piece,)]
+                yield n * (last - first) // a.shape[of_a], cut_a, cut_b
+            return
+        order = np.arange(n).reshape([m if axis in self.summed else 1 for axis, m in enumerate(b.shape)])
         ends = sorted({n * i // count for i in range(count + 1)})
         for first, last in itertools.pairwise(ends):
-            yield last - first, np.where((order >= first) & (order < last), b, 0.0)
+            yield last - first, a, np.where((order >= first) & (order < last), b, 0.0)
 
 
 def matrix_product(n: int) -> Contraction:
     """a @ b of two matrices, over n."""
-    return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1))
+    return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1), cut=(1, 0))
 
 
 @dataclass(frozen=True)
