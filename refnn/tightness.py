@@ -84,6 +84,12 @@ class Rounded(Floats):
     def tanh(self, x: Any) -> Any:
         return np.tanh(x.astype(np.float64)).astype(x.dtype)
 
+    def expm1(self, x: Any) -> Any:
+        return np.expm1(x.astype(np.float64)).astype(x.dtype)
+
+    def log1p(self, x: Any) -> Any:
+        return np.log1p(x.astype(np.float64)).astype(x.dtype)
+
 
 Results = list[Any]
 Implementation = Callable[[Case], Results]

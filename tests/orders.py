@@ -20,6 +20,7 @@ error-free, exact rationals.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -210,6 +211,22 @@ class Ordered(Floats):
 
     def tanh(self, x: Num) -> Num:
         return Num(self, np.tanh(x.a))
+
+    def expm1(self, x: Num) -> Num:
+        return Num(self, np.expm1(x.a))
+
+    def log1p(self, x: Num) -> Num:
+        return Num(self, np.log1p(x.a))
+
+    def erf(self, x: Num) -> Num:
+        return self._libm(math.erf, x)
+
+    def erfc(self, x: Num) -> Num:
+        return self._libm(math.erfc, x)
+
+    def _libm(self, function: Callable[[float], float], x: Num) -> Num:
+        """A function that NumPy lacks, from the C library, in float64 and rounded once."""
+        return Num(self, cast(np.vectorize(function, otypes=[np.float64])(x.a.astype(np.float64)), self.compute))
 
     def abs(self, x: Num) -> Num:
         return Num(self, np.abs(x.a))

@@ -18,6 +18,7 @@ from orders import cast
 from refnn.allowance import worst_case
 from refnn.arithmetic.balls import Ball, Balls, growth
 from refnn.arithmetic.exact import Arb
+from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
 from refnn.inputs import Case, cases
 from refnn.judge import CLOSE
@@ -49,6 +50,12 @@ def hostile_points(function: str) -> np.ndarray:
     edges = [709.782712893384, -708.3964185322641, -745.1332191019411, 19.0615475, 0.5493, 0.625, 1.0, 2.0**-28, 5e-324]
     edge = np.array(edges)[:, None] + np.array(edges)[:, None] * np.arange(-40, 41) * 2.0**-52
     points = np.concatenate([wide, near, edge.ravel(), rng.uniform(-745, 709, 6000), rng.uniform(-20, 20, 6000)])
+    if function in ("erf", "erfc"):  # where the pieces of refnn's own meet, and erfc's tail
+        pieces = np.array([1 / 4, 1.0, 26.543, 27.226])[:, None] * (1 + np.arange(-500, 501) * 2.0**-53)
+        points = np.concatenate([points, pieces.ravel(), rng.uniform(0.2, 2, 20_000), rng.uniform(1, 27.3, 10_000)])
+    if function == "log1p":
+        points = np.concatenate([points, rng.uniform(-1, 1, 10_000), -1 + np.ldexp(1.0, rng.integers(-53, 0, 100))])
+        points = points[points > -1]
     if function == "log":
         bits = rng.integers(1, 0x7FEFFFFFFFFFFFFF, 10_000)
         around = 1 + rng.integers(-3000, 3000, 4000) * np.ldexp(1.0, rng.integers(-53, -8, 4000))
@@ -56,11 +63,11 @@ def hostile_points(function: str) -> np.ndarray:
     return points[np.isfinite(points) & ((points > 0) | (function != "log"))]
 
 
-@pytest.mark.parametrize("function", ["exp", "log", "tanh"])
+@pytest.mark.parametrize("function", ULPS["numpy-float64"])
 def test_numpy_float64_functions_keep_their_ulps(function: str) -> None:
     fmt, points = FORMATS["float64"], hostile_points(function)
     with np.errstate(all="ignore"):
-        got = getattr(np, function)(points)
+        got = getattr(Floats(), function)(points)
     worst, count = 0.0, 0
     with ctx.workprec(160):
         for x, y in zip(points.tolist(), got.tolist(), strict=True):
@@ -167,30 +174,95 @@ def test_arithmetic_keeps_the_invariant(primitive: str) -> None:
     assert checked > 800
 
 
-@pytest.mark.parametrize("function", ["exp", "log", "tanh", "abs", "relu"])
+@pytest.mark.parametrize("function", [*ULPS["generic"], "abs", "relu"])
 def test_functions_keep_the_invariant(function: str) -> None:
     rng, checked = np.random.default_rng(8), 0
-    exact = {
-        "exp": lambda x: x.exp(),
-        "log": lambda x: x.log(),
-        "tanh": lambda x: x.tanh(),
-        "abs": abs,
-        "relu": lambda x: max(x, arb(0)),
-    }
+    exact = {"abs": abs, "relu": lambda x: max(x, arb(0))}.get(function) or getattr(arb, function)
     with ctx.workprec(400):
         for fmt, reach, spread in settings():
             ar = Balls(each_op(fmt))
             t = operands(rng, fmt, (40,), min(reach, 9))
-            sample = Sample(ar, fmt, np.abs(t) if function == "log" else t, rng, spread)
+            sample = Sample(ar, fmt, np.abs(t) if function in ("log", "log1p") else t, rng, spread)
             with np.errstate(all="ignore"):
-                v = (
-                    np.maximum(sample.v, sample.v.dtype.type(0))
-                    if function == "relu"
-                    else getattr(np, function)(sample.v)
-                )
-            truth = np.frompyfunc(exact[function], 1, 1)(exact_array(sample.t))
+                v = getattr(Floats(fmt.dtype, each_op=True), function)(sample.v)
+            truth = np.frompyfunc(exact, 1, 1)(exact_array(sample.t))
             checked += assert_inside(getattr(ar, function)(sample.ball), truth, v.astype(np.float64))
     assert checked > 1000
+
+
+# Centres and radii of balls that each function finds hard: near its zero, where it is flat, where it grows or decays.
+HOSTILE: dict[str, list[tuple[float, tuple[float, ...]]]] = {
+    "expm1": [
+        (0.0, (1e-30, 0.01, 1.0)),
+        (1e-12, (0.0, 1e-13, 1e-11)),
+        (-0.4, (0.0, 1e-9, 0.3)),
+        (-30.0, (0.0, 1.0, 16.0)),
+        (20.0, (0.0, 1e-6, 3.0)),
+    ],
+    "log1p": [
+        (0.0, (1e-30, 0.01, 0.2)),
+        (1e-12, (0.0, 1e-13, 1e-11)),
+        (-0.99, (0.0, 1e-9, 0.002)),
+        (-1 + 2.0**-50, (0.0, 2.0**-53)),
+        (1e30, (0.0, 1e20, 2e29)),
+    ],
+    "erf": [
+        (0.0, (1e-30, 0.01, 0.1)),
+        (1e-12, (0.0, 1e-13, 1e-11)),
+        (-0.8, (0.0, 1e-9, 0.1)),
+        (2.0, (0.0, 1e-6, 0.2)),
+        (-7.0, (0.0, 0.01, 1.0)),
+    ],
+    "erfc": [
+        (0.0, (1e-30, 0.01, 0.1)),
+        (-3.0, (0.0, 1e-9, 0.1)),
+        (-7.0, (0.0, 0.01, 1.0)),
+        (2.0, (0.0, 1e-9, 0.1)),
+        (9.0, (0.0, 1e-9, 0.02)),
+        (9.75, (0.0, 1e-9, 0.02)),
+        (26.5, (0.0, 1e-12, 0.005)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16-each-op"])
+@pytest.mark.parametrize("function", HOSTILE)
+def test_the_worst_that_a_ball_allows_is_inside_and_more_than_half_of_it(function: str, name: str) -> None:
+    """Operands at the edges of their balls and a library that is off by all its ulps: never outside the result's ball,
+    and each ball is met so closely that half of its radius would not do."""
+    ar, fmt = Balls(name), MODELS[name].compute
+    f, ulps = getattr(arb, function), ULPS["generic"][function]
+    with ctx.workprec(400):
+        for centre, radii in HOSTILE[function]:
+            for r in radii:
+                result = getattr(ar, function)(Ball(ar, np.array([centre]), np.array([r])))
+                allowed, worst = exactly(radius(result)[0]), 0.0
+                assert allowed.is_finite() and allowed > 0
+                for side, off in itertools.product((-1, 1), (-1, 1)):
+                    t, v = (f(exactly(centre) + side * k * exactly(r)) for k in (1, 2))
+                    ulp = float(fmt.ulp(_toward_zero(v)))
+                    for error in (abs(v + off * ulps * exactly(ulp) - t), abs(exactly(result.mid[0]) - t)):
+                        assert error.upper() <= allowed, f"{function}({centre} +/- {r}) in {name}"
+                        worst = max(worst, float(error / allowed))
+                assert worst > 0.5, f"{function}({centre} +/- {r}) in {name}: {worst}"
+
+
+def _toward_zero(x: arb) -> float:
+    """x rounded toward zero: the ulp of 1 - 2**-90 is that of the numbers below 1."""
+    nearest = float(x)
+    return math.nextafter(nearest, 0.0) if abs(exactly(nearest)) > abs(x) else nearest
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_functions_are_exact_where_libraries_are(name: str) -> None:
+    """At zero with certainty, and nowhere else; float64 radii are rounded outward by a few subnormal numbers."""
+    ar = Balls(name)
+    zero, near = ar.array([0.0, -0.0]), ar.array([0.5, -0.5])
+    for function, value in (("exp", 1.0), ("tanh", 0.0), ("expm1", 0.0), ("log1p", 0.0), ("erf", 0.0), ("erfc", 1.0)):
+        assert getattr(ar, function)(zero).mid.tolist() == [value, value]
+        assert (radius(getattr(ar, function)(zero)) < 2.0**-1068).all()
+        assert (radius(getattr(ar, function)(near)) > 0).all()
+        assert (radius(getattr(ar, function)(Ball(ar, zero.mid, np.array([0.0, 1e-3]))))[1] > 0).all()
 
 
 @pytest.mark.parametrize("flush", [False, True])
@@ -395,12 +467,30 @@ def test_overflow_is_sure_possible_or_out_of_reach(name: str) -> None:
 def test_exp_overflows_where_the_format_does(name: str) -> None:
     fmt, ar = MODELS[name].compute, Balls(name)
     limit = (fmt.emax + 1) * math.log(2)
-    y = ar.exp(ar.array(np.array([limit * 1.01, limit * 0.99, -2 * limit, -np.inf, np.inf, np.nan])))
-    assert (y.mid[0], radius(y)[0]) == (np.inf, 0.0)
-    assert np.isfinite(radius(y)[1])
-    assert 0 <= y.mid[2] < fmt.smallest_normal
-    assert y.mid[3:5].tolist() == [0.0, np.inf]
-    assert np.isnan(y.mid[5])
+    x = ar.array(np.array([limit * 1.01, limit * 0.99, -2 * limit, -np.inf, np.inf, np.nan]))
+    for y, least in ((ar.exp(x), 0.0), (ar.expm1(x), -1.0)):
+        assert (y.mid[0], radius(y)[0]) == (np.inf, 0.0)
+        assert np.isfinite(radius(y)[1])
+        assert least <= y.mid[2] <= least + fmt.smallest_normal
+        assert y.mid[3:5].tolist() == [least, np.inf]
+        assert np.isnan(y.mid[5])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_functions_of_infinities_and_outside_their_domain(name: str) -> None:
+    ar = Balls(name)
+    x = ar.array([np.inf, -np.inf, np.nan, -1.0, -1.5])
+    minus, nan = -np.inf, np.nan
+    for function, expected in (
+        ("log1p", [np.inf, nan, nan, minus, nan]),
+        ("erf", [1.0, -1.0, nan]),
+        ("erfc", [0.0, 2.0, nan]),
+    ):
+        y = getattr(ar, function)(x[: len(expected)])
+        np.testing.assert_array_equal(y.mid, expected)
+        assert (radius(y) == 0).all()
+    assert (radius(ar.log1p(Ball(ar, np.array([-1.0, -0.75, 0.0]), np.array([1e-9, 0.125, 0.5])))) == np.inf).all()
+    assert np.isfinite(radius(ar.log1p(Ball(ar, np.array([-0.75]), np.array([0.12])))))
 
 
 @pytest.mark.parametrize("name", ["float32", "float64", "bfloat16-each-op"])

@@ -8,15 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flint import arb
 
 import refnn
 from refnn import support
 from refnn.arithmetic import Unsupported
+from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.noise import Noise
+from refnn.arithmetic.symbols import Symbols
 from refnn.formats import dyadic_ends
 from refnn.inputs import cases
+from refnn.models import ULPS
 from refnn.op import lift
+from refnn.witnesses.differences import ComplexBalls
 
 COMMITTED = Path(__file__).parents[1] / "conformance" / "support.md"
 
@@ -103,3 +109,18 @@ def test_fractions_agree_with_arb_and_floats(rows: Any) -> None:
     assert sorted(seen) == sorted(halves(rows))
     assert min(seen.values()) > 0
     print({f"{label} {'vjp' if half else 'forward'}": n for (label, half), n in seen.items()})
+
+
+@pytest.mark.parametrize("function", ULPS["generic"])
+def test_every_arithmetic_answers_the_elementary_functions(function: str) -> None:
+    """The same values, within the ulps that NumPy's float64 functions may be off; only rationals refuse."""
+    x = np.array([0.125, 0.75, 2.5])
+    arithmetics = (Floats(), Balls("float64"), Noise("float64"), Arb(128), Symbols(), ComplexBalls(128))
+    with arithmetics[3].working():
+        floats, balls, noise, certain, symbols, complex_ = (getattr(ar, function)(ar.array(x)) for ar in arithmetics)
+        spacing = np.spacing(np.abs(floats)) * ULPS["numpy-float64"][function]
+        for value in (floats, balls.mid, noise.mid, symbols.astype(float), [v.real for v in complex_]):
+            for v, truth, allowed in zip(value, certain, spacing, strict=True):
+                assert abs(arb(v) - truth).upper() <= arb(float(allowed))
+    with pytest.raises(Unsupported, match=f"Fractions has no '{function}'"):
+        getattr(Fractions(), function)(Fractions().array(x))

@@ -6,6 +6,8 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     array(x)                    lift a NumPy array of floats, exactly
     real(v)                     a real parameter, which an implementation may round once
     exp(x) log(x) tanh(x)       elementary functions
+    expm1(x) log1p(x)           exp(x) - 1 and log(1 + x), without cancellation near 0
+    erf(x) erfc(x)              the error function, and 1 - erf(x) without cancellation
     abs(x) relu(x)              |x|, max(x, 0)
     branch(x, above, below, at, kink)
                                 `above` where x > at, `below` where x < at (0 if not given); where they are equal a

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic import Convention, _erf, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.formats import Format
@@ -48,6 +48,7 @@ Radius = Any  # a float64 array, or the float 0.0 for "exact"
 _U = 2.0**-53
 _TINY = 2.0**-1074
 _ENDLESS = 1 << 40
+_BELOW_ONE = 1.0 - 2.0**-53
 _LARGEST = float(np.finfo(np.float64).max)
 _EXPONENT = np.int64(0x7FF0000000000000)
 
@@ -560,6 +561,53 @@ class Balls:
             local = self._ulps_of("tanh", np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), 1.0))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["tanh"])
+
+    @_blockwise
+    def expm1(self, x: Ball) -> Ball:
+        with np.errstate(all="ignore"):
+            mid = np.expm1(x.mid)
+            prop: Radius = 0.0
+            if not _exact(x.rad):  # |e^v - e^t| <= e^t (e^r - 1) <= e^(mid + 2r) (1 - e^-r)
+                prop = np.exp(x.mid + 2 * x.rad) * -np.expm1(-x.rad) * (1 + 2.0**-40)
+            above, below = mid + 2 * prop, np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), _BELOW_ONE)
+            local = self._ulps_of("expm1", np.maximum(above * (1 + 2.0**-46), below))
+            local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
+            return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["expm1"])
+
+    @_blockwise
+    def log1p(self, x: Ball) -> Ball:
+        with np.errstate(all="ignore"):
+            mid = np.log1p(x.mid)
+            low = (1 + x.mid) * (1 - 2.0**-50) - 2 * x.rad  # as for log; the sum is exact where it may cancel with r
+            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
+            local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
+            local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
+            special: Any = False if np.min(low, initial=1.0) > 0 else (x.rad == 0.0) & (x.mid <= -1)
+            return self._close(
+                mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log1p"]
+            )
+
+    @_blockwise
+    def erf(self, x: Ball) -> Ball:
+        return self._error_function("erf", _erf.erf, x, _BELOW_ONE)
+
+    @_blockwise
+    def erfc(self, x: Ball) -> Ball:
+        return self._error_function("erfc", _erf.erfc, x, 2 * _BELOW_ONE)
+
+    def _error_function(self, name: str, function: Callable[[Array], np.ndarray], x: Ball, most: float) -> Ball:
+        with np.errstate(all="ignore"):
+            mid = function(x.mid)
+            prop: Radius = 0.0
+            if not _exact(x.rad):
+                # From n outward exp(-s^2) <= exp(-n^2) exp(-2n (s - n)), whose integral over a length r is
+                # exp(-n^2) (1 - exp(-2nr)) / 2n <= exp(-n^2) r / (1 + nr), because tanh z <= z.
+                nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
+                slope = (2 / math.sqrt(math.pi) * (1 + 2.0**-40)) * np.exp(-nearest * nearest)
+                prop = slope * (x.rad / (1 + nearest * x.rad))
+            local = self._ulps_of(name, np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), most))
+            local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
+            return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps[name])
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 

@@ -56,6 +56,18 @@ class ObjectArrays:
     def tanh(self, x: Array) -> Array:
         return self._refuse("tanh")
 
+    def expm1(self, x: Array) -> Array:
+        return self._refuse("expm1")
+
+    def log1p(self, x: Array) -> Array:
+        return self._refuse("log1p")
+
+    def erf(self, x: Array) -> Array:
+        return self._refuse("erf")
+
+    def erfc(self, x: Array) -> Array:
+        return self._refuse("erfc")
+
     def sign(self, value: Any) -> int | None:
         """-1, 0 or 1; None where the number does not tell."""
         return (value > 0) - (value < 0)
@@ -203,6 +215,18 @@ class Arb(ObjectArrays):
 
     def tanh(self, x: Array) -> Array:
         return self._each(self._number.tanh, x)
+
+    def expm1(self, x: Array) -> Array:
+        return self._each(self._number.expm1, x)
+
+    def log1p(self, x: Array) -> Array:
+        return self._each(self._number.log1p, x)
+
+    def erf(self, x: Array) -> Array:
+        return self._each(self._number.erf, x)
+
+    def erfc(self, x: Array) -> Array:
+        return self._each(self._number.erfc, x)
 
     def sign(self, value: Any) -> int | None:
         if value > 0:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic import Convention, Unsupported, _erf, share, ties
 from refnn.arithmetic.windows import Contraction, Windows
 
 Array = Any
@@ -47,6 +48,26 @@ class Floats:
 
     def tanh(self, x: Array) -> Array:
         return self.xp.tanh(x)
+
+    def expm1(self, x: Array) -> Array:
+        return self.xp.expm1(x)
+
+    def log1p(self, x: Array) -> Array:
+        return self.xp.log1p(x)
+
+    def erf(self, x: Array) -> Array:
+        return self._in_float64("erf", _erf.erf, x)
+
+    def erfc(self, x: Array) -> Array:
+        return self._in_float64("erfc", _erf.erfc, x)
+
+    def _in_float64(self, name: str, function: Callable[[Array], Array], x: Array) -> Array:
+        """A function that NumPy lacks, rounded once where the dtype is shorter; longdouble is refused."""
+        if self.xp is not np and hasattr(self.xp, name):
+            return getattr(self.xp, name)(x)
+        if self.xp is not np or np.dtype(self.compute).itemsize > 8:
+            raise Unsupported(f"{self.name} of {self.compute}", name)
+        return function(x).astype(self.compute)
 
     def abs(self, x: Array) -> Array:
         return self.xp.abs(x)

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic import Convention, _erf, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.models import Model, model
@@ -321,6 +321,22 @@ class Noise:
         with np.errstate(all="ignore"):
             mid = np.tanh(x.mid)
             return self._function(x, mid, np.minimum(1.0, 4 * np.exp(-2 * np.abs(x.mid))), "tanh")
+
+    def expm1(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            return self._function(x, np.expm1(x.mid), np.exp(x.mid), "expm1")
+
+    def log1p(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            return self._function(x, np.log1p(x.mid), 1 / np.abs(1 + x.mid), "log1p")
+
+    def erf(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            return self._function(x, _erf.erf(x.mid), 2 / math.sqrt(math.pi) * np.exp(-np.square(x.mid)), "erf")
+
+    def erfc(self, x: Noisy) -> Noisy:
+        with np.errstate(all="ignore"):
+            return self._function(x, _erf.erfc(x.mid), 2 / math.sqrt(math.pi) * np.exp(-np.square(x.mid)), "erfc")
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 

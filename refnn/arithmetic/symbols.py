@@ -40,6 +40,18 @@ class Symbols(ObjectArrays):
     def tanh(self, x: Array) -> Array:
         return self._each(self.sympy.tanh, x)
 
+    def expm1(self, x: Array) -> Array:
+        return self._each(lambda v: self.sympy.exp(v) - 1, x)
+
+    def log1p(self, x: Array) -> Array:
+        return self._each(lambda v: self.sympy.log(1 + v), x)
+
+    def erf(self, x: Array) -> Array:
+        return self._each(self.sympy.erf, x)
+
+    def erfc(self, x: Array) -> Array:
+        return self._each(self.sympy.erfc, x)
+
     def abs(self, x: Array) -> Array:
         return self._each(self.sympy.Abs, x)
 

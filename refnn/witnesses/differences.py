@@ -72,6 +72,9 @@ class ComplexBalls(Arb):
         """Only right of the imaginary axis, away from the branch cut."""
         return self._each(lambda v: v.log() if v.real > 0 else self._unknown, x)
 
+    def log1p(self, x: Array) -> Array:
+        return self._each(lambda v: v.log1p() if v.real > -1 else self._unknown, x)
+
     def pivot(self, x: Array, axis: int) -> Array:
         mids = self._each(lambda v: v.real.mid(), x)
         return self._each(self.number, np.max(mids, axis=axis, keepdims=True))
