@@ -80,14 +80,13 @@ _model = model
 @dataclass(frozen=True, eq=False)
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
-    `open_branches` those so near one that rounding decides the side; `roundings` counts for each result the local
-    roundings that an element descends from, `library` the least that it is allowed for elementary functions (see
-    Ball)."""
+    `open_branches` those so near one that rounding decides the side. For each result, `roundings` says how far worst
+    and expected error may be apart, and `library` the least that is allowed for elementary functions (see Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
-    roundings: list[int]
+    roundings: list[float]
     library: list[float]
 
 
@@ -102,7 +101,7 @@ def worst_case(
 ) -> WorstCase:
     """The definition in ball arithmetic, with arrays and parameters already validated."""
     ar = Balls(model, convention=convention)
-    roundings: list[int] = []
+    roundings: list[float] = []
     library: list[float] = []
     pieces = []
     for piece, cotangent in chunks(op, inputs, params, g):

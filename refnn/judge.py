@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from refnn.allowance import WorstCase, expected_error, worst_case
-from refnn.arithmetic import Convention
-from refnn.arithmetic.balls import BLOCK
+from refnn.arithmetic import BLOCK, Convention
 from refnn.formats import Format
 from refnn.inputs import Case, layout
 from refnn.models import Model
@@ -178,7 +177,7 @@ class Judge:
             for x in (*case.inputs, case.cotangent)
         )
         self._truths: dict[tuple[int, str], list[Value | None]] = {}
-        self._expected: dict[str, list[Any]] = {}
+        self._lines: dict[str, list[Any]] = {}
         with np.errstate(all="ignore"):
             self.worst = self._worst_case(algorithm, self._own)
 
@@ -200,15 +199,25 @@ class Judge:
         assert value is not None
         return value
 
-    def expected_line(self, which: int, algorithm: str, rows: Any = ...) -> np.ndarray:
-        """What the error exceeds with less than the allotted probability, where roundings are independent."""
-        if algorithm not in self._expected:
-            c = self.case
-            self._expected[algorithm] = expected_error(
-                c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model
-            )
-        std, library = self._expected[algorithm][which]
+    def expected_line(self, which: int, algorithm: str, rows: Any, wanted: np.ndarray) -> np.ndarray:
+        """What an error exceeds with less than the allotted probability, where roundings are independent: for the
+        `wanted` elements of some rows, and NaN for others."""
+        c = self.case
+        x = c.inputs[0]
+        if len(c.inputs) == 1 and x is not None and c.op.rowwise(x.ndim, c.params):
+            some = wanted.reshape(len(wanted), -1).any(1)
+            std, library = self._expected(algorithm, (x[rows][some],), c.cotangent[rows][some])[which]
+            line = np.full(wanted.shape, np.nan)
+            line[some] = self.line * std + library
+            return line
+        if algorithm not in self._lines:
+            self._lines[algorithm] = self._expected(algorithm, c.inputs, c.cotangent)
+        std, library = self._lines[algorithm][which]
         return self.line * std[rows] + library[rows]
+
+    def _expected(self, algorithm: str, inputs: tuple[np.ndarray | None, ...], cotangent: np.ndarray) -> list[Any]:
+        c = self.case
+        return expected_error(c.op, c.op.algorithm(algorithm), inputs, c.params, cotangent, self.model)
 
     def _one_rounding(self, which: int, j: Judgement) -> np.ndarray:
         """What the last rounding and the elementary functions alone let pass: no line of any result is below."""
@@ -225,11 +234,12 @@ class Judge:
             if self.worst.kinks:
                 self._conventions(which, got, j, rows)
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
-                # Without sums, the worst case of n roundings is at most sqrt(n) times the root of the sum of their
-                # squares: below line^2 / 3 of them, no error inside the worst case is beyond the line.
+                # Fewer roundings than that keep the worst case itself below the line (see Ball).
                 suspicious = (j.code == OK) & (j.error > self._one_rounding(which, j))
+                suspicious &= j.error > self.line / math.sqrt(3 * self.worst.roundings[which]) * j.allowed
                 if suspicious.any():
-                    j.code[suspicious & ~(j.error <= self.expected_line(which, self.algorithm, rows))] = SUSPECT
+                    line = self.expected_line(which, self.algorithm, rows, suspicious)
+                    j.code[suspicious & ~(j.error <= line)] = SUSPECT
             if self.special_inputs and (j.code == SPECIAL).any():
                 self._by_table(which, got, j, rows)
             if self.algorithm == "accurate" and (_unexplained(j)).any():
@@ -364,10 +374,11 @@ class Judge:
         """The first declared class that explains what the accurate one does not."""
         for name in self.case.op.classes:
             other = self._against(which, got, self._worst_case(name, self._own), self._own, rows)
-            inside = other.code <= OK
-            if self.case.random:
-                inside &= j.error <= np.maximum(self.expected_line(which, name, rows), self._one_rounding(which, j))
-            j.call(_unexplained(j) & inside, EXPLAINED, name)
+            inside = _unexplained(j) & (other.code <= OK)
+            if self.case.random and inside.any():
+                line = self.expected_line(which, name, rows, inside)
+                inside &= j.error <= np.maximum(line, self._one_rounding(which, j))
+            j.call(inside, EXPLAINED, name)
 
 
 def _spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from refnn.allowance import expected_error, worst_case
 from refnn.arithmetic.floats import Floats
-from refnn.arithmetic.noise import Noise, Noisy
+from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, _chain, _starts, chain_share, ramp_share
 from refnn.check import false_alarm_line
 from refnn.formats import FORMATS
 from refnn.inputs import cases
@@ -282,3 +282,82 @@ def test_the_line_falls_with_the_probability_and_grows_with_the_elements() -> No
     assert 2.5 < lines[0] < 2.6
     with pytest.raises(ValueError, match="false_alarm is 0"):
         false_alarm_line(0, 10)
+
+
+# --- how far worst and expected error may be apart -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "tf32"])
+@pytest.mark.parametrize("op", OPS)
+def test_the_worst_case_is_as_near_to_the_line_as_its_roundings_say(op: str, dtype: str) -> None:
+    """The judge passes errors below line / sqrt(3 roundings) of the worst case without looking at the line.
+
+    To first order: what is left out is u times the terms of a sum, below sqrt(u). Losses below the normal range do not
+    count: results are at least 1/u above it.
+    """
+    rules = model(dtype)
+    u, low = rules.compute.unit_roundoff, rules.compute.smallest_normal / rules.compute.unit_roundoff
+    compared = too_many = 0
+    for c in cases(OPS[op], rules.storage.name, families=["normal"]):
+        if not c.random:
+            continue
+        for name in ("accurate", *c.op.classes):
+            given = (c.op, c.op.algorithm(name), c.inputs, c.params, c.cotangent, rules)
+            worst = worst_case(*given)
+            for result, roundings, expected in zip(worst.results, worst.roundings, expected_error(*given), strict=True):
+                if result is None or not 0 < roundings < math.inf:
+                    continue
+                std, library = expected
+                counted = (np.abs(result[0]) >= low) & np.isfinite(result[1])
+                for line in (1.0, 7.0, 30.0):
+                    passed = min(1.0, line / math.sqrt(3 * roundings)) * result[1]
+                    assert (line * std + library >= passed * (1 - math.sqrt(u)))[counted].all()
+                    compared += int(counted.sum())
+                    too_many += int((line * std + library < 100 * passed)[counted].sum())
+    assert op == "relu" or (compared and too_many)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 8, 9, 15, 16, 17, 40, 1000])
+def test_partial_sums_are_at_least_their_share_of_the_magnitudes(n: int) -> None:
+    rng = np.random.default_rng(n)
+    starts = _starts(n, SUM_BLOCKS)
+    terms = rng.normal(size=(200, n)) * 2.0 ** rng.integers(-20, 1, (200, 1))
+    terms[50:] += rng.choice([-1.0, 0.0, 1.0], (150, 1))
+    terms[100:150] = np.resize([1.0, -1.0], n) * rng.uniform(0.5, 1, (50, 1))
+    further = rng.normal(size=200) * n
+
+    def blocks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.add.reduceat(x, starts, axis=1).T, np.add.reduceat(x * x, starts, axis=1).T
+
+    total, slightly_less = np.abs(terms).sum(1), 1 - n * 2.0**-50
+    sizes = np.diff([*starts, n]).tolist()
+    share = _chain(sizes, *blocks(terms)) / total
+    assert (share >= chain_share(n // SUM_BLOCKS, SUM_BLOCKS) * slightly_less).all()
+    assert n < SUM_BLOCKS or share.min() < 4 * chain_share(n // SUM_BLOCKS, SUM_BLOCKS)
+    share = _chain(sizes, *blocks(terms), further) / (total + np.abs(further))
+    assert (share >= chain_share(n // SUM_BLOCKS, SUM_BLOCKS, plus=True) * slightly_less).all()
+    share = _chain(sizes, *blocks(np.abs(terms))) / total
+    assert (share >= ramp_share(n) * slightly_less).all()
+    assert share.min() < 4 * ramp_share(n)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_the_partial_sums_in_closed_form_are_those_of_the_straight_lines(n: int) -> None:
+    """Term by term: from both ends, a further term before or after all others, and the bridges."""
+    rng = np.random.default_rng(n)
+    starts = _starts(n, SUM_BLOCKS)
+    ends = [*starts[1:], n]
+    for further in (None, 0.0, -3.0, 40.0):
+        x = rng.normal(size=n) + rng.choice([-1.0, 0.0, 1.0])
+        pieces = [x[a:b] for a, b in zip(starts, ends, strict=True)]
+        bridges = sum((len(p) - 1) / 6 * (p * p).sum() for p in pieces)
+        ways = []
+        for way in (pieces, pieces[::-1]):
+            for first in (0.0,) if further is None else (0.0, further):
+                at, total = first, bridges
+                for p in way:
+                    total += np.square(at + p.sum() * np.arange(1, len(p) + 1) / len(p)).sum()
+                    at += p.sum()
+                ways.append(total + (0 if further is None or first else (at + further) ** 2))
+        found = _chain([*map(len, pieces)], [p.sum() for p in pieces], [(p * p).sum() for p in pieces], further)
+        assert abs(found**2 - max(ways)) <= n * 2.0**-50 * max(ways)

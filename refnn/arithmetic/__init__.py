@@ -33,6 +33,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all that is computed from them
+
 # How kinks are decided: the share of what holds above that is taken (one for all kinks, or one by the name of each),
 # or the cells that count where several are the maximum: "first", "last" or "split".
 Convention = float | str | Mapping[str, float]

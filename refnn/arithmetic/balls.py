@@ -36,8 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, _erf, share, ties
+from refnn.arithmetic import BLOCK, Convention, _erf, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.noise import DOT_BLOCKS, SUM_BLOCKS, chain_share, ramp_share
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.formats import Format
 from refnn.models import ULPS, Model, model
@@ -47,7 +48,7 @@ Radius = Any  # a float64 array, or the float 0.0 for "exact"
 
 _U = 2.0**-53
 _TINY = 2.0**-1074
-_ENDLESS = 1 << 40
+_ENDLESS = math.inf  # roundings, where the radius covers what Noise knows nothing of
 _BELOW_ONE = 1.0 - 2.0**-53
 _LARGEST = float(np.finfo(np.float64).max)
 _EXPONENT = np.int64(0x7FF0000000000000)
@@ -91,8 +92,10 @@ def check_gradual_underflow() -> None:
 class Ball:
     """Midpoints and radii; see the module's docstring.
 
-    `pure` marks exact powers of two and zeros: factors that do not round. `roundings` is at least the number of local
-    roundings that an element descends from; a sum of several terms counts as endlessly many, because its partial
+    `pure` marks exact powers of two and zeros: factors that do not round. `roundings` says how far the radius may be
+    above the standard deviation that `Noise` gives, to first order: by no more than for so many roundings of equal
+    size, radius <= sqrt(3 roundings) std, apart from what both allow for elementary functions and losses below the
+    normal range. Roundings add, by Cauchy and Schwarz; a sum counts more of them than it makes, because its partial
     results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
     that elementary functions are allowed.
     """
@@ -101,7 +104,7 @@ class Ball:
     __array_ufunc__ = None  # NumPy must not take a ball apart
 
     def __init__(
-        self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: int = 0, library: float = 0.0
+        self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: float = 0, library: float = 0.0
     ) -> None:
         self.ar, self.mid, self.rad, self.pure, self.roundings, self.library = ar, mid, rad, pure, roundings, library
 
@@ -150,9 +153,6 @@ class Ball:
     __radd__, __rmul__ = __add__, __mul__
 
 
-BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all that is computed from them
-
-
 def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
     """Run an elementwise method on pieces of large arrays: the same numbers, out of the cache instead of memory."""
 
@@ -193,7 +193,8 @@ class Balls:
         mid = np.asarray(x).astype(np.float64)
         if self.model.flush:
             magnitude = np.abs(mid)
-            return Ball(self, mid, np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0))
+            lost = np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0)
+            return Ball(self, mid, lost, roundings=_ENDLESS) if lost.any() else Ball(self, mid, 0.0)
         return Ball(self, mid, 0.0)
 
     def lift(self, x: Any) -> Ball:
@@ -272,7 +273,7 @@ class Balls:
         lost: Callable[[], Any] = lambda: False,
         reach: Any = None,
         partial: bool = False,
-        count: int = 1,
+        count: float = 1,
         library: float = 0.0,
     ) -> Ball:
         """The ball of a result: the radius rounded outward, and what is not finite put in order.
@@ -448,7 +449,9 @@ class Balls:
                 special = ~finite.all(axis=axis, keepdims=keepdims)
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
-            return self._accumulated(mid, prop, total, terms - 1, 0, special, x.library)
+            one_sign = np.array_equal(np.abs(mid), total)
+            least = ramp_share(terms) if one_sign else chain_share(terms // SUM_BLOCKS, SUM_BLOCKS)
+            return self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
 
     def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         return self.contract(matrix_product(a.shape[-1]), a, b, plus)
@@ -475,20 +478,34 @@ class Balls:
             if wide_a is not None:
                 prop = prop + applied(wide_a, mb if wide_b is None else mb + 3 * wide_b)
             total = applied(ma, mb)
+            if self.model.dot_input:
+                prop = prop + ((1 + self.model.dot_input) ** 2 - 1) * (total + 2 * prop)
             if plus is not None:
                 mid, total, prop = mid + plus.mid, total + np.abs(plus.mid), prop + plus.rad
                 if not np.isfinite(plus.mid).all():
                     special = special | ~np.isfinite(plus.mid)
                     total = np.where(np.isfinite(total), total, 0.0)
-            return self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, 0.0)
+            count = max(terms, 1) * (a.roundings + b.roundings) + (0 if plus is None else plus.roundings)
+            least = chain_share(form.shortest(mb, DOT_BLOCKS), DOT_BLOCKS, plus=plus is not None)
+            return self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
 
     def _accumulated(
-        self, mid: Array, prop: Radius, total: Array, roundings: int, products: int, special: Any, library: float
+        self,
+        mid: Array,
+        prop: Radius,
+        total: Array,
+        roundings: int,
+        products: int,
+        special: Any,
+        inherited: float,
+        least: float,
+        library: float,
     ) -> Ball:
+        """A sum with its own roundings, whose standard deviation is at `least` so many u / sqrt(3) of `total`, the sum
+        of magnitudes; those of its terms count as `inherited`."""
         m, fmt = self.model, self.model.accumulate
         relative = growth(fmt.unit_roundoff, roundings)
-        if products and m.dot_input:
-            relative = ((1 + relative) * (1 + m.dot_input) ** 2 - 1) * (1 + 2.0**-48)
+        count = inherited * (1 + 2 * relative) ** 2 + (relative / fmt.unit_roundoff / least) ** 2
         steps = products + (roundings if m.flush else 0)
         local = relative * (total + 2 * prop) + steps * (1 + relative) * self._loss(fmt)
         reach = total + prop + local
@@ -504,7 +521,7 @@ class Balls:
             special=special,
             reach=reach,
             partial=True,
-            count=_ENDLESS,
+            count=count,
             library=library,
         )
 
@@ -615,7 +632,8 @@ class Balls:
         return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library)
 
     def relu(self, x: Ball) -> Ball:
-        return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=x.roundings, library=x.library)
+        roundings = 0 if _exact(x.rad) else _ENDLESS  # Noise leaves nothing of them below zero
+        return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=roundings, library=x.library)
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
@@ -633,13 +651,14 @@ class Balls:
             rad: Radius = 0.0
             if not (_exact(above.rad) and _exact(below.rad)):
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
+            count = x.roundings + above.roundings + below.roundings
             if not _exact(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
                     hull = _up(np.abs(above.mid - below.mid) + above.rad + below.rad, 4)
-                    rad = np.where(open_, hull, rad)
-            return Ball(self, mid, rad, roundings=x.roundings + above.roundings + below.roundings)
+                    rad, count = np.where(open_, hull, rad), _ENDLESS
+            return Ball(self, mid, rad, roundings=count)
 
     def windows(self, x: Ball, w: Windows) -> Ball:
         return x._map(w.gather)
@@ -653,7 +672,8 @@ class Balls:
             finite = np.isfinite(x.mid)
             total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
             special: Any = False if finite.all() else w.fold((~finite).astype(float)) > 0
-            return self._accumulated(mid, prop, total, w.coverage - 1, 0, special, x.library)
+            inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
+            return self._accumulated(mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library)
 
     def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         # The maximum moves no further than the element that moves furthest.
@@ -662,7 +682,8 @@ class Balls:
         if not _exact(rad):
             full = np.broadcast_to(rad, x.shape)
             rad = np.max(full if among is None else np.where(among, full, 0.0), axis=axis)
-        return Ball(self, np.max(mid, axis=axis), rad, roundings=x.roundings, library=x.library)
+        roundings = 0 if _exact(rad) else _ENDLESS  # Noise has those of one element
+        return Ball(self, np.max(mid, axis=axis), rad, roundings=roundings, library=x.library)
 
     def hits(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         rule = ties(self.convention)
@@ -678,11 +699,12 @@ class Balls:
             else:  # whoever can be the maximum may have any share
                 self.open_branches += int(np.count_nonzero(several))
                 rad = np.where(several, 1.0, 0.0)
-            return Ball(self, mid, rad, pure=rule != "split")
+            return Ball(self, mid, rad, pure=rule != "split", roundings=0 if _exact(rad) else _ENDLESS)
 
     def pivot(self, x: Ball, axis: int) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
-        return Ball(self, np.max(x.mid, axis=axis, keepdims=True), rad, roundings=x.roundings)
+        roundings = 0 if _exact(rad) else _ENDLESS  # Noise has none
+        return Ball(self, np.max(x.mid, axis=axis, keepdims=True), rad, roundings=roundings)
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, _erf, share, ties
+from refnn.arithmetic import BLOCK, Convention, _erf, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.models import Model, model
@@ -38,6 +38,7 @@ from refnn.models import Model, model
 Array = Any
 _ROOT3 = math.sqrt(3.0)
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
+SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
 _NEAR = 10.0  # a kink within this many standard deviations may be crossed
 
 
@@ -253,7 +254,7 @@ class Noise:
             rows = np.moveaxis(x.mid, tuple(axes), range(-len(axes), 0)).reshape(-1, n)
             scale = _scale(rows, 1)
             scaled = rows / scale
-            starts = _starts(n, 8)
+            starts = _starts(n, SUM_BLOCKS)
             blocks = np.add.reduceat(scaled, starts, axis=1).T
             squares = np.add.reduceat(scaled * scaled, starts, axis=1).T
             chain = (_chain(np.diff([*starts, n]).tolist(), blocks, squares) * scale[:, 0]).reshape(np.shape(mid))
@@ -281,23 +282,15 @@ class Noise:
             rows, row_scale = _scaled_along(a.mid, form.left, mid.ndim)
             columns, column_scale = _scaled_along(b.mid, form.right, mid.ndim)
             scale = row_scale * column_scale
-            sizes, blocks, squares = [], [], []
-            for size, part_a, part_b in form.parts(rows, columns, 4):
-                sizes.append(size)
-                blocks.append(applied(part_a, part_b))
-                squares.append(applied(np.square(part_a), np.square(part_b)))
-            norm = np.sqrt(sum(squares)) * scale
-            chain = _chain(sizes, blocks, squares)
             m = self.model
             if m.dot_input:  # the factors of a product are truncated, not rounded: a bound, no variance
                 bias = bias + 2 * m.dot_input * (1 + m.dot_input) * applied(ma, mb)
             if plus is not None:
-                # It comes first or last: either all partial sums are moved by it, or one addition more is made.
-                first = _chain(sizes, blocks, squares, plus.mid / scale)
                 mid = mid + plus.mid
-                chain = np.maximum(self.quadrature(chain, mid / scale), first)
                 terms, bias = [*terms, *self._spread(plus.terms, mid.ndim)], bias + plus.bias
-            own = (chain * scale + norm) * (m.accumulate.unit_roundoff / _ROOT3)
+            further = None if plus is None else np.broadcast_to(plus.mid / scale, mid.shape)
+            own = _contraction_roundings(form, rows, columns, mid.shape, further)
+            own *= scale * (m.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, m.accumulate)
 
     # --- elementary functions ----------------------------------------------------------------------------------------
@@ -464,28 +457,81 @@ def _starts(n: int, blocks: int) -> list[int]:
     return sorted({n * i // blocks for i in range(blocks)})
 
 
-def _chain(sizes: list[int], blocks: Any, squares: Any, first: Any = 0.0) -> Array:
+def _chain(sizes: list[int], blocks: Any, squares: Any, further: Any = None) -> Array:
     """The root of the sum of squares of all partial sums, from left to right or from right to left, whichever is more,
-    of the terms whose sums and sums of squares over each block are given; `first` is there before them.
+    of the terms whose sums and sums of squares over each block are given; a `further` term comes first or last: either
+    it moves all partial sums, or it makes one more.
 
-    From one end of a block to the other the partial sums go straight, apart from a bridge whose mean squares add up to
-    a sixth of the block's length times its sum of squares.
+    From one end of a block to the other, a to e, the partial sums go straight, apart from a bridge whose mean squares
+    add up to a sixth of the block's length times its sum of squares. The straight ones add up to
+
+        sum over j = 1..m of (a + (e - a) j/m)^2 = m/3 (a^2 + a e + e^2) + (e^2 - a^2)/2 + (e - a)^2/(6m),
+
+    where the second terms telescope. From the right, a and e are S - e and S - a, with S the sum of all.
     """
-    ways = [list(zip(blocks, squares, sizes, strict=True))[::step] for step in (1, -1)]
-    return np.sqrt(np.maximum(*(_sum_of_squares(way, first) for way in ways)))
+    n = sum(sizes)
+    left: Array = 0.0
+    line: Array = 0.0  # twice the sum of the straight partial sums, up to S
+    end: Array = 0.0
+    for block, square, m in zip(blocks, squares, sizes, strict=True):
+        if m:
+            start, end = end, end + block
+            both = start + end
+            left = left + (m / 4) * both * both + (m / 12 + 1 / (6 * m)) * block * block + (m - 1) / 6 * square
+            line = line + m * both
+    left = left + end * end / 2
+    back = end * n - line
+    right = left + end * back
+    most = np.maximum(left, right)
+    if further is not None:
+        last = most + np.square(end + further)
+        first = np.maximum(left + further * (line + end), right + further * (back + end * (n + 1)))
+        most = np.maximum(last, first + n * further * further)
+    return np.sqrt(most)
 
 
-def _sum_of_squares(way: list[tuple[Array, Array, int]], first: Any) -> Array:
-    total: Array = 0.0
-    at: Array = first
-    for block, square, size in way:
-        if not size:
-            continue
-        # sum over j = 1..m of (at + block j/m)^2
-        straight = size * at * at + (size + 1) * at * block + block * block * ((size + 1) * (2 * size + 1) / (6 * size))
-        total = total + straight + (size - 1) / 6 * square
-        at = at + block
-    return np.maximum(total, 0.0)
+def _contraction_roundings(
+    form: Contraction, a: Array, b: Array, shape: tuple[int, ...], further: Array | None
+) -> Array:
+    """The root of the sum of squares of what is rounded in a contraction, products and partial sums; in pieces of the
+    result that stay in the cache, where the first axis allows it."""
+
+    def applied(x: Array, y: Array) -> Array:
+        return np.asarray(form.apply(np.matmul, x, y))
+
+    result, squared_b = np.empty(shape), np.square(b)
+    rows = max(1, BLOCK * len(a) // max(result.size, 1)) if form.left == (0, 0) else len(a)
+    for piece in (slice(first, first + rows) for first in range(0, len(a), rows)):
+        part = a[piece]
+        sizes, blocks = [], []
+        for size, x, y in form.parts(part, b, DOT_BLOCKS):
+            sizes.append(size)
+            blocks.append(applied(x, y))
+        squares = [applied(x, y) for _, x, y in form.parts(np.square(part), squared_b, DOT_BLOCKS)]
+        where = piece if form.left == (0, 0) else ...
+        extra = None if further is None else further[where]
+        result[where] = _chain(sizes, blocks, squares, extra) + np.sqrt(sum(squares))
+    return result
+
+
+def chain_share(shortest: int, blocks: int, *, plus: bool = False) -> float:
+    """The least that `_chain` can be of the sum of magnitudes of terms in `blocks`, or in fewer where the `shortest`
+    has 0, or with a further term (`plus`).
+
+    Write E_b for the partial sum at the end of block b and B_b for its bridge, so that _chain^2 >= sum_b (E_b^2 +
+    B_b^2). A block of m >= 2 terms has magnitudes of at most sqrt(m sum(p^2)) = sqrt(6m/(m-1)) B_b; one of a single
+    term has |E_b - E_(b-1)|, which is 2 |E_b| on the sum over all blocks. Cauchy and Schwarz do the rest. A further
+    term is at most |total| + |E_last|, which `_chain` adds in quadrature.
+    """
+    m = shortest
+    most = math.sqrt(blocks * (6 * m / (m - 1) if m > 1 else 4 + 12))
+    return 1 / math.hypot(most + 1, 1) if plus else 1 / most
+
+
+def ramp_share(n: int) -> float:
+    """The least that `_chain` can be of the sum of magnitudes of n terms of one sign: partial sums P from one side and
+    S - P from the other have a mean square of at least S^2 / 4 in one of the two ways."""
+    return math.sqrt(n) / 2
 
 
 def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Array, Array]:

@@ -36,6 +36,12 @@ class Contraction:
     right: tuple[int, int] | None = None
     cut: tuple[int, int] | None = None
 
+    def shortest(self, b: np.ndarray, count: int) -> int:
+        """The least number of products in one of `count` parts of the sum; 0 where there are fewer parts."""
+        n = math.prod(b.shape[axis] for axis in self.summed)
+        cells = n if self.cut is None else b.shape[self.cut[1]]
+        return n // max(cells, 1) * (cells // count)
+
     def parts(self, a: np.ndarray, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The sum in at most `count` parts: the number of products of each, and a and b cut, or with zeros in b."""
         n = math.prod(b.shape[axis] for axis in self.summed)
