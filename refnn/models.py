@@ -32,8 +32,9 @@ def _row(**ulps: float) -> Mapping[str, float]:
 # True errors in ulps of the exact result. Sources: NumPy documents at most 4 ulps for its SIMD float32 functions;
 # Gladman, Innocente, Mather, Zimmermann, "Accuracy of Mathematical Functions in Single, Double, ... Precision"
 # (hal-03141101, 2026) for glibc; SLEEF's u10 functions and Intel VML's high-accuracy mode promise 1 ulp, and PyTorch
-# calls those on CPU, and u15 for erfc (exhaustive float32 runs of torch 2.13.0 reach 0.58 for exp, log and tanh). Its
-# erf of float16 and bfloat16 is none of those: off by hundreds of ulps near 0 (pytorch #199850), which no row covers.
+# calls those on CPU, and u15 for erfc (exhaustive float32 runs of torch 2.13.0 reach 0.58 for exp, log and tanh, 1 for
+# expm1 and log1p; all arguments from 2**-14 to 16 reach 1 for erf and 0.84 for erfc). Its erf of float16
+# and bfloat16 is none of those: off by hundreds of ulps near 0 (pytorch #199850), which no row covers.
 # exp(0) = 1, log(1) = 0, tanh(0) = 0, expm1(0) = 0, log1p(0) = 0, erf(0) = 0 and erfc(0) = 1 are exact in every row.
 ULPS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {

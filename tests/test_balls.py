@@ -245,6 +245,8 @@ def test_the_worst_that_a_ball_allows_is_inside_and_more_than_half_of_it(functio
                         assert error.upper() <= allowed, f"{function}({centre} +/- {r}) in {name}"
                         worst = max(worst, float(error / allowed))
                 assert worst > 0.5, f"{function}({centre} +/- {r}) in {name}: {worst}"
+                if fmt.precision < 53 and r == 0:
+                    assert abs(exactly(result.mid[0]) - f(exactly(centre))).upper() <= exactly(CLOSE) * allowed
 
 
 def _toward_zero(x: arb) -> float:

@@ -618,7 +618,7 @@ class Balls:
             prop: Radius = 0.0
             if not _exact(x.rad):
                 # From n outward exp(-s^2) <= exp(-n^2) exp(-2n (s - n)), whose integral over a length r is
-                # exp(-n^2) (1 - exp(-2nr)) / 2n <= exp(-n^2) r / (1 + nr), because tanh z <= z.
+                # exp(-n^2) (1 - exp(-2nr)) / 2n <= exp(-n^2) r / (1 + nr), because tanh z <= z; over r it grows with r.
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
                 slope = (2 / math.sqrt(math.pi) * (1 + 2.0**-40)) * np.exp(-nearest * nearest)
                 prop = slope * (x.rad / (1 + nearest * x.rad))
