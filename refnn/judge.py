@@ -9,10 +9,11 @@ the exception: where rounding decides the side of a kink, the truth comes from A
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from refnn.inputs import Case, layout
 from refnn.models import Model
 from refnn.op import Special
 from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Result
-from refnn.truth import PRECISIONS, Value, chunks, evaluate
+from refnn.truth import Value, chunks, half_gap, refine
 
 CLOSE = 2.0**-26  # how far the midpoint of a ball may be from the truth, in radii, for models coarser than float64
 SLACK = 2.0**-48  # relative; covers the float64 roundings made while an error is compared with its allowance
@@ -176,8 +177,8 @@ class Judge:
             x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all()
             for x in (*case.inputs, case.cotangent)
         )
-        self._truths: dict[tuple[int, str], list[Value | None]] = {}
         self._lines: dict[str, list[Any]] = {}
+        self._refined: dict[str, Iterator[list[Value | None]]] = {}
         with np.errstate(all="ignore"):
             self.worst = self._worst_case(algorithm, self._own)
 
@@ -189,15 +190,16 @@ class Judge:
     def _own(self) -> Convention:
         return next(iter(self.case.op.kinks.values()), 0.0)
 
-    def _truth(self, which: int, precision: int, convention: Convention) -> Value:
-        key = precision, str(convention)
-        if key not in self._truths:
-            c = self.case
-            definition = c.op.algorithm("accurate")
-            self._truths[key] = evaluate(c.op, definition, c.inputs, c.params, c.cotangent, precision, convention)
-        value = self._truths[key][which]
-        assert value is not None
-        return value
+    def _truths(self, which: int, convention: Convention) -> Iterator[Value]:
+        """The truth of one result with more and more digits; all results of each precision are computed once."""
+        c, key = self.case, str(convention)
+        if key not in self._refined:
+            self._refined[key] = refine(c.op, c.op.algorithm("accurate"), c.inputs, c.params, c.cotangent, convention)
+        self._refined[key], again = itertools.tee(self._refined[key])
+        for values in again:
+            value = values[which]
+            assert value is not None
+            yield value
 
     def expected_line(self, which: int, algorithm: str, rows: Any, wanted: np.ndarray) -> np.ndarray:
         """What an error exceeds with less than the allotted probability, where roundings are independent: for the
@@ -277,12 +279,11 @@ class Judge:
         """Raise the precision of the truth until every element is decided."""
         special = ~np.isfinite(middle) & (allowed == 0)
         unknown = np.isinf(allowed)
-        for precision in (0, *PRECISIONS) if close else PRECISIONS:
-            if precision == 0:
-                near = np.where(unknown, 0.0, allowed * CLOSE)
-                t = Value(middle, np.zeros_like(middle), near, near == 0)
-            else:
-                t = self._truth(which, precision, convention).rows(rows)
+        truths: Iterable[Value] = (t.rows(rows) for t in self._truths(which, convention))
+        if close:
+            near = np.where(unknown, 0.0, allowed * CLOSE)
+            truths = itertools.chain([Value(middle, np.zeros_like(middle), near, near == 0)], truths)
+        for t in truths:
             error = np.asarray(np.abs((got - t.value) - t.low))
             inside = error * (1 + SLACK) + t.radius <= allowed
             outside = error * (1 - SLACK) - t.radius > allowed
@@ -299,13 +300,14 @@ class Judge:
         agrees = (got == middle) | (np.isnan(got) & np.isnan(middle))
         code[special & agrees], code[special & ~agrees] = EXACT, SPECIAL
         code[unknown] = SCOPE
-        error[special & agrees] = 0.0
-        return Judgement(code, got, t.value, allowed, error, np.zeros(got.shape, np.uint8), [""])
+        expected = np.where(special, middle, t.value)
+        error = np.where(special, np.where(agrees, 0.0, np.abs(got - middle)), error)
+        return Judgement(code, got, expected, allowed, error, np.zeros(got.shape, np.uint8), [""])
 
     def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Where all numbers within `spread` of `value` are known to round to `got`."""
         if self.storage.name == "float64":
-            return (got == value) & ((spread == 0) | (_half_gap(value) > spread * (1 + SLACK)))
+            return (got == value) & ((spread == 0) | (half_gap(value) > spread * (1 + SLACK)))
         wider = spread * (1 + SLACK)
         # The sums below round in float64, and the cast to bfloat16 rounds to float32 on its way: moved apart by more
         # than either, both ends round alike only where the whole interval does.
@@ -403,13 +405,6 @@ def _is(got: float, allowed: float | str, factor: float) -> bool:
 
 def _unexplained(j: Judgement) -> np.ndarray:
     return (j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL)
-
-
-def _half_gap(x: np.ndarray) -> np.ndarray:
-    """Half the distance to the next number toward zero, which is the nearer one at a power of two."""
-    size = np.abs(x)
-    gap = size - np.nextafter(size, 0)
-    return np.where(size == 0, 2.0**-1074, gap) / 2
 
 
 # --- reporting -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
+from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
 from refnn.inputs import Case, cases
 from refnn.op import Op, lift
@@ -30,6 +31,7 @@ ARITHMETICS: Mapping[str, Callable[[], Any]] = MappingProxyType(
         "Floats": Floats,
         "Balls": lambda: Balls("float64"),
         "Noise": lambda: Noise("float64"),
+        "Pairs": Pairs,
         "Arb": Arb,
         "Fractions": Fractions,
         "Symbols": Symbols,

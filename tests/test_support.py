@@ -42,10 +42,14 @@ def test_the_matrix_covers_every_definition(rows: Any) -> None:
     assert all(set(answers) == set(support.ARITHMETICS) for answers in rows.values())
 
 
-def test_only_fractions_refuse(rows: Any) -> None:
+def test_only_fractions_and_pairs_refuse(rows: Any) -> None:
+    """And they refuse the same, for neither has elementary functions."""
     for label, answers in rows.items():
+        assert answers["Pairs"] == answers["Fractions"]
         for arithmetic, both in answers.items():
-            assert arithmetic == "Fractions" or both == ("yes", "yes"), f"{arithmetic} refuses {label}: {both}"
+            assert arithmetic in ("Fractions", "Pairs") or both == ("yes", "yes"), (
+                f"{arithmetic} refuses {label}: {both}"
+            )
 
 
 def test_softmax_is_rational_backwards_only(rows: Any) -> None:

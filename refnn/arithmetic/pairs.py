@@ -1,0 +1,546 @@
+r"""Pairs: float64 numbers of twice the precision, each with a certified radius; the fast truth of rational ops.
+
+A pair is an unevaluated sum hi + lo of two float64 arrays, hi the float64 nearest to it, and a radius:
+
+    |t - (hi + lo)| <= rad   for the exact real value t of the expression.
+
+Sums and products of two float64 are taken apart without error, into a rounded result and what was rounded away (Knuth's
+TwoSum; Dekker's TwoProd, with Veltkamp's splitting); what does not fit into hi + lo is added to the radius as it is, so
+a result that fits has the radius zero. A quotient is bounded by its residual: |a/b - q| = |a - q b| / |b|.
+
+Long sums and products of matrices go through Ozaki's slices (Ozaki, Ogita, Oishi, Rump, Numerical Algorithms 59 (2012)
+95). A factor is cut into slices of so few bits, in units of one power of two, that each sum of n products of slices is
+below 2**53 units: then every order of additions gives it without error, BLAS too (not Strassen's, whose differences may
+be larger). The products of what remains are so small that the error of a plain product is part of the radius.
+
+The radius is infinite where nothing is known: where an operand is not finite or the safe range of exponents is left,
+and where the side of a kink is open. Whoever needs to know more asks Arb.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic import Convention, Unsupported, share, ties
+from refnn.arithmetic.balls import BLOCK, check_gradual_underflow, growth
+from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+
+Array = Any
+Part = Any  # a float64 array, or the float 0.0 for "zero everywhere"
+
+_U = 2.0**-53
+_OUTWARD = 1 + 2.0**-47  # makes an upper bound of a sum of magnitudes that rounded at most 30 times on any path
+_SMALL = 2.0**-960  # products from here on lose nothing below the normal range
+_DIGITS = 106  # what slices aim at: bits of a result relative to its largest possible terms
+_REACH = 900  # exponents of factors, and of products, within which slices neither overflow nor vanish
+
+
+class Pair:
+    """hi + lo, and the radius around it; see the module's docstring."""
+
+    __slots__ = ("ar", "hi", "lo", "rad")
+    __array_ufunc__ = None  # NumPy must not take a pair apart
+
+    def __init__(self, ar: Pairs, hi: np.ndarray, lo: Part = 0.0, rad: Part = 0.0) -> None:
+        self.ar, self.hi, self.lo, self.rad = ar, np.asarray(hi), lo, rad
+
+    shape = property(lambda self: self.hi.shape)
+    ndim = property(lambda self: self.hi.ndim)
+    size = property(lambda self: self.hi.size)
+    triple = property(lambda self: (self.hi, self.lo, self.rad))
+
+    def _map(self, f: Any) -> Pair:
+        return Pair(self.ar, *(p if _none(p) else f(np.broadcast_to(p, self.shape)) for p in self.triple))
+
+    T = property(lambda self: self._map(lambda a: a.T))
+
+    def reshape(self, *shape: Any) -> Pair:
+        return self._map(lambda a: a.reshape(*shape))
+
+    def __getitem__(self, index: Any) -> Pair:
+        return self._map(lambda a: a[index])
+
+    def __neg__(self) -> Pair:
+        return Pair(self.ar, -self.hi, -self.lo, self.rad)
+
+    def __add__(self, other: Any) -> Pair:
+        return self.ar.add(self, self.ar.lift(other))
+
+    def __sub__(self, other: Any) -> Pair:
+        return self.ar.add(self, -self.ar.lift(other))
+
+    def __rsub__(self, other: Any) -> Pair:
+        return self.ar.add(self.ar.lift(other), -self)
+
+    def __mul__(self, other: Any) -> Pair:
+        return self.ar.product(self, self.ar.lift(other))
+
+    def __truediv__(self, other: Any) -> Pair:
+        return self.ar.product(self, over=self.ar.lift(other))
+
+    def __rtruediv__(self, other: Any) -> Pair:
+        return self.ar.product(self.ar.lift(other), over=self)
+
+    def __pow__(self, exponent: int) -> Pair:
+        if exponent != 2:
+            raise ValueError(f"the exponent is {exponent}, expected 2")
+        return self.ar.product(self, self)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _blockwise(f: Callable[..., tuple[Part, ...]]) -> Callable[..., tuple[Part, ...]]:
+    """Run an elementwise function on pieces of large arrays: the same numbers, out of the cache instead of memory."""
+
+    @functools.wraps(f)
+    def blocked(*parts: Part) -> tuple[Part, ...]:
+        shape = np.broadcast_shapes(*(np.shape(p) for p in parts))
+        if math.prod(shape) < 2 * BLOCK:
+            return f(*parts)
+        rows = max(1, BLOCK * shape[0] // math.prod(shape))
+        results: list[Part] = []
+        for first in range(0, shape[0], rows):
+            piece = slice(first, first + rows)
+            part = f(*(p[piece] if np.ndim(p) == len(shape) and p.shape[0] > 1 else p for p in parts))
+            results = results or [0.0] * len(part)
+            for i, values in enumerate(part):
+                if not _none(values):
+                    if _none(results[i]):
+                        results[i] = np.zeros(shape)
+                    results[i][piece] = values
+        return tuple(results)
+
+    return blocked
+
+
+# --- without error ---------------------------------------------------------------------------------------------------
+
+
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b, rounded, and what was rounded away; the second is NaN where the first overflows."""
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+def two_prod(a: Array, b: Array) -> tuple[Array, Array, Part]:
+    """a * b, rounded, what was rounded away, and a bound of what is missing below the normal range.
+
+    The second is NaN where the first overflows or a factor is beyond 2**996.
+    """
+    p = a * b
+    a_high, a_low = _split(a)
+    b_high, b_low = _split(b)
+    rest = a_low * b_low - (((p - a_high * b_high) - a_low * b_high) - a_high * b_low)
+    size = np.abs(p)
+    if np.min(size, initial=_SMALL) >= _SMALL:
+        return p, rest, 0.0
+    small = (size < _SMALL) & (a != 0) & (b != 0)
+    return p, np.where(small, 0.0, rest), np.where(small, size * _U + 2.0**-1074, 0.0)
+
+
+def _split(x: Array) -> tuple[Array, Array]:
+    """A float64 as the sum of two of at most 26 bits."""
+    c = x * 134217729.0  # 2**27 + 1
+    high = c - (c - x)
+    return high, x - high
+
+
+def distill(terms: Sequence[Part]) -> tuple[Array, Part, Part]:
+    """hi, lo and a bound of the rest of the exact sum of the terms, which are best given in falling order."""
+    first, *others = [t for t in terms if not _none(t)] or [terms[0]]
+    low, rest = [], 0.0
+    for t in others:
+        first, error = two_sum(first, t)
+        low.append(error)
+    if not low:
+        return first, 0.0, 0.0
+    second = low[0]
+    for error in low[1:]:
+        second, lost = two_sum(second, error)
+        rest = rest + np.abs(lost)
+    return *two_sum(first, second), rest
+
+
+def _none(part: Part) -> bool:
+    return isinstance(part, float) and part == 0.0
+
+
+# --- upper bounds ----------------------------------------------------------------------------------------------------
+
+
+def _times(a: Part, b: Part) -> Part:
+    """An upper bound of the product of two magnitudes; zero where one is."""
+    if _none(a) or _none(b):
+        return 0.0
+    return _above_underflow(a * b * _OUTWARD, (a > 0) & (b > 0))
+
+
+def _over(a: Part, b: Array) -> Part:
+    """An upper bound of the quotient of two magnitudes; zero where the first is."""
+    return 0.0 if _none(a) else _above_underflow(a / b * _OUTWARD, a > 0)
+
+
+def _above_underflow(bound: Array, positive: Array) -> Array:
+    """The bound, or a coarser one where it may have lost digits below the normal range."""
+    if np.min(bound, initial=1.0) >= 2.0**-1000:
+        return bound
+    return np.where((bound < 2.0**-1000) & positive, 2.0**-999, bound)
+
+
+# --- sums, products, quotients of (hi, lo, rad) ----------------------------------------------------------------------
+
+
+def _closed(hi: Array, lo: Part, rad: Part) -> tuple[Array, Part, Part]:
+    """hi, lo, and the radius rounded outward; it is infinite where something is not finite."""
+    rad = rad * _OUTWARD  # sums of subnormal magnitudes are exact
+    sane = np.isfinite(hi + lo + rad)
+    if not sane.all():
+        lo, rad = np.where(sane, lo, 0.0), np.where(sane, rad, np.inf)
+    return hi, lo, rad
+
+
+@_blockwise
+def _total(rad: Part, *terms: Part) -> tuple[Array, Part, Part]:
+    """The sum of terms that together are known up to `rad`."""
+    hi, lo, rest = distill(terms)
+    return _closed(hi, lo, rad + rest)
+
+
+@_blockwise
+def _product(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Array, Part, Part]:
+    p, e, rad = two_prod(a, b)
+    terms = [p, e]
+    for x, y in ((a, b_lo), (b, a_lo)):
+        if not _none(y):
+            cross, rest, missing = two_prod(x, y)
+            terms.append(cross)
+            rad = rad + np.abs(rest) + missing
+    rad = rad + _times(np.abs(a_lo), np.abs(b_lo))
+    # |ta tb - a b| <= |a| rb + |b| ra + ra rb
+    rad = rad + _times(np.abs(a), b_rad) + _times(np.abs(b), a_rad) + _times(a_rad, b_rad)
+    hi, lo, rest = distill(terms)
+    return _closed(hi, lo, rad + rest)
+
+
+@_blockwise
+def _quotient(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Array, Part, Part]:
+    left, digits, missing = [a, a_lo], [], 0.0
+    for _ in range(2):  # long division: each digit is a float64, what is left is known up to `missing`
+        digits.append(left[0] / b)
+        p, e, lost = two_prod(digits[-1], b)
+        left.extend([-p, -e])
+        missing = missing + lost
+        if not _none(b_lo):
+            p, e, lost = two_prod(digits[-1], b_lo)
+            left.append(-p)
+            missing = missing + np.abs(e) + lost
+        hi, lo, rest = distill(left)
+        left, missing = [hi, lo], missing + rest
+    hi, lo = two_sum(*digits)
+    # |ta/tb - q| = |ta - q tb| / |tb| <= (|a - q b| + ra + |q| rb) / (|b| - rb)
+    residual = np.abs(left[0]) + np.abs(left[1]) + missing + a_rad + _times(np.abs(hi), b_rad)
+    least = np.abs(b) * (1 - 2.0**-50) - b_rad * _OUTWARD
+    return _closed(hi, lo, np.where(least > 0, _over(residual * _OUTWARD, least), np.inf))
+
+
+@_blockwise
+def _bound(*magnitudes: Part) -> tuple[Part]:
+    """An upper bound of m0 m1 + m2 m3 + ..."""
+    total: Part = 0.0
+    for x, y in zip(magnitudes[::2], magnitudes[1::2], strict=True):
+        total = total + _times(x, y)
+    return (total * _OUTWARD,)
+
+
+class Slices:
+    """A pair cut into integers of falling units, powers of two.
+
+    `parts[i]` holds at most 2**bits units, each 2**(bits+1) of the next; `rests[i]` is the float64 nearest to what is
+    left once i parts are taken, and `tops[i]` its largest magnitude over `axes`, which it keeps. Where fewer than
+    `count` parts are enough, the last rest is zero. `sure` says where the exponents are in reach.
+    """
+
+    def __init__(self, x: Pair, bits: int, count: int, axes: tuple[int, ...]) -> None:
+        def top(v: Array) -> Array:
+            return np.max(np.abs(v), axis=axes, keepdims=True, initial=0.0)
+
+        rest, lo = x.hi, x.lo
+        self.parts: list[Array] = []
+        self.rests, self.tops = [rest], [top(rest)]
+        self.exponent = np.frexp(self.tops[0])[1]
+        self.sure = np.isfinite(self.tops[0]) & (np.abs(self.exponent) < _REACH)
+        unit = np.ldexp(1.0, np.where(self.sure, self.exponent, 0) - bits)
+        for _ in range(count):
+            shift = unit * (1.5 * 2.0**52)  # its ulp is the unit
+            part = (rest + shift) - shift
+            rest = rest - part
+            if not _none(lo):
+                rest, lo = two_sum(rest, lo)
+            self.parts.append(part)
+            self.rests.append(rest)
+            self.tops.append(top(rest))
+            if not self.tops[-1].any():
+                return
+            unit = unit * 2.0 ** (-bits - 1)
+
+
+def _along(v: Array, place: tuple[int, int] | None, ndim: int) -> Array:
+    """Numbers for each index along one axis of a factor, as an array that broadcasts against the result."""
+    return v.reshape([-1 if place is not None and i == place[1] else 1 for i in range(ndim)])
+
+
+def _plan(terms: int, factors: int) -> tuple[int, int]:
+    """(bits, count) of the slices for sums of so many products of one or two factors.
+
+    The parts of one level (at most 8 products) add up to 2**53 units or less; of one factor, a bit is kept free because
+    lo may make a part larger. What `count` parts leave is below 2**-count(bits+1) of the largest element, and its plain
+    products are added with a relative error of about terms * 2**-53.
+    """
+    digits = max(terms - 1, 0).bit_length()
+    bits = min((53 - digits - (3 if factors == 2 else 1)) // factors, 48)
+    return bits, min(8, -(-(_DIGITS - 53 + 2 * digits) // (bits + 1)))
+
+
+class Pairs:
+    """The arithmetic of double float64 with certified radii; `convention` decides at kinks and ties.
+
+    RuntimeError in a thread that flushes subnormal numbers to zero.
+    """
+
+    name = "Pairs"
+
+    def __init__(self, *, convention: Convention = 0.0) -> None:
+        check_gradual_underflow()
+        self.convention = convention
+
+    # --- borders -----------------------------------------------------------------------------------------------------
+
+    def array(self, x: Array) -> Pair:
+        return self._closed(np.asarray(x).astype(np.float64))
+
+    def lift(self, x: Any) -> Pair:
+        if isinstance(x, Pair):
+            return x
+        if not isinstance(x, int):
+            raise TypeError(f"an op combined an array with {x!r}, expected an integer or ar.real(...)")
+        hi = float(x)
+        return self._closed(np.asarray(hi), float(x - int(hi)))
+
+    def real(self, value: float) -> Pair:
+        return self._closed(np.asarray(float(value)))
+
+    def store(self, x: Pair) -> Pair:
+        return x
+
+    def _closed(self, hi: Array, lo: Part = 0.0, rad: Part = 0.0) -> Pair:
+        with np.errstate(all="ignore"):
+            return Pair(self, *_closed(hi, lo, rad))
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def add(self, a: Pair, b: Pair) -> Pair:
+        with np.errstate(all="ignore"):
+            return Pair(self, *_total(a.rad + b.rad, a.hi, b.hi, a.lo, b.lo))
+
+    def product(self, *factors: Pair | int, over: Pair | int | None = None) -> Pair:
+        """The factors multiplied, and divided by `over`."""
+        with np.errstate(all="ignore"):
+            result, *others = [self.lift(f) for f in factors]
+            for b in others:
+                result = Pair(self, *_product(*result.triple, *b.triple))
+            return result if over is None else Pair(self, *_quotient(*result.triple, *self.lift(over).triple))
+
+    # --- long sums ---------------------------------------------------------------------------------------------------
+
+    def sum(self, x: Pair, axis: Any = None, keepdims: bool = False) -> Pair:
+        axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        terms = math.prod(x.shape[i] for i in axes)
+        total = self._added(x, lambda v: np.sum(v, axis=axes, keepdims=True), terms, axes)
+        return total if keepdims else total._map(lambda v: np.squeeze(v, axes))
+
+    def _added(self, x: Pair, add: Callable[[Array], Array], terms: int, axes: tuple[int, ...] | None = None) -> Pair:
+        """Sums of so many elements, either over `axes`, which have the length 1 in the result, or of any."""
+        with np.errstate(all="ignore"):
+            bits, count = _plan(terms, 1)
+            cut = Slices(x, bits, count, tuple(range(x.ndim)) if axes is None else axes)
+            top, sure = (v.reshape(()) if axes is None else v for v in (cut.tops[-1], cut.sure))
+            # n - 1 additions, and the rounding of each rest
+            rad = _times(np.asarray(terms * growth(_U, terms)), top)
+            if not _none(x.rad):
+                rad = rad + add(np.broadcast_to(x.rad, x.shape)) * (1 + growth(_U, terms))
+            if not sure.all():
+                rad = np.where(sure, rad, np.inf)
+            return Pair(self, *_total(rad, *map(add, cut.parts), add(cut.rests[-1])))
+
+    def fold(self, x: Pair, w: Windows) -> Pair:
+        if w.coverage <= 1:
+            return x._map(w.fold)
+        return self._added(x, w.fold, w.coverage)
+
+    def dot(self, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
+        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+
+    def contract(self, form: Contraction, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
+        terms = form.terms
+        bits, count = _plan(terms, 2)
+
+        def apply(x: Array, y: Array) -> Array:
+            return np.asarray(form.apply(np.matmul, x, y))
+
+        with np.errstate(all="ignore"):
+            left = Slices(a, bits, count, tuple(i for i in range(a.ndim) if form.left is None or i != form.left[0]))
+            right = Slices(b, bits, count, tuple(i for i in range(b.ndim) if form.right is None or i != form.right[0]))
+            levels: dict[int, Array] = {}
+            for i, x in enumerate(left.parts):
+                for j, y in enumerate(right.parts[: count - i]):
+                    levels[i + j] = levels[i + j] + apply(x, y) if i + j in levels else apply(x, y)
+
+            def of_a(v: Array) -> Array:
+                return _along(v, form.left, levels[0].ndim)
+
+            def of_b(v: Array) -> Array:
+                return _along(v, form.right, levels[0].ndim)
+
+            # a b = sum_(i+j<count) a_i b_j + sum_i a_i (b - b_0 - ... - b_(count-1-i)) + (a - a_0 - ...) b
+            tail: Part = 0.0
+            bounds: list[Array] = []
+            # a rounding each of products and sums, two of the rests, one for each piece of the tail
+            scale = np.asarray(terms * growth(_U, terms + count + 4))
+            ends = [(x, left.tops[i], count - i) for i, x in enumerate(left.parts)]
+            for x, top, taken in [*ends, (left.rests[-1], left.tops[-1], 0)]:
+                if taken < len(right.rests) and top.any() and right.tops[taken].any():
+                    tail = tail + apply(x, right.rests[taken])
+                    # a rest may double where it is rounded to units
+                    bounds += [of_a(2 * scale * top), of_b(right.tops[taken])]
+            rad: Part = 0.0
+            if bounds:  # and what products lose below the normal range
+                rad = _bound(*bounds)[0] + terms * (count + 1) * 2.0**-1074
+            sure = of_a(left.sure) & of_b(right.sure)
+            sure = sure & (np.abs(of_a(left.exponent) + of_b(right.exponent)) < _REACH)
+            if not sure.all():
+                rad = np.where(sure, rad, np.inf)
+            rad = rad + self._spread(apply, terms, a, b)
+            extra: tuple[Part, Part] = (0.0, 0.0)
+            if plus is not None:
+                rad, extra = rad + plus.rad, (plus.hi, plus.lo)
+            return Pair(self, *_total(rad, *(levels[k] for k in sorted(levels)), tail, *extra))
+
+    def _spread(self, apply: Callable[[Array, Array], Array], terms: int, a: Pair, b: Pair) -> Part:
+        """An upper bound of sums of |a| rb + |b| ra + ra rb."""
+        total: Part = 0.0
+        for x, y in ((np.abs(a.hi), b.rad), (a.rad, np.abs(b.hi)), (a.rad, b.rad)):
+            if _none(x) or _none(y):
+                continue
+            x, y = np.broadcast_to(x, a.shape), np.broadcast_to(y, b.shape)
+            wide = apply(x, y) * (1 + growth(_U, terms + 8))
+            if np.min(wide, initial=1.0) < 2.0**-1000:  # products may have vanished below the normal range
+                wide = wide + apply((x > 0) * 1.0, (y > 0) * 1.0) * 2.0**-1074
+            total = total + wide
+        return total
+
+    # --- kinks and choices -------------------------------------------------------------------------------------------
+
+    def abs(self, x: Pair) -> Pair:
+        sign = np.where(x.hi < 0, -1.0, 1.0)
+        return Pair(self, x.hi * sign, 0.0 if _none(x.lo) else x.lo * sign, x.rad)
+
+    def relu(self, x: Pair) -> Pair:
+        keep = x.hi > 0
+        rad = x.rad if _none(x.rad) else np.where(_clear(x) & ~keep, 0.0, x.rad)
+        return Pair(self, np.where(keep, x.hi, 0.0), 0.0 if _none(x.lo) else np.where(keep, x.lo, 0.0), rad)
+
+    def branch(self, x: Pair, above: Pair | int, below: Pair | int, at: Pair | int = 0, kink: str = "0") -> Pair:
+        at = self.lift(at)
+        side = x - at if np.any(at.hi) else x
+        result = self.where(side.hi > 0, above, below)
+        equal = (side.hi == 0) & (side.rad == 0)
+        if equal.any():
+            part = self.real(share(self.convention, kink))
+            result = self.where(equal, part * above + (1 - part) * below, result)
+        known = equal | _clear(side)
+        return result if known.all() else Pair(self, result.hi, result.lo, np.where(known, result.rad, np.inf))
+
+    def windows(self, x: Pair, w: Windows) -> Pair:
+        return x._map(w.gather)
+
+    def max(self, x: Pair, axis: int, among: np.ndarray | None = None) -> Pair:
+        # The maximum moves no further than the element that moves furthest.
+        hi = x.hi if among is None else np.where(among, x.hi, -np.inf)
+        top, lo, rad = np.max(hi, axis=axis), x.lo, x.rad
+        if not _none(lo):
+            lo = np.max(np.where(hi == np.expand_dims(top, axis), lo, -np.inf), axis=axis)
+        if not _none(rad):
+            rad = np.max(np.broadcast_to(rad, x.shape) if among is None else np.where(among, rad, 0.0), axis=axis)
+        return self._closed(top, lo, rad)
+
+    def hits(self, x: Pair, axis: int, among: np.ndarray | None = None) -> Pair:
+        rule, able = ties(self.convention), True if among is None else among
+        with np.errstate(all="ignore"):
+            hi = np.where(able, x.hi, -np.inf)
+            lo = np.where(hi == np.max(hi, axis=axis, keepdims=True), x.lo, -np.inf)
+            top = (lo == np.max(lo, axis=axis, keepdims=True)) & able
+            # Only those that may be the maximum matter: one alone, or several that are known without error.
+            width = (np.abs(x.lo) + x.rad + np.abs(x.hi) * 2.0**-50) * _OUTWARD
+            floor = np.max(np.where(able, x.hi - width, -np.inf), axis=axis, keepdims=True)
+            rivals = ~(x.hi + width < floor) & able
+            known = (np.count_nonzero(rivals, axis=axis, keepdims=True) == 1) | ~np.any(
+                rivals & np.broadcast_to(x.rad > 0, x.shape), axis=axis, keepdims=True
+            )
+            weights = Pair(self, hits(top * 1.0, axis, None, "first" if rule == "split" else rule) * 1.0)
+            if rule == "split":
+                count = np.count_nonzero(top, axis=axis, keepdims=True)
+                weights = Pair(self, top * 1.0) / Pair(self, count * 1.0)
+        return weights if known.all() else Pair(self, weights.hi, weights.lo, np.where(known, weights.rad, np.inf))
+
+    def pivot(self, x: Pair, axis: int) -> Pair:
+        """The largest hi: any constant will do, and this one is exact."""
+        return self._closed(np.max(x.hi, axis=axis, keepdims=True))
+
+    def where(self, mask: np.ndarray, a: Pair | int, b: Pair | int) -> Pair:
+        a, b = self.lift(a), self.lift(b)
+        lo, rad = (0.0 if _none(p) and _none(q) else np.where(mask, p, q) for p, q in ((a.lo, b.lo), (a.rad, b.rad)))
+        return Pair(self, np.where(mask, a.hi, b.hi), lo, rad)
+
+    def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Pair:
+        return Pair(self, one_hot(target, classes, axis).astype(np.float64))
+
+    def take(self, x: Pair, target: np.ndarray, axis: int) -> Pair:
+        return x._map(lambda a: take(a, target, axis))
+
+    # --- what no pair can bound --------------------------------------------------------------------------------------
+
+    def _refuse(self, primitive: str) -> Pair:
+        raise Unsupported(self.name, primitive)
+
+    def exp(self, x: Pair) -> Pair:
+        return self._refuse("exp")
+
+    def log(self, x: Pair) -> Pair:
+        return self._refuse("log")
+
+    def tanh(self, x: Pair) -> Pair:
+        return self._refuse("tanh")
+
+    def expm1(self, x: Pair) -> Pair:
+        return self._refuse("expm1")
+
+    def log1p(self, x: Pair) -> Pair:
+        return self._refuse("log1p")
+
+    def erf(self, x: Pair) -> Pair:
+        return self._refuse("erf")
+
+    def erfc(self, x: Pair) -> Pair:
+        return self._refuse("erfc")
+
+
+def _clear(x: Pair) -> np.ndarray:
+    """Where the sign of the exact value is that of hi."""
+    return np.abs(x.hi) * (1 - 2.0**-50) > x.rad
