@@ -320,6 +320,9 @@ def test_an_open_side_of_a_kink_is_unknown_and_a_known_one_is_not() -> None:
     result = ar.branch(x, 3, 5)
     assert result.hi.tolist()[:3] == [3.0, 5.0, 3.0]
     assert np.isinf(result.rad).tolist() == [False, False, False, True]
+    edge = Pair(ar, np.zeros(4), 0.0, np.full(4, 0.75))
+    assert np.isinf(ar.branch(x, 3, 5, at=edge).rad).tolist() == [True, True, True, True]
+    assert np.isinf(ar.branch(x * 3, 3, 5, at=edge).rad).tolist() == [False, False, True, True]
     clipped = ar.relu(x)
     assert clipped.hi.tolist() == [1.0, 0.0, 0.0, 1.0] and clipped.rad.tolist() == [0.5, 0.0, 0.0, 2.0]
 

@@ -458,7 +458,7 @@ class Pairs:
 
     def branch(self, x: Pair, above: Pair | int, below: Pair | int, at: Pair | int = 0, kink: str = "0") -> Pair:
         at = self.lift(at)
-        side = x - at if np.any(at.hi) else x
+        side = x - at if np.any(at.hi) or not _none(at.rad) else x
         result = self.where(side.hi > 0, above, below)
         equal = (side.hi == 0) & (side.rad == 0)
         if equal.any():
