@@ -39,6 +39,7 @@ import numpy as np
 from refnn.arithmetic import BLOCK, Convention, _erf, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.noise import DOT_BLOCKS, SUM_BLOCKS, chain_share, ramp_share
+from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.formats import Format
 from refnn.models import ULPS, Model, model
@@ -89,7 +90,7 @@ def check_gradual_underflow() -> None:
         )
 
 
-class Ball:
+class Ball(Operators):
     """Midpoints and radii; see the module's docstring.
 
     `pure` marks exact powers of two and zeros: factors that do not round. `roundings` says how far the radius may be
@@ -101,7 +102,6 @@ class Ball:
     """
 
     __slots__ = ("ar", "library", "mid", "pure", "rad", "roundings")
-    __array_ufunc__ = None  # NumPy must not take a ball apart
 
     def __init__(
         self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: float = 0, library: float = 0.0
@@ -116,41 +116,8 @@ class Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
         return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library)
 
-    T = property(lambda self: self._map(lambda a: a.T))
-
-    def reshape(self, *shape: Any) -> Ball:
-        return self._map(lambda a: a.reshape(*shape))
-
-    def __getitem__(self, index: Any) -> Ball:
-        return self._map(lambda a: a[index])
-
     def __neg__(self) -> Ball:
         return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings, self.library)
-
-    def __add__(self, other: Any) -> Ball:
-        return self.ar.add(self, self.ar.lift(other))
-
-    def __sub__(self, other: Any) -> Ball:
-        return self.ar.add(self, -self.ar.lift(other))
-
-    def __rsub__(self, other: Any) -> Ball:
-        return self.ar.add(self.ar.lift(other), -self)
-
-    def __mul__(self, other: Any) -> Ball:
-        return self.ar.product(self, self.ar.lift(other))
-
-    def __truediv__(self, other: Any) -> Ball:
-        return self.ar.product(self, over=self.ar.lift(other))
-
-    def __rtruediv__(self, other: Any) -> Ball:
-        return self.ar.product(self.ar.lift(other), over=self)
-
-    def __pow__(self, exponent: int) -> Ball:
-        if exponent != 2:
-            raise ValueError(f"the exponent is {exponent}, expected 2")
-        return self.ar.product(self, self)
-
-    __radd__, __rmul__ = __add__, __mul__
 
 
 def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:

@@ -32,6 +32,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.models import Model, model
 
@@ -69,11 +70,10 @@ def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
     return tuple(merged.values())
 
 
-class Noisy:
+class Noisy(Operators):
     """A midpoint with the noise around it; see the module's docstring."""
 
     __slots__ = ("ar", "bias", "mid", "pure", "terms")
-    __array_ufunc__ = None
 
     def __init__(self, ar: Noise, mid: Array, terms: Any = (), bias: Any = 0.0, pure: bool = False) -> None:
         self.ar, self.mid, self.terms, self.bias, self.pure = ar, np.asarray(mid), tuple(terms), bias, pure
@@ -105,41 +105,8 @@ class Noisy:
         bias = self.bias if isinstance(self.bias, float) else f(np.broadcast_to(self.bias, self.shape))
         return Noisy(self.ar, mid, _merge(terms), bias, self.pure)
 
-    T = property(lambda self: self._map(lambda a: a.T))
-
-    def reshape(self, *shape: Any) -> Noisy:
-        return self._map(lambda a: a.reshape(*shape))
-
-    def __getitem__(self, index: Any) -> Noisy:
-        return self._map(lambda a: a[index])
-
     def __neg__(self) -> Noisy:
         return Noisy(self.ar, -self.mid, self.terms, self.bias, self.pure)
-
-    def __add__(self, other: Any) -> Noisy:
-        return self.ar.add(self, self.ar.lift(other))
-
-    def __sub__(self, other: Any) -> Noisy:
-        return self.ar.add(self, -self.ar.lift(other))
-
-    def __rsub__(self, other: Any) -> Noisy:
-        return self.ar.add(self.ar.lift(other), -self)
-
-    def __mul__(self, other: Any) -> Noisy:
-        return self.ar.product(self, self.ar.lift(other))
-
-    def __truediv__(self, other: Any) -> Noisy:
-        return self.ar.product(self, over=self.ar.lift(other))
-
-    def __rtruediv__(self, other: Any) -> Noisy:
-        return self.ar.product(self.ar.lift(other), over=self)
-
-    def __pow__(self, exponent: int) -> Noisy:
-        if exponent != 2:
-            raise ValueError(f"the exponent is {exponent}, expected 2")
-        return self.ar.product(self, self)
-
-    __radd__, __rmul__ = __add__, __mul__
 
 
 class Noise:

@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, Unsupported, share, ties
-from refnn.arithmetic.balls import BLOCK, check_gradual_underflow, growth
+from refnn.arithmetic import BLOCK, Convention, Unsupported, share, ties
+from refnn.arithmetic.balls import check_gradual_underflow, growth
 from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 
 Array = Any
@@ -41,11 +42,10 @@ _DIGITS = 106  # what slices aim at: bits of a result relative to its largest po
 _REACH = 900  # exponents of factors, and of products, within which slices neither overflow nor vanish
 
 
-class Pair:
+class Pair(Operators):
     """hi + lo, and the radius around it; see the module's docstring."""
 
     __slots__ = ("ar", "hi", "lo", "rad")
-    __array_ufunc__ = None  # NumPy must not take a pair apart
 
     def __init__(self, ar: Pairs, hi: np.ndarray, lo: Part = 0.0, rad: Part = 0.0) -> None:
         self.ar, self.hi, self.lo, self.rad = ar, np.asarray(hi), lo, rad
@@ -55,44 +55,11 @@ class Pair:
     size = property(lambda self: self.hi.size)
     triple = property(lambda self: (self.hi, self.lo, self.rad))
 
-    def _map(self, f: Any) -> Pair:
+    def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Pair:
         return Pair(self.ar, *(p if _none(p) else f(np.broadcast_to(p, self.shape)) for p in self.triple))
-
-    T = property(lambda self: self._map(lambda a: a.T))
-
-    def reshape(self, *shape: Any) -> Pair:
-        return self._map(lambda a: a.reshape(*shape))
-
-    def __getitem__(self, index: Any) -> Pair:
-        return self._map(lambda a: a[index])
 
     def __neg__(self) -> Pair:
         return Pair(self.ar, -self.hi, -self.lo, self.rad)
-
-    def __add__(self, other: Any) -> Pair:
-        return self.ar.add(self, self.ar.lift(other))
-
-    def __sub__(self, other: Any) -> Pair:
-        return self.ar.add(self, -self.ar.lift(other))
-
-    def __rsub__(self, other: Any) -> Pair:
-        return self.ar.add(self.ar.lift(other), -self)
-
-    def __mul__(self, other: Any) -> Pair:
-        return self.ar.product(self, self.ar.lift(other))
-
-    def __truediv__(self, other: Any) -> Pair:
-        return self.ar.product(self, over=self.ar.lift(other))
-
-    def __rtruediv__(self, other: Any) -> Pair:
-        return self.ar.product(self.ar.lift(other), over=self)
-
-    def __pow__(self, exponent: int) -> Pair:
-        if exponent != 2:
-            raise ValueError(f"the exponent is {exponent}, expected 2")
-        return self.ar.product(self, self)
-
-    __radd__, __rmul__ = __add__, __mul__
 
 
 def _blockwise(f: Callable[..., tuple[Part, ...]]) -> Callable[..., tuple[Part, ...]]:
