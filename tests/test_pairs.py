@@ -132,7 +132,10 @@ EXPRESSIONS: dict[str, Expression] = {
     "hits": lambda ar, a, b: ar.hits(ar.where(np.arange(a.shape[1]) % 3 == 0, 1, a - b), -1),
     "hits among": lambda ar, a, b: ar.hits(a * a, 1, np.arange(a.shape[1]) % 3 == 0),
     "windows": lambda ar, a, b: ar.windows(a * b, overlapping(a.shape)),
-    "fold": lambda ar, a, b: ar.fold(ar.windows(a / (1 + b * b), overlapping(a.shape)), overlapping(a.shape)),
+    "fold": lambda ar, a, b: ar.fold(ar.windows(a, overlapping(a.shape))[::-1], overlapping(a.shape)),
+    "fold pairs": lambda ar, a, b: ar.fold(
+        ar.windows(a / (1 + b * b), overlapping(a.shape))[::-1], overlapping(a.shape)
+    ),
     "pooling": lambda ar, a, b: ar.sum(ar.windows(a * b, overlapping(a.shape)), 0) / 6,
     "layout": lambda ar, a, b: -((a * b).T.reshape(-1)[::2]),
 }
