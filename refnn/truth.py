@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, Unsupported
+from refnn.arithmetic import BLOCK, Convention, Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.pairs import Pair, Pairs
@@ -24,7 +24,7 @@ from refnn.ops import find
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
-CHUNK = 1 << 15  # elements that are evaluated at a time where rows are independent
+CHUNK = 2 * BLOCK - 1  # elements that are evaluated at a time where rows are independent; more would be split again
 
 
 Algorithm = tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]

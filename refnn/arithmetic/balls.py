@@ -195,6 +195,10 @@ class Balls:
 
     # --- local errors ------------------------------------------------------------------------------------------------
 
+    def _outward(self, radius: Radius, roundings: int) -> Radius:
+        """`_up`, or nothing yet for formats whose radii are far from underflow: `_close` does it once for all."""
+        return _up(radius, roundings) if self.model.compute.name == "float64" else radius
+
     def _top(self, mid: np.ndarray, prop: Radius) -> np.ndarray:
         """An upper bound of what is rounded: |t| + |v - t| before the rounding itself."""
         top = np.abs(mid)
@@ -257,8 +261,8 @@ class Balls:
         elif fmt.name == "float64":
             rad = _up(prop + local, roundings)
         else:  # no coarser format holds numbers whose radii could underflow here
-            rad = prop + local
-            rad *= _inflation(roundings)
+            rad = local if _exact(prop) else prop if _exact(local) else prop + local
+            rad = rad * _inflation(roundings + 12 * len(operands))  # and what `_outward` left
         if special is False and mid.size:
             # One number a side bounds all: NaN and infinities fail the comparison.
             most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
@@ -314,11 +318,11 @@ class Balls:
             for f in balls[1:]:
                 # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
                 if not _exact(prop) and not _exact(f.rad):
-                    prop = _up(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
+                    prop = self._outward(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
                 elif not _exact(prop):
-                    prop = _up(np.abs(f.mid) * prop, 8)
+                    prop = self._outward(np.abs(f.mid) * prop, 8)
                 elif not _exact(f.rad):
-                    prop = _up(np.abs(mid) * f.rad, 8)
+                    prop = self._outward(np.abs(mid) * f.rad, 8)
                 mid = mid * f.mid
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
             # A power of two does not round, but it loses below the normal range where it makes a product smaller.
@@ -333,7 +337,7 @@ class Balls:
                 if not (_exact(prop) and _exact(d.rad)):
                     # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
                     inverse = 1 / low
-                    prop = _up(prop * inverse + (np.abs(mid) + prop) * inverse * (d.rad * inverse), 12)
+                    prop = self._outward(prop * inverse + (np.abs(mid) + prop) * inverse * (d.rad * inverse), 12)
                     if not np.min(low, initial=1.0) > 0:
                         prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
                 mid = mid / d.mid
@@ -343,7 +347,14 @@ class Balls:
             lost = functools.partial(_infinite_times_unsure, balls)
             if losses == 0:
                 return self._close(
-                    mid, prop, 0.0, tuple(balls), fmt, special=special, lost=lost, library=sum(b.library for b in balls)
+                    mid,
+                    prop,
+                    0.0,
+                    tuple(balls),
+                    fmt,
+                    special=special,
+                    lost=lost,
+                    library=sum(b.library for b in balls),
                 )
             local = np.abs(mid)
             if not _exact(prop):
@@ -354,11 +365,12 @@ class Balls:
                 local += self._loss(fmt)
             else:
                 magnitudes = [(np.abs(f.mid), f.rad) for f in factors]
-                if over is not None:
-                    magnitudes.append((1 / np.abs(over.mid), np.where(low > 0, over.rad / low / low, np.inf)))
-                loss, reach = self._partial_products(magnitudes, roundings, losses, fmt)
-                local = local + loss
-                reach = None if reach is None else np.maximum(reach, np.abs(mid) + prop + local)
+                if not self._partial_products_are_normal(magnitudes, over, roundings, fmt):
+                    if over is not None:
+                        magnitudes.append((1 / np.abs(over.mid), np.where(low > 0, over.rad / low / low, np.inf)))
+                    loss, reach = self._partial_products(magnitudes, roundings, losses, fmt)
+                    local += loss
+                    reach = np.maximum(reach, np.abs(mid) + prop + local)
             return self._close(
                 mid,
                 prop,
@@ -373,24 +385,38 @@ class Balls:
                 library=sum(b.library for b in balls),
             )
 
-    def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
-        """What the partial products of any grouping may lose below the normal range, and how far they may reach.
+    def _partial_products_are_normal(
+        self, magnitudes: list[Any], over: Ball | None, roundings: int, fmt: Format
+    ) -> bool:
+        """Whether one number a factor bounds all partial products away from underflow and overflow.
 
         A partial product is at most the product of the factors above 1 and at least that of the factors below 1, up to
-        (1+u)^roundings. Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
+        (1+u)^roundings.
         """
-        grown = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40)
-        highest, lowest = grown, 1.0
+        highest, lowest = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40), 1.0
         for m, r in magnitudes:
             if m.size:
-                top, bottom = (m, m) if _exact(r) else (m + 2 * r, m - 2 * r)
+                most, bottom = (float(np.max(m)), m) if _exact(r) else (float(np.max(m) + 2 * np.max(r)), m - 2 * r)
                 smallest = float(np.min(bottom))
                 if smallest <= 0:  # an exact zero makes the product zero, whatever else underflows
                     smallest = float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0))
-                highest *= max(1.0, float(np.max(top)))
+                highest *= max(1.0, most)
                 lowest *= min(1.0, max(0.0, smallest))
-        if lowest >= 2 * fmt.smallest_normal and highest <= fmt.max:
-            return 0.0, None
+        if over is not None and over.size:
+            size = np.abs(over.mid)
+            smallest = float(np.min(size if _exact(over.rad) else size - 2 * over.rad))
+            if smallest <= 0:
+                return False
+            highest *= max(1.0, 1 / smallest)
+            lowest *= min(1.0, 1 / float(np.max(size) + 2 * np.max(over.rad)))
+        return bool(lowest >= 2 * fmt.smallest_normal and highest <= fmt.max)
+
+    def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
+        """What the partial products of any grouping may lose below the normal range, and how far they may reach.
+
+        Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
+        """
+        grown = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40)
         reach = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(grown))
         least = math.prod(
             (np.clip(np.where((m == 0) & (r == 0), 1.0, m - 2 * r), 0.0, 1.0) for m, r in magnitudes),
@@ -518,7 +544,9 @@ class Balls:
             top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * (1 + 2.0**-40)
             prop = np.where(x.rad < 1, near, top)
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
-            return self._close(mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
+            result = self._close(mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
+            result.rad = np.where(np.isneginf(x.mid), _TINY, result.rad)  # x overflowed: exp of the exact value is no 0
+            return result
 
     @_blockwise
     def log(self, x: Ball) -> Ball:
