@@ -237,8 +237,9 @@ class Judge:
                 self._conventions(which, got, j, rows)
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
                 # Fewer roundings than that keep the worst case itself below the line (see Ball).
-                suspicious = (j.code == OK) & (j.error > self._one_rounding(which, j))
-                suspicious &= j.error > self.line / math.sqrt(3 * self.worst.roundings[which]) * j.allowed
+                suspicious = j.error > self.line / math.sqrt(3 * self.worst.roundings[which]) * j.allowed
+                if suspicious.any():
+                    suspicious &= (j.code == OK) & (j.error > self._one_rounding(which, j))
                 if suspicious.any():
                     line = self.expected_line(which, self.algorithm, rows, suspicious)
                     j.code[suspicious & ~(j.error <= line)] = SUSPECT

@@ -40,6 +40,7 @@ Array = Any
 _ROOT3 = math.sqrt(3.0)
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
+_FAR = 2.0**50  # a number whose square times the terms of a sum is far from overflow in float32
 _NEAR = 10.0  # a kink within this many standard deviations may be crossed
 
 
@@ -432,9 +433,9 @@ def _chain(sizes: list[int], blocks: Any, squares: Any, further: Any = None) -> 
     From one end of a block to the other, a to e, the partial sums go straight, apart from a bridge whose mean squares
     add up to a sixth of the block's length times its sum of squares. The straight ones add up to
 
-        sum over j = 1..m of (a + (e - a) j/m)^2 = m/3 (a^2 + a e + e^2) + (e^2 - a^2)/2 + (e - a)^2/(6m),
+        sum over j = 1..m of (a + (e - a) j/m)^2 = m a e + m/3 (e - a)^2 + (e^2 - a^2)/2 + (e - a)^2/(6m),
 
-    where the second terms telescope. From the right, a and e are S - e and S - a, with S the sum of all.
+    where the third terms telescope. From the right, a and e are S - e and S - a, with S the sum of all.
     """
     n = sum(sizes)
     left: Array = 0.0
@@ -443,9 +444,8 @@ def _chain(sizes: list[int], blocks: Any, squares: Any, further: Any = None) -> 
     for block, square, m in zip(blocks, squares, sizes, strict=True):
         if m:
             start, end = end, end + block
-            both = start + end
-            left = left + (m / 4) * both * both + (m / 12 + 1 / (6 * m)) * block * block + (m - 1) / 6 * square
-            line = line + m * both
+            left = left + m * (start * end) + (m / 3 + 1 / (6 * m)) * np.square(block) + (m - 1) / 6 * square
+            line = line + m * (start + end)
     left = left + end * end / 2
     back = end * n - line
     right = left + end * back
@@ -466,6 +466,10 @@ def _contraction_roundings(
     def applied(x: Array, y: Array) -> Array:
         return np.asarray(form.apply(np.matmul, x, y))
 
+    # A standard deviation needs no more digits than float32 has, where squares stay in its range.
+    if form.fits_single(np.square(a), np.square(b)) and (further is None or np.max(np.abs(further)) <= _FAR):
+        a, b = a.astype(np.float32), b.astype(np.float32)
+        further = None if further is None else further.astype(np.float32)
     result, squared_b = np.empty(shape), np.square(b)
     rows = max(1, BLOCK * len(a) // max(result.size, 1)) if form.left == (0, 0) else len(a)
     for piece in (slice(first, first + rows) for first in range(0, len(a), rows)):

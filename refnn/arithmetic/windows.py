@@ -36,6 +36,28 @@ class Contraction:
     right: tuple[int, int] | None = None
     cut: tuple[int, int] | None = None
 
+    def fits_single(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether numbers a, b >= 0, their products and the sums of those are zero or normal in float32."""
+        if not (a.size and b.size):
+            return False
+        single = np.finfo(np.float32)
+        low, high = zip(*((_least_positive(x), float(np.max(x))) for x in (a, b)), strict=True)
+        least, most = min(*low, low[0] * low[1]), max(1.0, *high, high[0] * high[1])
+        return bool(least >= 2 * single.tiny and most * self.terms <= single.max / 2)
+
+    def of_magnitudes(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """An upper bound of the contraction of finite numbers >= 0, beside what float64 rounds away; from float32, in
+        half the time, where everything is normal there.
+
+        Each term passes two conversions, one product and `terms` - 1 additions, and 1/(1 - u)^k <= 1 + 2ku where
+        ku <= 1/2.
+        """
+        rounded = (self.terms + 2) * float(np.finfo(np.float32).eps)
+        if rounded > 1 or not self.fits_single(a, b):
+            return np.asarray(self.apply(np.matmul, a, b))
+        found = self.apply(np.matmul, a.astype(np.float32), b.astype(np.float32))
+        return np.asarray(found, np.float64) * (1 + rounded)
+
     def shortest(self, b: np.ndarray, count: int) -> int:
         """The least number of products in one of `count` parts of the sum; 0 where there are fewer parts."""
         n = math.prod(b.shape[axis] for axis in self.summed)
@@ -56,6 +78,11 @@ class Contraction:
         ends = sorted({n * i // count for i in range(count + 1)})
         for first, last in itertools.pairwise(ends):
             yield last - first, a, np.where((order >= first) & (order < last), b, 0.0)
+
+
+def _least_positive(x: np.ndarray) -> float:
+    least = float(np.min(x))
+    return least if least > 0 else float(np.min(np.where(x > 0, x, np.inf)))
 
 
 def matrix_product(n: int) -> Contraction:
