@@ -42,12 +42,12 @@ class Format:
     def smallest_subnormal(self) -> float:
         return 2.0 ** (self.emin - self.precision + 1)
 
-    @property
+    @cached_property
     def max(self) -> float:
         """The largest finite number."""
         return float(2 - Fraction(1, 2 ** (self.precision - 1))) * 2.0**self.emax
 
-    @property
+    @cached_property
     def overflow_threshold(self) -> Fraction:
         """Magnitudes from here on round to infinity (exact: for float64 it is no float64 itself)."""
         return (2 - Fraction(1, 2**self.precision)) * 2**self.emax

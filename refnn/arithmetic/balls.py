@@ -136,12 +136,13 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
         if len(shape) > 1 and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
             return blocked(self, *(b.reshape(-1) for b in balls)).reshape(*shape)
         rows = max(1, BLOCK * shape[0] // math.prod(shape))
-        mid, rad = np.empty(shape), np.zeros(shape)
+        mid, rad, exact = np.empty(shape), np.empty(shape), True
         for first in range(0, shape[0], rows):
             piece = slice(first, first + rows)
             part = method(self, *(b[piece] if b.ndim == len(shape) and b.shape[0] > 1 else b for b in balls))
             mid[piece], rad[piece] = part.mid, part.rad
-        return Ball(self, mid, rad if rad.any() else 0.0, roundings=part.roundings, library=part.library)
+            exact = exact and _exact(part.rad)
+        return Ball(self, mid, 0.0 if exact else rad, roundings=part.roundings, library=part.library)
 
     return blocked
 
@@ -342,7 +343,8 @@ class Balls:
                 if not (_exact(prop) and _exact(d.rad)):
                     # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
                     inverse = 1 / low
-                    prop = self._outward(prop * inverse + (np.abs(mid) + prop) * inverse * (d.rad * inverse), 12)
+                    moved = 0.0 if _exact(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
+                    prop = self._outward(prop * inverse + moved, 12)
                     if not np.min(low, initial=1.0) > 0:
                         prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
                 mid = mid / d.mid
