@@ -101,15 +101,16 @@ def worst_case(
 ) -> WorstCase:
     """The definition in ball arithmetic, with arrays and parameters already validated."""
     ar = Balls(model, convention=convention)
-    roundings: list[float] = []
-    library: list[float] = []
+    roundings: list[list[float]] = []
+    library: list[list[float]] = []
     pieces = []
     for piece, cotangent in chunks(op, inputs, params, g):
         balls = run(ar, algorithm, piece, params, cotangent)
-        roundings = [0 if b is None else b.roundings for b in balls]
-        library = [0.0 if b is None else b.library for b in balls]
+        roundings.append([0 if b is None else b.roundings for b in balls])
+        library.append([0.0 if b is None else b.library for b in balls])
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, roundings, library)
+    most, least = [*map(max, zip(*roundings, strict=True))], [*map(min, zip(*library, strict=True))]
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, most, least)
 
 
 def expected_error(

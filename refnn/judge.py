@@ -206,9 +206,10 @@ class Judge:
         `wanted` elements of some rows, and NaN for others."""
         c = self.case
         x = c.inputs[0]
-        if len(c.inputs) == 1 and x is not None and c.op.rowwise(x.ndim, c.params):
+        if x is not None and c.op.rowwise(x.ndim, c.params):
             some = wanted.reshape(len(wanted), -1).any(1)
-            std, library = self._expected(algorithm, (x[rows][some],), c.cotangent[rows][some])[which]
+            chosen = tuple(None if v is None else v[rows][some] for v in c.inputs)
+            std, library = self._expected(algorithm, chosen, c.cotangent[rows][some])[which]
             line = np.full(wanted.shape, np.nan)
             line[some] = self.line * std + library
             return line

@@ -59,7 +59,8 @@ class Op:
     raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through.
     `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with what
     it takes at kinks or ties (see `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
-    special values. `rowwise(ndim, params)` says whether the rows along axis 0 do not touch each other.
+    special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
+    do not touch each other; ndim is that of the first input.
     """
 
     name: str

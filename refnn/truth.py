@@ -85,13 +85,13 @@ def chunks(
 ) -> Iterator[tuple[tuple[np.ndarray | None, ...], np.ndarray | None]]:
     """The inputs and the cotangent in pieces of about `size` elements, where the op's rows do not touch each other."""
     x = inputs[0]
-    if len(inputs) != 1 or x is None or x.size <= size or not op.rowwise(x.ndim, params):
+    if x is None or x.size <= size or not op.rowwise(x.ndim, params):
         yield tuple(inputs), g
         return
     rows = max(1, size * x.shape[0] // x.size)
     for start in range(0, x.shape[0], rows):
         piece = slice(start, start + rows)
-        yield (x[piece],), None if g is None else g[piece]
+        yield tuple(None if v is None else v[piece] for v in inputs), None if g is None else g[piece]
 
 
 def run(

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import refnn
+from refnn.allowance import worst_case
 from refnn.formats import FORMATS, certified_round
 from refnn.inputs import cases
+from refnn.judge import CLOSE
+from refnn.models import model
 from refnn.ops import OPS
-from refnn.truth import CHUNK, Value, evaluate
+from refnn.truth import CHUNK, Value, chunks, evaluate
 
 
 def exact(value: Value, index: tuple[int, ...]) -> mpmath.mpf:
@@ -108,3 +111,24 @@ def test_allowance_is_public_and_covers_an_evaluation() -> None:
         assert bound.worst.shape == x.shape
     tighter = refnn.allowance("softmax", x, cotangent=g, axis=-1, model="float32@torch-cpu")
     assert (tighter.output.worst < b.output.worst).all()
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) -> None:
+    """The output, the gradients and their worst cases of each row alone are those of the whole."""
+    op, rules = OPS[name], model("float32")
+    split = 0
+    for c in cases(name, "float32", families=["normal", "wide"]):
+        x = c.inputs[0]
+        if x is None or not op.rowwise(x.ndim, c.params) or x.size > 1000:
+            continue
+        whole = worst_case(op, op.algorithm("accurate"), c.inputs, c.params, c.cotangent, rules)
+        pieces = list(chunks(op, c.inputs, c.params, c.cotangent, size=1))
+        found = [worst_case(op, op.algorithm("accurate"), i, c.params, g, rules).results for i, g in pieces]
+        for results, parts in zip(whole.results, zip(*found, strict=True), strict=True):
+            for k in () if results is None else (0, 1):
+                joined = np.concatenate([p[k] for p in parts if p is not None])
+                # Sums may be added in another order, so each midpoint lies within CLOSE radii of the truth on its own.
+                assert (np.abs(joined - results[k]) <= 2 * CLOSE * results[1]).all()
+        split += len(pieces) > 1
+    assert split or name == "linear"

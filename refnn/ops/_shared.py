@@ -24,6 +24,11 @@ def each_element(ndim: int, params: Mapping[str, Any]) -> bool:
     return ndim > 0
 
 
+def each_sample(ndim: int, params: Mapping[str, Any]) -> bool:
+    """Losses of single samples, where they are not added up."""
+    return ndim > 0 and params["reduction"] == "none"
+
+
 def validate_pair(op: str) -> Any:
     """The rule of a loss of two arrays of one shape."""
 

@@ -152,4 +152,5 @@ cross_entropy = Op(
         _variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
         _variant((4, 6), "probabilities", reduction="sum"),
     ),
+    rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
 )

@@ -8,7 +8,7 @@ over N. A single sample may come without the batch axis only as a vector of N sc
 """
 
 from refnn.op import Input, Op, check_choice, check_same_shape
-from refnn.ops._shared import REDUCTIONS, reduce
+from refnn.ops._shared import REDUCTIONS, each_sample, reduce
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -45,4 +45,5 @@ half_squared_error = Op(
         for reduction in REDUCTIONS
         for shape in ((5, 3), (7,), (3, 2, 5), (2, 521))
     ),
+    rowwise=each_sample,
 )

@@ -7,7 +7,7 @@ The bound of 2 (x - t) g / N holds for every grouping of its factors.
 """
 
 from refnn.op import Input, Op
-from refnn.ops._shared import REDUCTIONS, reduce, validate_pair
+from refnn.ops._shared import REDUCTIONS, each_sample, reduce, validate_pair
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -36,4 +36,5 @@ mse_loss = Op(
         for reduction in REDUCTIONS
         for shape in ((5, 3), (7,), (3, 2, 5), (1021,))
     ),
+    rowwise=each_sample,
 )
