@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic.floats import Floats, one_hot, take
+from refnn.arithmetic import Convention, ties
+from refnn.arithmetic.floats import Floats, hits, one_hot, take
 from refnn.arithmetic.windows import Contraction, Windows
 from refnn.models import Model
 
@@ -182,7 +183,7 @@ class Ordered(Floats):
     name = "Ordered"
 
     def __init__(
-        self, model: Model, order: str, grouping: str = "left", *, seed: int = 0, convention: float = 0
+        self, model: Model, order: str, grouping: str = "left", *, seed: int = 0, convention: Convention = 0.0
     ) -> None:
         if order not in ORDERS or grouping not in GROUPINGS:
             raise ValueError(f"order {order!r} or grouping {grouping!r} is unknown")
@@ -195,10 +196,10 @@ class Ordered(Floats):
         return Num(self, np.asarray(x).astype(self.compute))
 
     def lift(self, x: Any) -> Num:
-        return x if isinstance(x, Num) else Num(self, cast(np.asarray(float(x)), self.compute))
+        return x if isinstance(x, Num) else self.real(x)
 
-    def real(self, value: float) -> Num:
-        return self.lift(value)
+    def real(self, value: Any) -> Num:
+        return Num(self, cast(np.asarray(value), self.compute))
 
     def store(self, x: Num) -> Num:
         return Num(self, np.asarray(x.a.astype(self.dtype)).astype(self.compute))
@@ -246,8 +247,12 @@ class Ordered(Floats):
     def max(self, x: Num, axis: int, among: Array | None = None) -> Num:
         return Num(self, np.asarray(super().max(x.a, axis, among), dtype=self.compute))
 
-    def hits(self, x: Num, axis: int, among: Array | None = None) -> Num:
-        return Num(self, super().hits(x.a, axis, among))
+    def route(self, g: Num, x: Num, axis: int, among: Array | None = None) -> Num:
+        rule = ties(self.convention)
+        chosen, sent = hits(x.a, axis, among, rule), Num(self, np.expand_dims(g.a, axis))
+        if rule == "split":
+            sent = sent / self.real(np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1))
+        return self.where(chosen, sent, 0)
 
     def contract(self, form: Contraction, a: Num, b: Num, plus: Num | None = None) -> Num:
         """The sums inside the matrix products in this arithmetic's order; those around them as NumPy comes."""

@@ -129,8 +129,9 @@ EXPRESSIONS: dict[str, Expression] = {
     "threshold": lambda ar, a, b: ar.branch(a, a * b, b, at=b, kink="0"),
     "maximum": lambda ar, a, b: ar.max(a * b, 1),
     "maximum among": lambda ar, a, b: ar.max((a * b).T, 0, np.arange(a.shape[1])[:, None] % 2 == 0),
-    "hits": lambda ar, a, b: ar.hits(ar.where(np.arange(a.shape[1]) % 3 == 0, 1, a - b), -1),
-    "hits among": lambda ar, a, b: ar.hits(a * a, 1, np.arange(a.shape[1]) % 3 == 0),
+    "route": lambda ar, a, b: ar.route((a * b)[:, 0], ar.where(np.arange(a.shape[1]) % 3 == 0, 1, a - b), -1),
+    "route among": lambda ar, a, b: ar.route(b[:, 0] / 3, a * a, 1, np.arange(a.shape[1]) % 3 == 0),
+    "route to nowhere": lambda ar, a, b: ar.route(b[:, 0], a, 1, np.zeros(a.shape, bool)),
     "windows": lambda ar, a, b: ar.windows(a * b, overlapping(a.shape)),
     "fold": lambda ar, a, b: ar.fold(ar.windows(a, overlapping(a.shape))[::-1], overlapping(a.shape)),
     "fold pairs": lambda ar, a, b: ar.fold(
@@ -202,10 +203,10 @@ def test_convolutions_lie_inside(family: Callable[..., np.ndarray], groups: int)
 @pytest.mark.parametrize("rule", ["first", "last", "split"])
 def test_ties_follow_the_convention(rule: str) -> None:
     x = np.array([[1.0, 3.0, 3.0, 3.0], [2.0, 1.0, 0.5, 1.0]])
-    p, exact = both(lambda ar, a, b: ar.hits(a, 1), x, x, rule)
+    p, exact = both(lambda ar, a, b: ar.route(b[:, 0], a, 1), x, x / 3, rule)
     assert outside(p, exact) == 0 and np.isfinite(p.rad).all()
     ar = Pairs(convention=rule)
-    thick = ar.hits(Pair(ar, x, 0.0, np.full(x.shape, 2.0**-30)), 1)
+    thick = ar.route(ar.array(x[:, 0]), Pair(ar, x, 0.0, np.full(x.shape, 2.0**-30)), 1)
     assert np.isinf(thick.rad).all(1).tolist() == [True, False]
 
 

@@ -4,7 +4,7 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
 `+ - * /` and `** 2`, indexing, `.shape`, `.ndim`, `.T`, `.reshape`, and these primitives:
 
     array(x)                    lift a NumPy array of floats, exactly
-    real(v)                     a real parameter, which an implementation may round once
+    real(v)                     a real parameter, or an array of them: an implementation may round each once
     exp(x) log(x) tanh(x)       elementary functions
     expm1(x) log1p(x)           exp(x) - 1 and log(1 + x), without cancellation near 0
     erf(x) erfc(x)              the error function, and 1 - erf(x) without cancellation
@@ -18,7 +18,8 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     windows(x, w)               the cells under each tap of the windows: (..., *size) to (taps, ..., *count)
     fold(x, w)                  its transpose: what each tap gives is added to its cell
     max(x, axis, among)         the maximum, `among` a boolean array if not all take part
-    hits(x, axis, among)        the weights that say where the maximum is; ties by a named convention
+    route(g, x, axis, among)    g, sent to where x has its maximum along the axis: zero elsewhere, and nowhere if none
+                                takes part; ties by a named convention
     product(*factors, over)     a product in any grouping, divided by `over`
     pivot(x, axis)              a constant near max(x) that cancels from the final result
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
@@ -36,7 +37,7 @@ from collections.abc import Mapping
 BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all that is computed from them
 
 # How kinks are decided: the share of what holds above that is taken (one for all kinks, or one by the name of each),
-# or the cells that count where several are the maximum: "first", "last" or "split".
+# or the cells that count where several are the maximum: "first", "last" or "split"; "any" for what no choice exceeds.
 Convention = float | str | Mapping[str, float]
 
 

@@ -179,15 +179,14 @@ class Balls:
             return Ball(self, np.asarray(float(x)), 0.0, pure=True)
         return self.real(float(x))  # a count may need more digits than the format has
 
-    def real(self, value: float) -> Ball:
-        fmt, mid = self.model.compute, np.asarray(float(value))
-        numerator, denominator = float(value).as_integer_ratio()
-        rounded = fmt.round(numerator, 1 - denominator.bit_length())
-        if rounded == value:
-            return Ball(self, mid, 0.0, value == 0 or abs(math.frexp(value)[0]) == 0.5)
-        return Ball(
-            self, mid, _up(self._half_ulp(np.abs(mid), fmt), 2) if math.isfinite(rounded) else np.asarray(np.inf)
-        )
+    def real(self, value: Any) -> Ball:
+        fmt, mid = self.model.compute, np.asarray(value, np.float64)
+        with np.errstate(all="ignore"):
+            rounded = mid.astype(fmt.dtype).astype(np.float64)
+            if (rounded == mid).all():
+                return Ball(self, mid, 0.0, bool(((mid == 0) | (np.abs(np.frexp(mid)[0]) == 0.5)).all()))
+            once = np.where(np.isfinite(rounded), _up(self._half_ulp(np.abs(mid), fmt), 2), np.inf)
+            return Ball(self, mid, np.where(rounded == mid, 0.0, once))
 
     def store(self, x: Ball) -> Ball:
         """Round a result to the storage format."""
@@ -678,31 +677,53 @@ class Balls:
             inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
             return self._accumulated(mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library)
 
-    def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
-        # The maximum moves no further than the element that moves furthest.
-        mid = x.mid if among is None else np.where(among, x.mid, -np.inf)
-        rad = x.rad
-        if not _exact(rad):
-            full = np.broadcast_to(rad, x.shape)
-            rad = np.max(full if among is None else np.where(among, full, 0.0), axis=axis)
-        roundings = 0 if _exact(rad) else _ENDLESS  # Noise has those of one element
-        return Ball(self, np.max(mid, axis=axis), rad, roundings=roundings, library=x.library)
+    def _able(self, x: Ball, axis: int, among: np.ndarray | None) -> np.ndarray:
+        """Which elements may be the maximum along the axis in some evaluation."""
+        unsure = np.isinf(x.rad)
+        low, high = np.where(unsure, -np.inf, x.mid - 2 * x.rad), np.where(unsure, np.inf, x.mid + 2 * x.rad)
+        if among is not None:
+            low, high = np.where(among, low, -np.inf), np.where(among, high, -np.inf)
+        able = (high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid)
+        return able if among is None else able & among
 
-    def hits(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
-        rule = ties(self.convention)
-        taking_part = True if among is None else among
+    def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         with np.errstate(all="ignore"):
-            mid = np.asarray(hits(x.mid, axis, among, rule), dtype=np.float64)
-            low = np.where(taking_part, x.mid - 2 * x.rad, -np.inf)
-            able = (x.mid + 2 * x.rad >= np.max(low, axis=axis, keepdims=True)) & taking_part
-            several = able & (np.count_nonzero(able, axis=axis, keepdims=True) > 1)
-            rad: Radius = 0.0 if rule != "split" else np.where(several, mid * self.model.compute.unit_roundoff, 0.0)
+            mid = np.max(x.mid if among is None else np.where(among, x.mid, -np.inf), axis=axis)
+            if _exact(x.rad):
+                return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library)
+            # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
+            able, full = self._able(x, axis, among), np.broadcast_to(x.rad, x.shape)
+            rad = np.max(np.where(able, full, 0.0), axis=axis)
+            # What is surely NaN or infinity stays so, whatever the others are.
+            sure = np.any(hits(x.mid, axis, among, "any") & (full == 0), axis=axis) & ~(mid < np.inf)
+            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=x.roundings, library=x.library)
+
+    def route(self, g: Ball, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
+        rule = ties(self.convention)
+        with np.errstate(all="ignore"):
+            chosen = hits(x.mid, axis, among, rule)
+            sent = g._map(lambda a: np.expand_dims(a, axis))
+            tied = hits(x.mid, axis, among, "any") if _exact(x.rad) else self._able(x, axis, among)
+            several = tied & (np.count_nonzero(tied, axis=axis, keepdims=True) > 1)
+            if rule == "split":
+                count = np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1)
+                share_ = self.product(sent, over=self.real(count))
+                sent = Ball(self, share_.mid, np.where(count > 1, share_.rad, sent.rad), roundings=share_.roundings)
+            elif rule == "any":  # a weight is at most 1: rounded itself, perhaps as a quotient, and its product
+                local = growth(self.model.compute.unit_roundoff, 3) * (np.abs(sent.mid) + 2 * sent.rad)
+                loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 4)
+                sent = Ball(self, sent.mid, np.where(several, loose, sent.rad), roundings=sent.roundings + 3)
+            mid = np.where(chosen, sent.mid, 0.0)
+            rad: Radius = 0.0 if _exact(sent.rad) else np.where(chosen, sent.rad, 0.0)
             if _exact(x.rad):
                 self.kinks += int(np.count_nonzero(several))
-            else:  # whoever can be the maximum may have any share
+            elif several.any():  # whoever can be the maximum may get anything between nothing and all of it
                 self.open_branches += int(np.count_nonzero(several))
-                rad = np.where(several, 1.0, 0.0)
-            return Ball(self, mid, rad, pure=rule != "split", roundings=0 if _exact(rad) else _ENDLESS)
+                hull = _up(
+                    np.abs(np.expand_dims(g.mid, axis)) + 2 * np.expand_dims(np.broadcast_to(g.rad, g.shape), axis), 4
+                )
+                rad = np.where(several, hull, rad)
+            return Ball(self, mid, rad, roundings=sent.roundings + x.roundings, library=sent.library)
 
     def pivot(self, x: Ball, axis: int) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)

@@ -41,8 +41,8 @@ class ObjectArrays:
     def store(self, x: Array) -> Array:
         return x
 
-    def real(self, value: float) -> Any:
-        return self.number(value)
+    def real(self, value: Any) -> Any:
+        return self._each(self.number, np.asarray(value))[()]
 
     def _refuse(self, primitive: str) -> Any:
         raise Unsupported(self.name, primitive)
@@ -105,7 +105,7 @@ class ObjectArrays:
         return self._each(self.number, w.fold(x))
 
     def _largest(self, row: list[Any]) -> Any:
-        return max(row)
+        return max(row) if row else self._refuse("max of nothing")
 
     def max(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
         rows, kept = self._rows(x, axis, among)
@@ -119,26 +119,22 @@ class ObjectArrays:
         kept = np.broadcast_to(True if among is None else among, x.shape)
         return tuple(np.moveaxis(a, axis, -1).reshape(-1, x.shape[axis]).tolist() for a in (x, kept))  # type: ignore
 
-    def hits(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
-        rule, n = ties(self.convention), x.shape[axis]
-        zero, one = self.number(0), self.number(1)
-        weights = []
-        for row, kept in zip(*self._rows(x, axis, among), strict=True):
+    def route(self, g: Array, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
+        rule, n, zero = ties(self.convention), x.shape[axis], self.number(0)
+        sent = np.full((g.size, n), zero, dtype=object)
+        for into, v, row, kept in zip(sent, g.ravel().tolist(), *self._rows(x, axis, among), strict=True):
             able, tied = self._tops(row, [t for t in range(n) if kept[t]])
-            if len(able) > 1 and not tied:
-                weights.append([self.union(zero, one) if t in able else zero for t in range(n)])
-                continue
-            self.kinks += len(able) > 1
-            chosen = able if rule == "split" else [able[-1 if rule == "last" else 0]]
-            weights.append([one / len(chosen) if t in chosen else zero for t in range(n)])
-        flat = np.empty((len(weights), n), dtype=object)
-        if weights:
-            flat[:] = weights
-        return np.moveaxis(flat.reshape(np.moveaxis(x, axis, -1).shape), -1, axis)
+            if tied or len(able) == 1:
+                self.kinks += len(able) > 1
+                chosen = able if rule == "split" else able[-1:] if rule == "last" else able[:1]
+                into[chosen] = v / len(chosen) if len(chosen) > 1 else v
+            else:
+                into[able] = self.union(zero, v)
+        return np.moveaxis(sent.reshape(np.moveaxis(x, axis, -1).shape), -1, axis)
 
     def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
-        """The places that may hold the maximum among `places`, and whether all of them surely do."""
-        top = max(row[t] for t in places)
+        """The places that may hold the maximum among `places`, and whether it is surely at each of them."""
+        top = max((row[t] for t in places), default=None)
         return [t for t in places if row[t] == top], True
 
     def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
@@ -248,8 +244,8 @@ class Arb(ObjectArrays):
         return np.asarray(np.max(mids, axis=axis, keepdims=True), dtype=object)
 
     def _largest(self, row: list[Any]) -> Any:
-        top = row[0]
-        for v in row[1:]:
+        top = self._number("-inf")
+        for v in row:
             top = top.max(v)
         return top
 

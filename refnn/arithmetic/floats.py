@@ -37,7 +37,7 @@ class Floats:
         """Round a result to the format it is stored in."""
         return self.xp.asarray(x, dtype=self.dtype)
 
-    def real(self, value: float) -> Array:
+    def real(self, value: Any) -> Array:
         return self.xp.asarray(value, dtype=self.compute)[()]
 
     def exp(self, x: Array) -> Array:
@@ -101,8 +101,12 @@ class Floats:
     def max(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
         return self.xp.max(x if among is None else self.xp.where(among, x, -self.xp.inf), axis=axis)
 
-    def hits(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
-        return hits(x, axis, among, ties(self.convention)).astype(self.compute)
+    def route(self, g: Array, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
+        rule = ties(self.convention)
+        chosen, sent = hits(x, axis, among, rule), self.xp.expand_dims(g, axis)
+        if rule == "split":
+            sent = sent / self.real(np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1))
+        return self.xp.where(chosen, sent, self.real(0))
 
     def product(self, *factors: Array, over: Array | None = None) -> Array:
         result = math.prod(factors[1:], start=factors[0])
@@ -122,18 +126,19 @@ class Floats:
 
 
 def hits(x: np.ndarray, axis: int, among: np.ndarray | None, rule: str) -> np.ndarray:
-    """Along `axis`, weights that sum to one, on the maximum or, if there is none, on what is NaN."""
+    """Where the maximum along `axis` is or, if there is none, what is NaN: the first or the last such place, or all of
+    them, as a boolean array of the shape of x; false all along where nothing takes part."""
     if among is not None:
         x = np.where(among, x, -np.inf)
     top = (x == np.max(x, axis=axis, keepdims=True)) | np.isnan(x)
     if among is not None:
         top &= among
-    if rule == "split":
-        return np.asarray(top / np.count_nonzero(top, axis=axis, keepdims=True))
-    first = np.argmax(top, axis=axis, keepdims=True)
+    if rule in ("split", "any"):
+        return top
+    place = np.argmax(top, axis=axis, keepdims=True)
     if rule == "last":
-        first = x.shape[axis] - 1 - np.argmax(np.flip(top, axis), axis=axis, keepdims=True)
-    return np.arange(x.shape[axis]).reshape([-1 if a == axis % x.ndim else 1 for a in range(x.ndim)]) == first
+        place = x.shape[axis] - 1 - np.argmax(np.flip(top, axis), axis=axis, keepdims=True)
+    return top & (np.arange(x.shape[axis]).reshape([-1 if a == axis % x.ndim else 1 for a in range(x.ndim)]) == place)
 
 
 def one_hot(target: np.ndarray, classes: int, axis: int) -> np.ndarray:

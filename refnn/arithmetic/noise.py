@@ -131,10 +131,12 @@ class Noise:
             return x
         return Noisy(self, float(x), pure=x == 0 or abs(x).bit_count() == 1)
 
-    def real(self, value: float) -> Noisy:
+    def real(self, value: Any) -> Noisy:
         # One rounding that every element shares: no variance to average out, so it counts as a bias.
-        pure = value == 0 or abs(math.frexp(value)[0]) == 0.5
-        return Noisy(self, value, bias=0.0 if pure else self.model.compute.unit_roundoff * abs(value), pure=pure)
+        size = np.abs(np.asarray(value, np.float64))
+        whole = (size == 0) | (np.frexp(size)[0] == 0.5)
+        bias = 0.0 if whole.all() else np.where(whole, 0.0, self.model.compute.unit_roundoff * size)
+        return Noisy(self, value, bias=bias, pure=bool(whole.all()))
 
     def store(self, x: Noisy) -> Noisy:
         m = self.model
@@ -366,9 +368,27 @@ class Noise:
         bias = 0.0 if _none(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
         return Noisy(self, mid, _merge(terms), bias)
 
-    def hits(self, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
-        rule = ties(self.convention)
-        return Noisy(self, np.asarray(hits(x.mid, axis, among, rule), dtype=np.float64), pure=rule != "split")
+    def route(self, g: Noisy, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
+        with np.errstate(all="ignore"):
+            rule = ties(self.convention)
+            chosen = hits(x.mid, axis, among, rule)
+            # The variables of g are shared along the new axis, whose position counts from the front.
+            place = axis % x.ndim
+            terms = [
+                Term(
+                    np.expand_dims(np.broadcast_to(t.std, g.shape), place),
+                    (*t.shape[:place], 1, *t.shape[place:]),
+                    t.roots,
+                )
+                for t in g.terms
+            ]
+            bias = g.bias if _none(g.bias) else np.expand_dims(np.broadcast_to(g.bias, g.shape), place)
+            sent = Noisy(self, np.expand_dims(g.mid, place), terms, bias)
+            if rule == "split":
+                sent = self.product(
+                    sent, over=self.real(np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1))
+                )
+            return self.where(chosen, sent, 0)
 
     def pivot(self, x: Noisy, axis: int) -> Noisy:
         return Noisy(self, np.max(x.mid, axis=axis, keepdims=True))  # it cancels, and so does its noise

@@ -300,8 +300,8 @@ class Pairs:
         hi = float(x)
         return self._closed(np.asarray(hi), float(x - int(hi)))
 
-    def real(self, value: float) -> Pair:
-        return self._closed(np.asarray(float(value)))
+    def real(self, value: Any) -> Pair:
+        return self._closed(np.asarray(value, np.float64))
 
     def store(self, x: Pair) -> Pair:
         return x
@@ -447,7 +447,7 @@ class Pairs:
             rad = np.max(np.broadcast_to(rad, x.shape) if among is None else np.where(among, rad, 0.0), axis=axis)
         return self._closed(top, lo, rad)
 
-    def hits(self, x: Pair, axis: int, among: np.ndarray | None = None) -> Pair:
+    def route(self, g: Pair, x: Pair, axis: int, among: np.ndarray | None = None) -> Pair:
         rule, able = ties(self.convention), True if among is None else among
         with np.errstate(all="ignore"):
             hi = np.where(able, x.hi, -np.inf)
@@ -460,11 +460,12 @@ class Pairs:
             known = (np.count_nonzero(rivals, axis=axis, keepdims=True) == 1) | ~np.any(
                 rivals & np.broadcast_to(x.rad > 0, x.shape), axis=axis, keepdims=True
             )
-            weights = Pair(self, hits(top * 1.0, axis, None, "first" if rule == "split" else rule) * 1.0)
+            chosen = hits(top * 1.0, axis, None, rule) & top
+            sent = g._map(lambda a: np.expand_dims(a, axis))
             if rule == "split":
-                count = np.count_nonzero(top, axis=axis, keepdims=True)
-                weights = Pair(self, top * 1.0) / Pair(self, count * 1.0)
-        return weights if known.all() else Pair(self, weights.hi, weights.lo, np.where(known, weights.rad, np.inf))
+                sent = sent / self.real(np.maximum(np.count_nonzero(top, axis=axis, keepdims=True), 1))
+            sent = self.where(chosen, sent, 0)
+        return sent if known.all() else Pair(self, sent.hi, sent.lo, np.where(known, sent.rad, np.inf))
 
     def pivot(self, x: Pair, axis: int) -> Pair:
         """The largest hi: any constant will do, and this one is exact."""

@@ -71,7 +71,7 @@ class Symbols(ObjectArrays):
 
     def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
         if not all(row[t].is_number for t in places):
-            return self._refuse("hits")
+            return self._refuse("route")
         return super()._tops(row, places)
 
     def pivot(self, x: Array, axis: int) -> Array:

@@ -88,7 +88,9 @@ class ComplexBalls(Arb):
 
     def _largest(self, row: list[Any]) -> Any:
         able, tied = self._tops(row, [*range(len(row))])
-        return row[able[0]] if tied else self._unknown
+        if not able:
+            return self._unknown
+        return row[able[0]] if tied or len(able) == 1 else self._unknown
 
 
 def complex_step(
