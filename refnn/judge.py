@@ -26,6 +26,7 @@ from refnn.inputs import Case, layout
 from refnn.models import Model
 from refnn.op import Special
 from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Result
+from refnn.ties import grouped, shares
 from refnn.truth import Value, chunks, half_gap, refine
 
 CLOSE = 2.0**-26  # how far the midpoint of a ball may be from the truth, in radii, for models coarser than float64
@@ -234,7 +235,7 @@ class Judge:
             return self._by_row(which, got, self.case.row)
         with np.errstate(all="ignore"):
             j = self._against(which, got, self.worst, self._own, rows)
-            if self.worst.kinks:
+            if self.worst.kinks and self.case.op.kinks:
                 self._conventions(which, got, j, rows)
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
                 # Fewer roundings than that keep the worst case itself below the line (see Ball).
@@ -357,6 +358,8 @@ class Judge:
         """At a kink every share of the one-sided derivatives is sound; name the one that was followed."""
         conventions = self.case.op.kinks
         ties = all(isinstance(c, str) for c in conventions.values())
+        if ties and which and self._ties(which, got, j, rows):
+            return
         ends = [
             self._worst_case(self.algorithm, c).results[which] for c in (conventions.values() if ties else (0.0, 1.0))
         ]
@@ -365,15 +368,52 @@ class Judge:
         at_kink = (lower != upper) & ~np.isnan(lower)
         for name, convention in conventions.items():
             follows = self._against(which, got, self._worst_case(self.algorithm, convention), convention, rows)
-            hit = at_kink & (follows.code <= OK) & (j.name == 0)
-            j.expected, j.error = np.where(hit, follows.expected, j.expected), np.where(hit, follows.error, j.error)
-            j.call(hit, CONVENTION, name)
+            self._name(j, follows, at_kink & (follows.code <= OK) & (j.name == 0), name)
         if ties:
             return
         slack = np.max([e[1][rows] for e in ends if e is not None], axis=0)
         between = at_kink & (j.name == 0) & (got >= lower - slack) & (got <= upper + slack)
         j.error = np.where(between, 0.0, j.error)  # no error: any share is sound
         j.call(between, CONVENTION, "between the one-sided derivatives")
+
+    @staticmethod
+    def _name(j: Judgement, follows: Judgement, where: np.ndarray, name: str) -> None:
+        """What follows a convention is judged by it."""
+        j.expected, j.error = np.where(where, follows.expected, j.expected), np.where(where, follows.error, j.error)
+        j.call(where, CONVENTION, name)
+
+    def _ties(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> bool:
+        """Cells that are tied, directly or over others, follow one convention together, or some weights in the simplex
+        explain them all. False where an op does more than send its cotangent to maxima."""
+        c = self.case
+        sent = shares(c.op, c.inputs, c.params, c.cotangent, which - 1)
+        if sent is None:
+            return False
+        x = c.inputs[which - 1]
+        assert x is not None
+        labels = sent.components(x.size)
+        label = labels.reshape(x.shape)[rows]
+        open_ = label >= 0
+        for name, convention in c.op.kinks.items():
+            if not open_.any():
+                return True
+            follows = j
+            if convention != self._own:
+                follows = self._against(which, got, self._worst_case(self.algorithm, convention), convention, rows)
+            hit = open_ & ~np.isin(label, label[open_ & ~(follows.code <= OK)])
+            self._name(j, follows, hit, name)
+            open_ &= ~hit
+        loosest = self._worst_case(self.algorithm, "any").results[which]
+        assert loosest is not None
+        flat = [a.ravel() for a in (np.arange(x.size).reshape(x.shape)[rows], got, np.asarray(loosest[1])[rows])]
+        entries, places = grouped(labels[sent.cell]), grouped(label.ravel())
+        explained = [
+            n for n in np.unique(label[open_]).tolist() if sent.explain(entries[n], *(a[places[n]] for a in flat))
+        ]
+        free = np.isin(label, explained)
+        j.error = np.where(free, 0.0, j.error)
+        j.call(free, CONVENTION, "tie=weights in the simplex")
+        return True
 
     def _classes(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """The first declared class that explains what the accurate one does not."""

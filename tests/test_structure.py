@@ -28,6 +28,7 @@ ORDER = (
     ("truth",),
     ("allowance",),
     ("report",),
+    ("ties",),
     ("judge",),
     ("check",),
     ("adapters",),
