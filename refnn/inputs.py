@@ -11,7 +11,7 @@ import functools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -329,6 +329,22 @@ def _format(dtype: str) -> Format:
     if dtype not in FORMATS:
         raise TypeError(f"dtype {dtype!r} is not one of {', '.join(FORMATS)}")
     return FORMATS[dtype]
+
+
+def smaller(op: Op) -> Op:
+    """The op with variants small enough for one symbol an element: the `small` shapes of a variant, or axis lengths
+    above 2 turned into 3, 4, ... in their order, so that equal ones stay equal and unequal ones unequal."""
+    variants: list[Mapping[str, Any]] = []
+    for variant in op.variants:
+        lengths = sorted({n for shape in variant["shapes"].values() for n in shape or () if n > 2})
+        short = {n: 3 + i for i, n in enumerate(lengths)}
+        shapes = variant.get("small") or {
+            name: None if shape is None else tuple(short.get(n, n) for n in shape)
+            for name, shape in variant["shapes"].items()
+        }
+        if (reduced := {**variant, "shapes": shapes}) not in variants:
+            variants.append(reduced)
+    return replace(op, variants=tuple(variants))
 
 
 def case(id: str) -> Case:

@@ -56,7 +56,8 @@ class Op:
 
     `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
     arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
-    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through.
+    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through; one may
+    name `small` shapes for what costs much an element, where axes cannot be shortened one by one.
     `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with what
     it takes at kinks or ties (see `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
     special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,8 +21,8 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
-from refnn.inputs import Case, cases
-from refnn.op import Op, lift
+from refnn.inputs import Case, cases, smaller
+from refnn.op import lift
 from refnn.ops import OPS
 
 ARITHMETICS: Mapping[str, Callable[[], Any]] = MappingProxyType(
@@ -51,20 +50,11 @@ def matrix() -> dict[str, dict[str, tuple[str, str]]]:
     """Op, or "op: class" -> arithmetic -> ("yes" or the refusal) for the forward and for the vjp."""
     rows: dict[str, dict[str, tuple[str, str]]] = {}
     for name, op in OPS.items():
-        small = list(cases(_smaller(op), "float64", families=["normal"]))
+        small = list(cases(smaller(op), "float64", families=["normal"]))
         for algorithm in ("accurate", *op.classes):
             label = name if algorithm == "accurate" else f"{name}: {algorithm}"
             rows[label] = {a: _answers(small, algorithm, make) for a, make in ARITHMETICS.items()}
     return rows
-
-
-def _smaller(op: Op) -> Op:
-    """The op with no axis longer than 3: what an arithmetic can do does not depend on it, how long it takes does."""
-    variants = [
-        {**v, "shapes": {n: None if s is None else tuple(min(k, 3) for k in s) for n, s in v["shapes"].items()}}
-        for v in op.variants
-    ]
-    return replace(op, variants=tuple(variants))
 
 
 def _answers(small: list[Case], algorithm: str, make: Callable[[], Any]) -> tuple[str, str]:

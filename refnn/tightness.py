@@ -40,7 +40,8 @@ LONG = (1021, 65_537)  # terms of the sums that are built against an order
 DEVIATIONS = (1, 2, 3, 4, 5)
 COVERED = 1_000_000  # correct elements on which the coverage is measured
 SMALLEST, LARGEST = -12, 12  # decades that are shown one by one
-EXCEPTIONS: Mapping[str, str] = {"relu": "a selection: nothing is rounded, and the allowance is zero"}
+_SELECTION = "a selection: nothing is rounded, and the allowance is zero"
+EXCEPTIONS: Mapping[str, str] = {"maxout": _SELECTION, "relu": _SELECTION}
 
 
 # --- implementations -------------------------------------------------------------------------------------------------
@@ -174,8 +175,14 @@ _LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 
 def large(op: Op) -> Op:
-    """The op with larger shapes, for long runs."""
-    return replace(op, variants=_LARGE.get(op.name, ({"shapes": {"x": (50_003,)}, "params": {}},)))
+    """The op with larger shapes, for long runs: those of the table, or its largest variant with more rows."""
+    if op.name in _LARGE:
+        return replace(op, variants=_LARGE[op.name])
+    largest = max(op.variants, key=lambda v: math.prod(next(iter(v["shapes"].values()))))
+    batch, *rest = next(iter(largest["shapes"].values()))
+    rows = 50_000 // math.prod(rest) + 1
+    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest["shapes"].items()}
+    return replace(op, variants=({**largest, "shapes": shapes},))
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------

@@ -300,6 +300,8 @@ def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
     verdicts, bad = conforming(op, dtype, f"{dtype}@torch-cpu")
     if FORMATS[dtype].precision < 24 and any(not is_known(f, FORMATS[dtype]) for f in bad):
         _, bad = conforming(op, dtype, f"{dtype}-each-op@torch-cpu")
+    if bad and all("not implemented for" in f.message for f in bad):
+        pytest.skip(f"PyTorch has no {op} of {dtype}")
     unknown = [f for f in bad if not is_known(f, FORMATS[dtype])]
     assert not unknown, "\n".join(str(f) for f in unknown[:10])
     assert sum(verdicts[v] for v in ("exact", "ok", "convention", "suspect", "explained")) >= ENOUGH
@@ -307,8 +309,7 @@ def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
 
 def torch_function(op: str) -> Any:
     """PyTorch's function for an op of ours."""
-    import torch
-    from torch.nn import functional
+    from refnn.witnesses.torch import FUNCTIONS
 
     def half_squared_error(input: Any, target: Any, *, reduction: str = "mean") -> Any:
         d = input - target
@@ -316,5 +317,4 @@ def torch_function(op: str) -> Any:
         losses = losses.reshape(input.shape[0], -1).sum(1)
         return {"none": lambda: losses, "sum": losses.sum, "mean": lambda: losses.sum() / input.shape[0]}[reduction]()
 
-    ours = {"half_squared_error": half_squared_error, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
-    return ours.get(op) or getattr(functional, op)
+    return half_squared_error if op == "half_squared_error" else FUNCTIONS[op]

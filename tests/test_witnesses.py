@@ -15,8 +15,9 @@ import pytest
 import refnn
 from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS
-from refnn.inputs import COTANGENTS, RANDOM, Case, cases
+from refnn.inputs import COTANGENTS, RANDOM, Case, cases, smaller
 from refnn.op import Op
+from refnn.ops import _pool
 from refnn.truth import run
 from refnn.witnesses import differences, loops
 from refnn.witnesses import sympy as symbolic
@@ -36,27 +37,11 @@ BALL_WITNESSES: Mapping[str, tuple[Callable[..., Any], int]] = {
 # --- cases -----------------------------------------------------------------------------------------------------------
 
 
-def shrunk(op: Op) -> Op:
-    """The op with small variants: axis lengths above 2 become 3, 4, ... in their order, so that equal ones stay equal
-    and unequal ones unequal."""
-    variants: list[Mapping[str, Any]] = []
-    for variant in op.variants:
-        lengths = sorted({n for shape in variant["shapes"].values() for n in shape or () if n > 2})
-        small = {n: 3 + i for i, n in enumerate(lengths)}
-        shapes = {
-            name: None if shape is None else tuple(small.get(n, n) for n in shape)
-            for name, shape in variant["shapes"].items()
-        }
-        if (smaller := {**variant, "shapes": shapes}) not in variants:
-            variants.append(smaller)
-    return replace(op, variants=tuple(variants))
-
-
 @functools.cache
 def small_cases(name: str) -> tuple[Case, ...]:
     """Every small variant on normal data and on a grid of integers (ties, kinks and zeros), each with a cotangent of
     random numbers, which no gradient is blind to."""
-    op = shrunk(refnn.ops[name])
+    op = smaller(refnn.ops[name])
     found = []
     for case in cases(op, "float64", families=["normal", "grid"]):
         rng = np.random.default_rng(zlib.crc32(case.id.encode()))
@@ -282,6 +267,42 @@ def same_sign(name: str) -> Callable[..., Any]:
     return wrong
 
 
+def pool_vjp(name: str, gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """A vjp from `gradient(ar, g, x, w)` of the op's windows."""
+
+    @functools.wraps(vjp_of(name))
+    def wrong(ar: Any, g: Any, y: Any, x: Any, **params: Any) -> Any:
+        return (gradient(ar, g, x, windows_of(name, x, params)),)
+
+    return wrong
+
+
+def pool_forward(name: str, output: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward from `output(ar, x, w)` of the op's windows."""
+
+    @functools.wraps(forward_of(name))
+    def wrong(ar: Any, x: Any, **params: Any) -> Any:
+        return output(ar, x, windows_of(name, x, params))
+
+    return wrong
+
+
+def windows_of(name: str, x: Any, params: Mapping[str, Any]) -> Any:
+    return _pool.windows(x.shape, int(name[-2]), **{n: params[n] for n in _pool.PLACING if n in params})
+
+
+def zeros_in_padding(ar: Any, x: Any, w: Any) -> Any:
+    return ar.max(ar.windows(_pool.planes(x, w), w), 0).reshape(*x.shape[: -w.rank], *w.count)
+
+
+def interleaved(x: Any, groups: int) -> Any:
+    return x.reshape(x.shape[0], x.shape[1] // groups, groups, *x.shape[2:])
+
+
+MAX_POOLS = [n for n in NAMES if n.startswith("max_pool")]
+AVG_POOLS = [n for n in NAMES if n.startswith("avg_pool")]
+
+
 # Op -> what is wrong -> a vjp.
 WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "cross_entropy": {
@@ -329,6 +350,26 @@ WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "tanh": {
         "1 - y": lambda ar, g, y, x: (g * (1 - y),),
         "cotangent ignored": lambda ar, g, y, x: (1 - y**2,),
+    },
+    **{
+        name: {
+            "to every cell": pool_vjp(name, lambda ar, g, x, w: _pool.average_vjp(ar, g, x, w, 1)),
+            "to the minimum": pool_vjp(name, lambda ar, g, x, w: _pool.maximum_vjp(ar, g, -x, w)),
+        }
+        for name in MAX_POOLS
+    },
+    **{
+        name: {
+            "not divided": pool_vjp(name, lambda ar, g, x, w: _pool.average_vjp(ar, g, x, w, 1)),
+            "to the maximum": pool_vjp(name, lambda ar, g, x, w: _pool.maximum_vjp(ar, g, x, w)),
+        }
+        for name in AVG_POOLS
+    },
+    "maxout": {
+        "to every channel": lambda ar, g, y, x, *, groups: (
+            (0 * x.reshape(*x.shape[:1], groups, x.shape[1] // groups, *x.shape[2:]) + g[:, :, None]).reshape(*x.shape),
+        ),
+        "interleaved": lambda ar, g, y, x, *, groups: (ar.route(g, interleaved(x, groups), 1).reshape(*x.shape),),
     },
 }
 
@@ -394,6 +435,31 @@ WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[...
         "argument halved": (
             lambda ar, x: ar.tanh(x / 2),
             lambda ar, g, y, x: (ar.product(g, 1 - y**2, over=2),),
+        )
+    },
+    **{
+        name: {
+            "minimum": (
+                pool_forward(name, lambda ar, x, w: -_pool.maximum(ar, -x, w)),
+                pool_vjp(name, lambda ar, g, x, w: _pool.maximum_vjp(ar, g, -x, w)),
+            ),
+            "zeros in the padding": (pool_forward(name, zeros_in_padding), None),
+        }
+        for name in MAX_POOLS
+    },
+    **{
+        name: {
+            "overhang counted": (
+                pool_forward(name, lambda ar, x, w: _pool.average(ar, x, w, w.taps)),
+                pool_vjp(name, lambda ar, g, x, w: _pool.average_vjp(ar, g, x, w, w.taps)),
+            )
+        }
+        for name in AVG_POOLS
+    },
+    "maxout": {
+        "interleaved": (
+            lambda ar, x, *, groups: ar.max(interleaved(x, groups), 1),
+            lambda ar, g, y, x, *, groups: (ar.route(g, interleaved(x, groups), 1).reshape(*x.shape),),
         )
     },
 }

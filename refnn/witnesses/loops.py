@@ -6,6 +6,7 @@ are those of 60 decimal digits; twice as many give how far off they are.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -144,6 +145,89 @@ def mse_loss(input: Array, target: Array, *, reduction: str) -> Array:
     return _reduced(losses, reduction)
 
 
+def _starts(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> list[int]:
+    """Where windows begin on an axis of n cells (torch.nn.MaxPool1d): every s cells from -p on, as long as they end
+    inside the padded input; "when ceil_mode=True, sliding windows are allowed to go off-bounds if they start within the
+    left padding or the input", for what the others left over."""
+    starts, start, end = [], -p, -p - 1
+    while start + d * (k - 1) < n + p:
+        starts.append(start)
+        start, end = start + s, start + d * (k - 1)
+    if ceil_mode and end < n + p - 1 and start < n:
+        starts.append(start)
+    return starts
+
+
+def _pool(
+    rank: int,
+    x: Array,
+    combine: Callable[[list[Any], int], Any],
+    *,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any = 1,
+    ceil_mode: bool,
+) -> Array:
+    """`combine` of each window's cells and the number of those in the padding, for all channels and samples."""
+    size = x.shape[-rank:]
+    k, s, p, d = (
+        [v] * rank if isinstance(v, int) else [*v]
+        for v in (kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    )
+    starts = [_starts(size[a], k[a], s[a], p[a], d[a], ceil_mode) for a in range(rank)]
+    y = np.empty((*x.shape[:-rank], *map(len, starts)), dtype=object)
+    for place in np.ndindex(y.shape):
+        lead, o = place[:-rank], place[-rank:]
+        cells, padded = [], 0
+        for t in np.ndindex(*k):
+            at = [starts[a][o[a]] + t[a] * d[a] for a in range(rank)]
+            if all(0 <= at[a] < size[a] for a in range(rank)):
+                cells.append(x[*lead, *at])
+            elif all(at[a] < size[a] + p[a] for a in range(rank)):
+                padded += 1
+        y[place] = combine(cells, padded)
+    return y
+
+
+def max_pool(rank: int, x: Array, **placing: Any) -> Array:
+    """out(N, C, o) = max over t of input(N, C, stride o + t), with implicit padding of minus infinity."""
+
+    def largest(cells: list[Any], padded: int) -> Any:
+        top = mpf("-inf")
+        for v in cells:
+            top = v if v > top else top
+        return top
+
+    return _pool(rank, x, largest, **placing)
+
+
+def avg_pool(
+    rank: int, x: Array, *, count_include_pad: bool, divisor_override: int | None = None, **placing: Any
+) -> Array:
+    """out(N, C, o) = 1/k sum over t of input(N, C, stride o + t), with implicit zeros as padding: in k or not."""
+
+    def mean(cells: list[Any], padded: int) -> Any:
+        total = mpf(0)
+        for v in cells:
+            total += v
+        return total / (divisor_override or (len(cells) + padded if count_include_pad else len(cells)))
+
+    return _pool(rank, x, mean, **placing)
+
+
+def maxout(x: Array, *, groups: int) -> Array:
+    """h_j = max over i of z_ij (Goodfellow et al., arXiv:1302.4389), z_ij being channel j (C / groups) + i."""
+    each = x.shape[1] // groups
+    y = np.empty((x.shape[0], groups, *x.shape[2:]), dtype=object)
+    for n, j, *rest in np.ndindex(y.shape):
+        y[n, j, *rest] = x[n, j * each, *rest]
+        for i in range(1, each):
+            z = x[n, j * each + i, *rest]
+            y[n, j, *rest] = z if z > y[n, j, *rest] else y[n, j, *rest]
+    return y
+
+
 def _reduced(losses: Array, reduction: str) -> Array:
     if reduction == "none":
         return losses
@@ -162,10 +246,17 @@ def _scalar(value: mpf) -> Array:
 # Op name -> the formula in loops. One line for each op.
 FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
+        "avg_pool1d": functools.partial(avg_pool, 1),
+        "avg_pool2d": functools.partial(avg_pool, 2),
+        "avg_pool3d": functools.partial(avg_pool, 3),
         "cross_entropy": cross_entropy,
         "half_squared_error": half_squared_error,
         "linear": linear,
         "log_softmax": log_softmax,
+        "max_pool1d": functools.partial(max_pool, 1),
+        "max_pool2d": functools.partial(max_pool, 2),
+        "max_pool3d": functools.partial(max_pool, 3),
+        "maxout": maxout,
         "mse_loss": mse_loss,
         "relu": relu,
         "sigmoid": sigmoid,

@@ -26,15 +26,27 @@ def half_squared_error(input: torch.Tensor, target: torch.Tensor, *, reduction: 
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
+def maxout(x: torch.Tensor, *, groups: int) -> torch.Tensor:
+    """The maximum of each of `groups` groups of consecutive channels: PyTorch has no function for it."""
+    return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]).max(2).values
+
+
 VERSION = torch.__version__.partition("+")[0]
 
 # Op name -> function of tensors, with PyTorch's parameter names. One line for each op.
 FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
     {
+        "avg_pool1d": F.avg_pool1d,
+        "avg_pool2d": F.avg_pool2d,
+        "avg_pool3d": F.avg_pool3d,
         "cross_entropy": F.cross_entropy,
         "half_squared_error": half_squared_error,
         "linear": F.linear,
         "log_softmax": F.log_softmax,
+        "max_pool1d": F.max_pool1d,
+        "max_pool2d": F.max_pool2d,
+        "max_pool3d": F.max_pool3d,
+        "maxout": maxout,
         "mse_loss": F.mse_loss,
         "relu": F.relu,
         "sigmoid": torch.sigmoid,
