@@ -442,9 +442,9 @@ class Balls:
             if terms <= 1:
                 return Ball(self, mid, prop, roundings=x.roundings, library=x.library)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
-            finite = np.isfinite(x.mid)
             special: Any = False
-            if not finite.all():
+            if not np.isfinite(total).all():
+                finite = np.isfinite(x.mid)
                 special = ~finite.all(axis=axis, keepdims=keepdims)
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
