@@ -12,6 +12,7 @@ Those are flows in a network of windows and cells, so a maximum flow decides (Fo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -160,41 +161,55 @@ class Flow:
         self.edge(POOL, (kind, number), most - least)
 
     def feasible(self) -> bool:
-        """Whether everything that is forced can flow off (Edmonds and Karp, J. ACM 19 (1972) 248)."""
+        """Whether everything that is forced can flow off (Dinic, Soviet Math. Dokl. 11 (1970) 1277)."""
         self.forced[POOL] = -sum(self.forced.values())
         for node, amount in self.forced.items():
             self.edge(*((SOURCE, node) if amount > 0 else (node, SINK)), abs(amount))
         missing = sum(a for a in self.forced.values() if a > 0)
         while missing:
-            path = self._shortest()
-            if path is None:
+            pushed = self._push(self._levels())
+            if not pushed:
                 return False
-            rooms = [r for a, b in path if (r := self.room[a][b]) is not None]
-            pushed = min(rooms)
-            for a, b in path:
-                for tail, head, change in ((a, b, -pushed), (b, a, pushed)):
-                    if (before := self.room[tail][head]) is not None:
-                        self.room[tail][head] = before + change
             missing -= pushed
         return True
 
-    def _shortest(self) -> list[tuple[Node, Node]] | None:
-        """The edges of a shortest path with room from the source to the sink."""
-        came: dict[Node, Node] = {SOURCE: SOURCE}
-        queue = deque([SOURCE])
+    def _levels(self) -> dict[Node, int]:
+        """How many edges with room lie between the source and each node."""
+        level, queue = {SOURCE: 0}, deque([SOURCE])
         while queue:
             node = queue.popleft()
             for head, room in self.room.get(node, {}).items():
-                if head not in came and room != 0:
-                    came[head] = node
-                    if head == SINK:
-                        path, here = [], SINK
-                        while here != SOURCE:
-                            path.append((came[here], here))
-                            here = came[here]
-                        return path
+                if head not in level and room != 0:
+                    level[head] = level[node] + 1
                     queue.append(head)
-        return None
+        return level
+
+    def _push(self, level: dict[Node, int]) -> int:
+        """Fill shortest paths from the source to the sink until each has a full edge; what was pushed in all."""
+        untried = {node: list(heads) for node, heads in self.room.items()}
+        path, total = [SOURCE], 0
+        while path:
+            node = path[-1]
+            if node == SINK:
+                edges = list(itertools.pairwise(path))
+                pushed = min(room for a, b in edges if (room := self.room[a][b]) is not None)
+                for a, b in edges:
+                    for tail, head, change in ((a, b, -pushed), (b, a, pushed)):
+                        if (before := self.room[tail][head]) is not None:
+                            self.room[tail][head] = before + change
+                total += pushed
+                path = path[: 1 + next(i for i, (a, b) in enumerate(edges) if self.room[a][b] == 0)]
+                continue
+            heads = untried.get(node, [])
+            while heads and not (level.get(heads[-1]) == level[node] + 1 and self.room[node][heads[-1]] != 0):
+                heads.pop()
+            if heads:
+                path.append(heads[-1])
+            else:
+                path.pop()
+                if path:
+                    untried[path[-1]].pop()
+        return total
 
 
 POOL, SOURCE, SINK = ("pool", 0), ("source", 0), ("sink", 0)

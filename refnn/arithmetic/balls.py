@@ -694,9 +694,10 @@ class Balls:
             # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
             able, full = self._able(x, axis, among), np.broadcast_to(x.rad, x.shape)
             rad = np.max(np.where(able, full, 0.0), axis=axis)
+            count = x.roundings if np.count_nonzero(able) == mid.size else _ENDLESS
             # What is surely NaN or infinity stays so, whatever the others are.
             sure = np.any(hits(x.mid, axis, among, "any") & (full == 0), axis=axis) & ~(mid < np.inf)
-            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=x.roundings, library=x.library)
+            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=count, library=x.library)
 
     def route(self, g: Ball, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         rule = ties(self.convention)
@@ -706,24 +707,23 @@ class Balls:
             tied = hits(x.mid, axis, among, "any") if _exact(x.rad) else self._able(x, axis, among)
             several = tied & (np.count_nonzero(tied, axis=axis, keepdims=True) > 1)
             if rule == "split":
-                count = np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1)
-                share_ = self.product(sent, over=self.real(count))
-                sent = Ball(self, share_.mid, np.where(count > 1, share_.rad, sent.rad), roundings=share_.roundings)
+                cells = np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1)
+                part = self.product(sent, over=self.real(cells))
+                sent = Ball(self, part.mid, np.where(cells > 1, part.rad, sent.rad), roundings=part.roundings)
             elif rule == "any":  # a weight is at most 1: rounded itself, perhaps as a quotient, and its product
                 local = growth(self.model.compute.unit_roundoff, 3) * (np.abs(sent.mid) + 2 * sent.rad)
                 loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 4)
                 sent = Ball(self, sent.mid, np.where(several, loose, sent.rad), roundings=sent.roundings + 3)
             mid = np.where(chosen, sent.mid, 0.0)
             rad: Radius = 0.0 if _exact(sent.rad) else np.where(chosen, sent.rad, 0.0)
+            count = sent.roundings + x.roundings
             if _exact(x.rad):
                 self.kinks += int(np.count_nonzero(several))
             elif several.any():  # whoever can be the maximum may get anything between nothing and all of it
                 self.open_branches += int(np.count_nonzero(several))
-                hull = _up(
-                    np.abs(np.expand_dims(g.mid, axis)) + 2 * np.expand_dims(np.broadcast_to(g.rad, g.shape), axis), 4
-                )
-                rad = np.where(several, hull, rad)
-            return Ball(self, mid, rad, roundings=sent.roundings + x.roundings, library=sent.library)
+                whole = g._map(lambda a: np.expand_dims(a, axis))
+                rad, count = np.where(several, _up(np.abs(whole.mid) + 2 * whole.rad, 4), rad), _ENDLESS
+            return Ball(self, mid, rad, roundings=count, library=sent.library)
 
     def pivot(self, x: Ball, axis: int) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
