@@ -232,3 +232,17 @@ def test_a_wide_ball_alone_is_routed_to() -> None:
         routed = ar.route(ar.array([2.0, 2.0]), x, 1)
     assert routed[0].tolist() == [0, 2]
     assert all(v.contains(0) and v.contains(2) for v in routed[1])
+
+
+def test_balls_hold_every_side_of_a_branch_whose_values_are_inexact() -> None:
+    ar, rng, outside_of_smaller = Balls("float32"), np.random.default_rng(4), 0
+    for _ in range(40):
+        x, above, below = (inexact(ar, rng, (30,)) for _ in range(3))
+        bound = ar.branch(x, above, below)
+        (tx, vx), (ta, va), (tb, vb) = (evaluations(rng, b, 100) for b in (x, above, below))
+        t, v = np.where(tx > 0, ta, tb), np.where(vx > 0, va, vb)
+        rad = np.broadcast_to(bound.rad, bound.shape) * (1 + 2.0**-40)
+        assert (np.abs(t - v) <= rad).all()
+        assert (np.abs(t - bound.mid) <= rad).all()
+        outside_of_smaller += int(np.count_nonzero(np.abs(t - v) > rad * 0.9))
+    assert outside_of_smaller > 0

@@ -658,7 +658,9 @@ class Balls:
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
-                    hull = _up(np.abs(above.mid - below.mid) + above.rad + below.rad, 4)
+                    # |va - tb| <= |va - ta| + |ta - mid a| + |mid a - mid b| + |mid b - tb|
+                    widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
+                    hull = _up(np.abs(above.mid - below.mid) + widths, 4)
                     rad, count = np.where(open_, hull, rad), _ENDLESS
             return Ball(self, mid, rad, roundings=count)
 
