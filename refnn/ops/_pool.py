@@ -118,8 +118,9 @@ def validate(op: str, rank: int) -> Any:
         if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
             half = f"half of kernel_size {params['kernel_size']!r}"
             raise ValueError(f"{op}: padding is {params['padding']!r}, expected at most {half}")
-        if params.get("divisor_override", 1) == 0:
-            raise ValueError(f"{op}: divisor_override is 0, expected another integer or None")
+        divisor = params.get("divisor_override")
+        if divisor is not None and (type(divisor) is not int or divisor == 0):
+            raise ValueError(f"{op}: divisor_override is {divisor!r}, expected an integer other than 0, or None")
         placing = {name: params[name] for name in PLACING if name in params}
         if min(windows(shape, rank, **placing).count) < 1:
             raise ValueError(
