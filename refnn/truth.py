@@ -36,7 +36,8 @@ class Value:
 
     `value` is the float64 nearest the exact value: infinite from the overflow threshold on, NaN where the exact value
     is undefined (special inputs). `certain` says where that is proved, with far more digits than a float64 holds.
-    Where it is not, the exact value lies so near the middle of two float64 that no precision tells (1 - exp(-10**90)).
+    Where it is not, the exact value lies on the middle of two float64, or so near it that no precision tells: quotients
+    such as 7 (m + 1/2) / 7, differences such as 1 - exp(-10**90).
     """
 
     value: np.ndarray
