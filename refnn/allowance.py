@@ -97,10 +97,11 @@ def worst_case(
     params: Mapping[str, Any],
     g: np.ndarray | None,
     model: Model,
-    convention: Convention = 0.0,
+    convention: Convention | None = None,
 ) -> WorstCase:
-    """The definition in ball arithmetic, with arrays and parameters already validated."""
-    ar = Balls(model, convention=convention)
+    """The definition in ball arithmetic, with arrays and parameters already validated. The convention is the op's own
+    if none is given."""
+    ar = Balls(model, convention=op.convention if convention is None else convention)
     roundings: list[list[float]] = []
     library: list[list[float]] = []
     pieces = []
@@ -122,7 +123,7 @@ def expected_error(
     model: Model,
 ) -> list[Any]:
     """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic."""
-    ar = Noise(model)
+    ar = Noise(model, convention=op.convention)
     pieces = [
         [
             None if v is None else (v.std(), np.broadcast_to(v.bias, v.shape))

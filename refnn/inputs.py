@@ -185,7 +185,8 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
     if kind == "probabilities":
         return _probabilities(rng, shape, axis).astype(fmt.dtype)
     if kind == "unit":
-        return rng.random(shape).astype(fmt.dtype)
+        p = rng.random(shape)
+        return np.where(rng.random(shape) < 0.5, p.round(), p).astype(fmt.dtype)  # every other one is 0 or 1
     if kind == "mask":
         return (rng.random(shape) < 0.5).astype(fmt.dtype)
     if kind in ("classes", "ignored"):
@@ -196,14 +197,23 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
     return draw(rng, shape, fmt).astype(fmt.dtype)
 
 
+WEIGHTS: Mapping[str, Draw] = {
+    "positive": lambda rng, shape: rng.uniform(0.25, 2.0, shape),
+    "negative": lambda rng, shape: -rng.uniform(0.25, 2.0, shape),
+    "zeros and negatives": lambda rng, shape: rng.integers(-1, 3, shape),
+}
+
+
 def _parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any], fmt: Format) -> Any:
-    """Parameters that are arrays are named by what they hold."""
-    shape = next(iter(variant["shapes"].values()))
-    if value == "positive":
-        return rng.uniform(0.25, 2.0, shape[min(1, len(shape) - 1)]).astype(fmt.dtype)
-    if value == "zeros and negatives":
-        return rng.integers(-1, 3, shape[min(1, len(shape) - 1)]).astype(fmt.dtype)
-    return value
+    """Parameters that are arrays are named by what they hold: one number for each class, or "along 0 -1" for each place
+    in those axes of the first input, to be broadcast along the others."""
+    kind, _, along = str(value).partition(" along ")
+    if kind not in WEIGHTS:
+        return value
+    full = next(iter(variant["shapes"].values()))
+    axes = {int(a) % len(full) for a in along.split()}
+    shape = tuple(n if a in axes else 1 for a, n in enumerate(full))[min(axes) :] if along else ()
+    return WEIGHTS[kind](rng, shape or (full[min(1, len(full) - 1)],)).astype(fmt.dtype)
 
 
 def _slug(variant: Mapping[str, Any]) -> str:

@@ -181,15 +181,11 @@ class Judge:
         self._lines: dict[str, list[Any]] = {}
         self._refined: dict[str, Iterator[list[Value | None]]] = {}
         with np.errstate(all="ignore"):
-            self.worst = self._worst_case(algorithm, self._own)
+            self.worst = self._worst_case(algorithm, case.op.convention)
 
     def _worst_case(self, algorithm: str, convention: Convention) -> WorstCase:
         c = self.case
         return worst_case(c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model, convention)
-
-    @property
-    def _own(self) -> Convention:
-        return next(iter(self.case.op.kinks.values()), 0.0)
 
     def _truths(self, which: int, convention: Convention) -> Iterator[Value]:
         """The truth of one result with more and more digits; all results of each precision are computed once."""
@@ -234,7 +230,7 @@ class Judge:
         if self.case.row is not None:
             return self._by_row(which, got, self.case.row)
         with np.errstate(all="ignore"):
-            j = self._against(which, got, self.worst, self._own, rows)
+            j = self._against(which, got, self.worst, self.case.op.convention, rows)
             if self.worst.kinks and self.case.op.kinks:
                 self._conventions(which, got, j, rows)
             if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
@@ -337,7 +333,9 @@ class Judge:
 
     def _by_table(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """What the definition does not give but the table of special values allows, for rows of single elements."""
-        params = self.case.params
+        params, shape = self.case.params, self.case.cotangent.shape
+        if not all(x is None or _broadcasts(x.shape, shape) for x in self.case.inputs):
+            return  # no element of the result belongs to one element of each input
         for row in self.case.op.special:
             entry = row.output if which == 0 else row.grads[which - 1]
             if any(isinstance(v, list) for v in row.inputs) or any(params[k] != v for k, v in row.params.items()):
@@ -345,7 +343,7 @@ class Judge:
             here = j.code == SPECIAL
             for x, v in zip(self.case.inputs, row.inputs, strict=True):
                 if x is not None:
-                    same = np.broadcast_to((x == v) | (np.isnan(x) & (v != v)), self.case.cotangent.shape)
+                    same = np.broadcast_to((x == v) | (np.isnan(x) & (v != v)), shape)
                     here = here & same[rows]
             for i in map(tuple, np.argwhere(here)):
                 factor = 1.0 if which == 0 else float(self.case.cotangent[rows][i])
@@ -379,7 +377,8 @@ class Judge:
     @staticmethod
     def _name(j: Judgement, follows: Judgement, where: np.ndarray, name: str) -> None:
         """What follows a convention is judged by it."""
-        j.expected, j.error = np.where(where, follows.expected, j.expected), np.where(where, follows.error, j.error)
+        for part in ("expected", "allowed", "error"):
+            setattr(j, part, np.where(where, getattr(follows, part), getattr(j, part)))
         j.call(where, CONVENTION, name)
 
     def _ties(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> bool:
@@ -398,7 +397,7 @@ class Judge:
             if not open_.any():
                 return True
             follows = j
-            if convention != self._own:
+            if convention != self.case.op.convention:
                 follows = self._against(which, got, self._worst_case(self.algorithm, convention), convention, rows)
             hit = open_ & ~np.isin(label, label[open_ & ~(follows.code <= OK)])
             self._name(j, follows, hit, name)
@@ -418,12 +417,19 @@ class Judge:
     def _classes(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """The first declared class that explains what the accurate one does not."""
         for name in self.case.op.classes:
-            other = self._against(which, got, self._worst_case(name, self._own), self._own, rows)
+            other = self._against(
+                which, got, self._worst_case(name, self.case.op.convention), self.case.op.convention, rows
+            )
             inside = _unexplained(j) & (other.code <= OK)
             if self.case.random and inside.any():
                 line = self.expected_line(which, name, rows, inside)
                 inside &= j.error <= np.maximum(line, self._one_rounding(which, j))
             j.call(inside, EXPLAINED, name)
+
+
+def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    """Whether an array of that shape gives one element for each place of the full one."""
+    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
 
 
 def _spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:

@@ -25,8 +25,9 @@ SOURCES = ("challa2023", "challa2022", "you2022", "cnnmath", "katsaros")
 
 @dataclass(frozen=True)
 class Input:
-    """An array input of an op. `kind` is "real", "classes" (int64 indices), "probabilities" or "target" (either of
-    the two). `optional` inputs may be None; `differentiable` says whether the vjp has a gradient for it."""
+    """An array input of an op. `kind` is "real", "unit" (in [0, 1]), "mask" (zeros and ones), "classes" (int64
+    indices), "probabilities" or "target" (either of the last two). `optional` inputs may be None; `differentiable` says
+    whether the vjp has a gradient for it."""
 
     kind: str = "real"
     optional: bool = False
@@ -102,6 +103,11 @@ class Op:
         """The parameters with their default values, as `forward` declares them (`inspect.Parameter.empty`: none)."""
         return MappingProxyType({p.name: p.default for p in self._signature(self.forward) if p.kind is p.KEYWORD_ONLY})
 
+    @property
+    def convention(self) -> Convention:
+        """What refnn itself takes at kinks and ties: the first that is named."""
+        return next(iter(self.kinks.values()), 0.0)
+
     @cached_property
     def equations(self) -> tuple[str, ...]:
         """The equations of the sources that the docstring of the op's module cites, in its order."""
@@ -172,7 +178,7 @@ class Op:
     def __call__(self, *inputs: Array, **params: Any) -> Array:
         """The output, in the dtype of the inputs. TypeError or ValueError names what is wrong with them."""
         arrays, full = self.bind(inputs, params)
-        ar = Floats(self.dtype_of(arrays))
+        ar = Floats(self.dtype_of(arrays), convention=self.convention)
         with np.errstate(all="ignore"):
             return ar.store(self.forward(ar, *lift(ar, arrays), **full))
 
@@ -183,7 +189,7 @@ class Op:
     def pullback(self, *inputs: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array | None, ...]]]:
         """The output, and the function from its cotangent to the gradients: forward runs once."""
         arrays, full = self.bind(inputs, params)
-        ar = Floats(self.dtype_of(arrays))
+        ar = Floats(self.dtype_of(arrays), convention=self.convention)
         lifted = lift(ar, arrays)
         with np.errstate(all="ignore"):
             y = ar.store(self.forward(ar, *lifted, **full))

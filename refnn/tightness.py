@@ -41,7 +41,7 @@ DEVIATIONS = (1, 2, 3, 4, 5)
 COVERED = 1_000_000  # correct elements on which the coverage is measured
 SMALLEST, LARGEST = -12, 12  # decades that are shown one by one
 _SELECTION = "a selection: nothing is rounded, and the allowance is zero"
-EXCEPTIONS: Mapping[str, str] = {"maxout": _SELECTION, "relu": _SELECTION}
+EXCEPTIONS: Mapping[str, str] = {"flatten": _SELECTION, "maxout": _SELECTION, "relu": _SELECTION}
 
 
 # --- implementations -------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def evaluated(kind: type[Floats]) -> Implementation:
     """The definition itself in a floating-point arithmetic."""
 
     def implementation(case: Case) -> Results:
-        ar, algorithm = kind(case.cotangent.dtype), case.op.algorithm("accurate")
+        ar, algorithm = kind(case.cotangent.dtype, convention=case.op.convention), case.op.algorithm("accurate")
         with np.errstate(all="ignore"):
             lifted = lift(ar, case.inputs)
             y = ar.store(algorithm[0](ar, *lifted, **case.params))
@@ -150,6 +150,16 @@ def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
         yield make("swamped", 1.0, root, np.zeros((1, n)))
     elif op.name == "mse_loss":
         yield make("swamped", 1.0, root[0], np.zeros(n), reduction="sum")
+    elif op.name == "l1_loss":
+        yield make("swamped", 1.0, small[0], np.zeros(n), reduction="sum")
+    elif op.name == "smooth_l1_loss":
+        yield make("swamped", 1.0, np.append(1.5, root[0, 1:] * math.sqrt(2.0)), np.zeros(n), reduction="sum")
+    elif op.name == "l2_penalty":
+        yield make("swamped", 1.0, root[0], weight_decay=2.0)
+    elif op.name == "nll_loss":
+        yield make("swamped", 1.0, -small.T, np.zeros(n, np.int64), reduction="sum")
+    elif op.name == "binary_cross_entropy_with_logits":
+        yield make("swamped", 1.0, np.log(np.expm1(small[0])), np.zeros(n), reduction="sum")
 
 
 # Shapes of some 10^4 to 10^5 elements.
@@ -169,13 +179,18 @@ _LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"shapes": {"input": (n, c), "target": (n,)}, "kinds": {"target": "classes"}, "params": p}
         for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
     ),
-    "half_squared_error": _PAIRS,
-    "mse_loss": _PAIRS,
+    "nll_loss": tuple(
+        {"shapes": {"input": (n, 3), "target": (n,)}, "params": {"reduction": r, "weight": "positive"}}
+        for n, r in ((12_007, "none"), (3001, "mean"))
+    ),
+    "dropout": ({"shapes": {"x": (50_003,), "mask": (50_003,)}, "params": {"p": 0.1}},),
 }
 
 
 def large(op: Op) -> Op:
     """The op with larger shapes, for long runs: those of the table, or its largest variant with more rows."""
+    if [*op.inputs] == ["input", "target"] and op.inputs["target"].kind in ("real", "unit"):
+        return replace(op, variants=_PAIRS)
     if op.name in _LARGE:
         return replace(op, variants=_LARGE[op.name])
     largest = max(op.variants, key=lambda v: math.prod(next(iter(v["shapes"].values()))))

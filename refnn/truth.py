@@ -117,10 +117,11 @@ def refine(
     inputs: Sequence[np.ndarray | None],
     params: Mapping[str, Any],
     g: np.ndarray | None,
-    convention: Convention = 0.0,
+    convention: Convention | None = None,
 ) -> Iterator[list[Value | None]]:
     """The certified [output, *gradients] with more and more digits: in pairs, which take a hundredth of the time but
-    cannot do every definition, and in Arb of every precision."""
+    cannot do every definition, and in Arb of every precision. The convention is the op's own if none is given."""
+    convention = op.convention if convention is None else convention
     with contextlib.suppress(Unsupported):
         yield _in_pairs(op, algorithm, inputs, params, g, convention)
     for precision in PRECISIONS:
@@ -166,9 +167,11 @@ def evaluate(
     params: Mapping[str, Any],
     g: np.ndarray | None,
     precision: int,
-    convention: Convention = 0.0,
+    convention: Convention | None = None,
 ) -> list[Value | None]:
-    """The certified [output, *gradients] at one precision, with arrays and parameters already validated."""
+    """The certified [output, *gradients] at one precision, with arrays and parameters already validated. The convention
+    is the op's own if none is given."""
+    convention = op.convention if convention is None else convention
     ar = Arb(precision, convention=convention)
     pieces = []
     for piece, cotangent in chunks(op, inputs, params, g):

@@ -377,7 +377,7 @@ def small_cases(op: str, rules: Model) -> Iterator[Case]:
 @pytest.mark.parametrize("op", OPS)
 def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -> None:
     """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judge rests on."""
-    rules, checked, worst, exact = MODELS[name], 0, 0.0, Arb(1280)
+    rules, checked, worst, exact = MODELS[name], 0, 0.0, Arb(1280, convention=OPS[op].convention)
     for case in small_cases(op, rules):
         definition = case.op.algorithm("accurate")
         with np.errstate(all="ignore"), exact.working():
@@ -403,7 +403,7 @@ def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -
 def test_float64_radii_hold_their_midpoints_and_are_small(op: str) -> None:
     """A float64 radius covers its own midpoint's error, and is at most CLOSE of a coarse model's, down to the normal
     range of float64: what lies below that is the outward rounding of the radius itself."""
-    checked, exact, smallest = 0, Arb(1280), FORMATS["float64"].smallest_normal
+    checked, exact, smallest = 0, Arb(1280, convention=OPS[op].convention), FORMATS["float64"].smallest_normal
     for case in small_cases(op, MODELS["float32"]):
         args = (case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
         with np.errstate(all="ignore"), exact.working():

@@ -77,9 +77,8 @@ def halves(rows: Any) -> list[tuple[str, int]]:
 
 
 def test_fractions_agree_with_arb_and_floats(rows: Any) -> None:
-    """On small integers every sum and product of these definitions is exact in float64, and at most one quotient is
-    rounded, at the end: so a float is the rational correctly rounded, and equal to it where that is dyadic. The ball of
-    Arb contains the rational, and is a point where that is dyadic."""
+    """The ball of Arb contains the rational and is narrow, and the float is as near as the worst case of float64 says:
+    equal where nothing rounds. Where there is no rational, the mean of no sample, the float is no number either."""
     seen: dict[tuple[str, int], int] = {}
     for label, half in halves(rows):
         name, _, algorithm = label.partition(": ")
@@ -90,27 +89,37 @@ def test_fractions_agree_with_arb_and_floats(rows: Any) -> None:
             rng = np.random.default_rng(case.elements)
             g, y = (np.asarray(rng.integers(-8, 9, case.cotangent.shape) / 8) for _ in range(2))
             definition = op.algorithm(algorithm or "accurate")[half]
-            results = []
-            exact, balls, floats, worst = Fractions(), Arb(128), Floats(np.float64), Balls("float64")
-            with balls.working():
-                for ar in (exact, balls, floats, worst):
-                    extra = [ar.array(g), ar.array(y)] if half else []
-                    returned = definition(ar, *extra, *lift(ar, case.inputs), **case.params)
-                    results.append(returned if half else (returned,))
-            for q, ball, x, bound in zip(*results, strict=True):
+
+            def of(
+                ar: Any, case: Any = case, definition: Any = definition, half: int = half, given: Any = (g, y)
+            ) -> Any:
+                extra = [ar.array(v) for v in given] if half else []
+                returned = definition(ar, *extra, *lift(ar, case.inputs), **case.params)
+                return returned if half else (returned,)
+
+            balls = Arb(128, convention=op.convention)
+            with balls.working(), np.errstate(all="ignore"):
+                certain = of(balls)
+                floats, worst = (
+                    of(a) for a in (Floats(convention=op.convention), Balls("float64", convention=op.convention))
+                )
+            try:
+                exact = of(Fractions(convention=op.convention))
+            except ZeroDivisionError:
+                assert not np.isfinite(floats[0]).all(), case.id
+                continue
+            for q, ball, x, bound in zip(exact, certain, floats, worst, strict=True):
                 if q is None:
                     assert ball is x is bound is None
                     continue
                 q, ball = np.asarray(q, dtype=object), np.asarray(ball, dtype=object)
                 assert q.shape == ball.shape == np.shape(x)
-                radius = np.broadcast_to(bound.rad, np.shape(x))
-                for a, b, c, r in zip(q.ravel(), ball.ravel(), np.ravel(x), np.ravel(radius), strict=True):
+                radii = np.broadcast_to(bound.rad, q.shape).ravel()
+                for a, b, c, r in zip(q.ravel(), ball.ravel(), np.ravel(x), radii, strict=True):
                     low, high = (Fraction(mantissa) * Fraction(2) ** exponent for mantissa, exponent in dyadic_ends(b))
-                    if low == high:  # no step rounded to 128 bits, so none did to 53: the numbers are small integers
-                        assert low == a == Fraction(float(c)), case.id
-                    else:
-                        assert low < a < high, case.id
-                        assert abs(Fraction(float(c)) - a) <= Fraction(float(r)), case.id
+                    assert low <= a <= high, case.id
+                    assert high - low <= max(abs(a), Fraction(1)) / 2**90, case.id
+                    assert abs(Fraction(float(c)) - a) <= Fraction(float(r)), case.id
                     seen[label, half] = seen.get((label, half), 0) + 1
     assert sorted(seen) == sorted(halves(rows))
     assert min(seen.values()) > 0

@@ -109,10 +109,11 @@ def test_sequential_sums_are_sequential() -> None:
         assert Floats(dtype, each_op=True).sum(x) > 1
 
 
-def test_relu_flags_one_ulp() -> None:
-    """The exception's own proof: its allowance is zero, so one ulp is a violation."""
+@pytest.mark.parametrize("op", EXCEPTIONS)
+def test_an_exception_flags_one_ulp(op: str) -> None:
+    """Its own proof: its allowance is zero, so one ulp is a violation."""
     checked = 0
-    for case in cases("relu", "float32", families=["normal"]):
+    for case in cases(op, "float32", families=["normal"]):
         judge = Judge(case, model("float32"), "accurate", 5.0)
         got = evaluated(Floats)(case)
         for which in (0, 1):

@@ -140,6 +140,7 @@ def test_tables_cover_every_op() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_vjp_agrees_with_three_witnesses(name: str) -> None:
     op, agreed, kinks, undefined = refnn.ops[name], 0, 0, 0
+    formulas = any("points" in v for v in op.variants)  # whether there are several
     for number, case in enumerate(small_cases(name)):
         report = torch_says(case.op, case)
         assert report.ok or (case.elements == 0 and not report.findings), str(report)
@@ -151,16 +152,23 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
         for which, (grad, kink) in enumerate(zip(grads, at_kinks(case.op, case), strict=True)):
             if grad is None or kink is None:
                 assert grad is kink is None
-                assert all(heard(name, w)[number][which] is None for w in BALL_WITNESSES)
+                wanted = [*op.inputs.values()][which].differentiable
+                assert not wanted or all(heard(name, w)[number][which] is None for w in BALL_WITNESSES)
                 continue
             votes = np.ones(grad.shape, int)  # PyTorch's: its report was ok, every element included
+            edge = np.ones(grad.shape, bool)  # where two formulas meet smoothly, steps across it tell nothing
             for witness, (_, bits) in BALL_WITNESSES.items():
                 said = heard(name, witness)[number][which]
                 assert said is not None
                 c = compare(grad, said, bits)
                 assert not (c.contradicts & ~kink).any(), f"{witness} contradicts the vjp in {case.id}, input {which}"
                 votes += c.agrees
-            assert (votes[~kink] >= 3).all(), f"fewer than three witnesses in {case.id}, input {which}"
+                edge &= witness == "sympy" or ~c.agrees
+            assert (votes[~kink & ~edge] >= 3).all(), f"fewer than three witnesses in {case.id}, input {which}"
+            assert (votes[~kink & edge] == 2).all(), f"fewer than two witnesses in {case.id}, input {which}"
+            assert formulas or not (edge & ~kink).any(), (
+                f"{case.id} has no edge, but steps tell nothing of input {which}"
+            )
             agreed += int((~kink).sum())
             kinks += int(kink.sum())
     assert agreed > 0
@@ -173,7 +181,7 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
 def test_forward_agrees_with_torch_and_loops(name: str) -> None:
     agreed, undefined = 0, 0
     for case in small_cases(name):
-        assert not [f for f in torch_says(case.op, case).findings if f.what == "output"], case.id
+        assert not [f for f in torch_says(case.op, case).unexpected if f.what == "output"], case.id
         output = claims(case.op, case)[0]
         said = loops.forward(case.op, case.inputs, case.params)
         assert output is not None
@@ -267,6 +275,11 @@ def same_sign(name: str) -> Callable[..., Any]:
     return wrong
 
 
+def mean_forgotten(name: str) -> Callable[..., Any]:
+    """The vjp with the sum's gradient for the mean's."""
+    return altered(vjp_of(name), lambda x, p: {"reduction": "sum" if p["reduction"] == "mean" else p["reduction"]})
+
+
 def pool_vjp(name: str, gradient: Callable[..., Any]) -> Callable[..., Any]:
     """A vjp from `gradient(ar, g, x, w)` of the op's windows."""
 
@@ -305,6 +318,12 @@ AVG_POOLS = [n for n in NAMES if n.startswith("avg_pool")]
 
 # Op -> what is wrong -> a vjp.
 WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "binary_cross_entropy_with_logits": {
+        "pos_weight forgotten": altered(vjp_of("binary_cross_entropy_with_logits"), lambda x, p: {"pos_weight": None}),
+        "weight forgotten": altered(vjp_of("binary_cross_entropy_with_logits"), lambda x, p: {"weight": None}),
+        "mean forgotten": mean_forgotten("binary_cross_entropy_with_logits"),
+        "gradient of the target": same_sign("binary_cross_entropy_with_logits"),
+    },
     "cross_entropy": {
         "smoothing eps/(C-1)": altered(vjp_of("cross_entropy"), smoothing_elsewhere),
         "smoothing forgotten": altered(vjp_of("cross_entropy"), lambda x, p: {"label_smoothing": 0.0}),
@@ -313,6 +332,16 @@ WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             vjp_of("cross_entropy"), lambda x, p: {"reduction": "sum" if p["reduction"] == "mean" else p["reduction"]}
         ),
     },
+    "dropout": {
+        "scaled and not masked": lambda ar, g, y, x, mask, *, p=0.5: (
+            vjp_of("dropout")(ar, g, y, x, mask * 0 + 1, p=p)[0],
+            None,
+        ),
+        "masked and not scaled": lambda ar, g, y, x, mask, *, p=0.5: (g * mask, None),
+    },
+    "flatten": {
+        "axes exchanged": lambda ar, g, y, x, *, start=1: (g.reshape(x.shape[::-1]).T,),
+    },
     "half_squared_error": {
         "no half": scaled(vjp_of("half_squared_error"), lambda ar: 2),
         "gradient of the target": same_sign("half_squared_error"),
@@ -320,6 +349,15 @@ WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             vjp_of("half_squared_error"),
             lambda x, p: {"reduction": "sum" if p["reduction"] == "mean" else p["reduction"]},
         ),
+    },
+    "l1_loss": {
+        "gradient of the target": same_sign("l1_loss"),
+        "mean forgotten": mean_forgotten("l1_loss"),
+        "no sign": lambda ar, g, y, input, target, *, reduction="mean": (g + 0 * input, -g + 0 * target),
+    },
+    "l2_penalty": {
+        "no half in the forward": scaled(vjp_of("l2_penalty"), lambda ar: 2),
+        "cotangent ignored": lambda ar, g, y, x, *, weight_decay: (ar.real(weight_decay) * x + 0 * g,),
     },
     "linear": {
         "one sample's weight gradient": linear_first_sample,
@@ -333,6 +371,12 @@ WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "no factor 2": scaled(vjp_of("mse_loss"), lambda ar: ar.real(0.5)),
         "gradient of the target": same_sign("mse_loss"),
     },
+    "nll_loss": {
+        "weights forgotten": altered(vjp_of("nll_loss"), lambda x, p: {"weight": None}),
+        "mean over nothing": mean_forgotten("nll_loss"),
+        "sign": scaled(vjp_of("nll_loss"), lambda ar: -1),
+        "ignored samples count": altered(vjp_of("nll_loss"), lambda x, p: {"ignore_index": min(p["ignore_index"], -1)}),
+    },
     "relu": {
         "no mask": lambda ar, g, y, x: (g,),
         "cotangent ignored": lambda ar, g, y, x: (ar.branch(x, 1, 0) + 0 * g,),
@@ -341,6 +385,11 @@ WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "sigmoid": {
         "y for y(1-y)": lambda ar, g, y, x: (g * y,),
         "cotangent ignored": lambda ar, g, y, x: (y * (1 - y),),
+    },
+    "smooth_l1_loss": {
+        "beta 1": altered(vjp_of("smooth_l1_loss"), lambda x, p: {"beta": 1.0}),
+        "quadratic everywhere": altered(vjp_of("smooth_l1_loss"), lambda x, p: {"beta": p["beta"] and 1000.0}),
+        "gradient of the target": same_sign("smooth_l1_loss"),
     },
     "softmax": {
         "diagonal only": lambda ar, g, y, x, *, axis=-1: (y * (1 - y) * g,),
@@ -374,8 +423,17 @@ WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 
 
+def both(name: str, change: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]) -> tuple[Any, Any]:
+    """A forward and its vjp with some parameters replaced."""
+    return altered(forward_of(name), change), altered(vjp_of(name), change)
+
+
 # Op -> what is wrong -> a forward, and the vjp that goes with it where there is a short one.
 WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., Any] | None]]] = {
+    "binary_cross_entropy_with_logits": {
+        "pos_weight forgotten": both("binary_cross_entropy_with_logits", lambda x, p: {"pos_weight": None}),
+        "no weights": both("binary_cross_entropy_with_logits", lambda x, p: {"weight": None}),
+    },
     "cross_entropy": {
         "smoothing eps/(C-1)": (
             altered(forward_of("cross_entropy"), smoothing_elsewhere),
@@ -386,10 +444,37 @@ WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[...
             altered(vjp_of("cross_entropy"), lambda x, p: {"weight": None}),
         ),
     },
+    "dropout": {
+        "not scaled": (
+            lambda ar, x, mask, *, p=0.5: x * mask,
+            lambda ar, g, y, x, mask, *, p=0.5: (g * mask, None),
+        ),
+        "p for 1 - p": both("dropout", lambda x, p: {"p": 1 - p["p"]}),
+    },
+    "flatten": {
+        "last axis first": (
+            lambda ar, x, *, start=1: x.T.reshape(forward_of("flatten")(ar, x, start=start).shape),
+            lambda ar, g, y, x, *, start=1: (g.reshape(x.shape[::-1]).T,),
+        ),
+    },
     "half_squared_error": {
         "no half": (
             scaled(forward_of("half_squared_error"), lambda ar: 2),
             scaled(vjp_of("half_squared_error"), lambda ar: 2),
+        )
+    },
+    "l1_loss": {
+        "no magnitude": (
+            lambda ar, input, target, *, reduction="mean": forward_of("l1_loss")(
+                ar, ar.relu(input - target), 0 * target, reduction=reduction
+            ),
+            None,
+        ),
+    },
+    "l2_penalty": {
+        "no half": (
+            scaled(forward_of("l2_penalty"), lambda ar: 2),
+            scaled(vjp_of("l2_penalty"), lambda ar: 2),
         )
     },
     "linear": {
@@ -411,6 +496,10 @@ WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[...
             scaled(vjp_of("mse_loss"), lambda ar: ar.real(0.5)),
         )
     },
+    "nll_loss": {
+        "weights forgotten": both("nll_loss", lambda x, p: {"weight": None}),
+        "ignored samples count": both("nll_loss", lambda x, p: {"ignore_index": min(p["ignore_index"], -1)}),
+    },
     "relu": {
         "magnitude": (lambda ar, x: ar.abs(x), lambda ar, g, y, x: (ar.branch(x, g, -g),)),
         "leaky": (
@@ -423,6 +512,9 @@ WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[...
             lambda ar, x: 1 / (1 + ar.exp(x)),
             lambda ar, g, y, x: tuple(-v for v in vjp_of("sigmoid")(ar, g, y, x)),
         )
+    },
+    "smooth_l1_loss": {
+        "beta 1": both("smooth_l1_loss", lambda x, p: {"beta": 1.0}),
     },
     "softmax": {
         "sum over every axis": (lambda ar, x, *, axis=-1: ar.exp(x) / ar.sum(ar.exp(x)), None),
@@ -477,8 +569,10 @@ def violated(op: Op, case: Case) -> set[str]:
 def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
     seen: dict[str, int] = dict.fromkeys(["torch", *BALL_WITNESSES], 0)
     for number, case in enumerate(small_cases(name)):
-        # Without its other classes, which would explain PyTorch's gradients.
-        wrong = replace(case.op, vjp_definition=WRONG_VJPS[name][what], classes={})
+        # In its other classes, too, which would explain PyTorch's gradients.
+        vjp = WRONG_VJPS[name][what]
+        classes = {algorithm: (forward, vjp) for algorithm, (forward, _) in case.op.classes.items()}
+        wrong = replace(case.op, vjp_definition=vjp, classes=classes)
         violations = violated(wrong, case)
         assert "output" not in violations  # nothing is wrong with the forward
         seen["torch"] += bool(violations)

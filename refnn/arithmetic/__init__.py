@@ -4,7 +4,8 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
 `+ - * /` and `** 2`, indexing, `.shape`, `.ndim`, `.T`, `.reshape`, and these primitives:
 
     array(x)                    lift a NumPy array of floats, exactly
-    real(v)                     a real parameter, or an array of them: an implementation may round each once
+    real(v)                     a real parameter (a float, or a Fraction over a power of two), or an array of them:
+                                an implementation may round each once
     exp(x) log(x) tanh(x)       elementary functions
     expm1(x) log1p(x)           exp(x) - 1 and log(1 + x), without cancellation near 0
     erf(x) erfc(x)              the error function, and 1 - erf(x) without cancellation

@@ -32,6 +32,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -181,12 +182,15 @@ class Balls:
 
     def real(self, value: Any) -> Ball:
         fmt, mid = self.model.compute, np.asarray(value, np.float64)
+        # What float64 has no digits for, and an implementation may lose on its way.
+        rest = abs(float(value - Fraction(float(value)))) if isinstance(value, Fraction) else 0.0
         with np.errstate(all="ignore"):
             rounded = mid.astype(fmt.dtype).astype(np.float64)
-            if (rounded == mid).all():
+            exact = (rounded == mid) & (rest == 0)
+            if exact.all():
                 return Ball(self, mid, 0.0, bool(((mid == 0) | (np.abs(np.frexp(mid)[0]) == 0.5)).all()))
-            once = np.where(np.isfinite(rounded), _up(self._half_ulp(np.abs(mid), fmt), 2), np.inf)
-            return Ball(self, mid, np.where(rounded == mid, 0.0, once))
+            once = np.where(np.isfinite(rounded), _up(self._half_ulp(np.abs(mid), fmt) + rest, 3), np.inf)
+            return Ball(self, mid, np.where(exact, 0.0, once))
 
     def store(self, x: Ball) -> Ball:
         """Round a result to the storage format."""
@@ -653,6 +657,7 @@ class Balls:
             rad: Radius = 0.0
             if not (_exact(above.rad) and _exact(below.rad)):
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
+                rad = np.where(np.isnan(part), 0.0, rad)
             count = x.roundings + above.roundings + below.roundings
             if not _exact(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)

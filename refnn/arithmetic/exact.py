@@ -42,6 +42,8 @@ class ObjectArrays:
         return x
 
     def real(self, value: Any) -> Any:
+        if isinstance(value, Fraction):
+            return self.number(value.numerator) / value.denominator
         return self._each(self.number, np.asarray(value))[()]
 
     def _refuse(self, primitive: str) -> Any:
@@ -87,7 +89,7 @@ class ObjectArrays:
         def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
             sign = self.sign(v - edge)
             if sign is None:
-                return self.union(a, b)
+                return self.union(a, b) + 0 * (v - edge)  # NaN where the side is
             if sign == 0:
                 self.kinks += 1
                 return part * a + (1 - part) * b

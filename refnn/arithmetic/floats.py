@@ -80,7 +80,8 @@ class Floats:
         equal = above if above_share == 1 else below
         if above_share not in (0, 1):
             equal = self.real(above_share) * above + self.real(1 - above_share) * below
-        return self.xp.where(x > at, above, self.xp.where(x == at, equal, self.xp.where(x < at, below, x)))
+        side = x - at  # zero only where they are equal; NaN where either is, or both are one infinity
+        return self.xp.where(side > 0, above, self.xp.where(side == 0, equal, self.xp.where(side < 0, below, side)))
 
     def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         return self.xp.sum(x, axis=axis, keepdims=keepdims)

@@ -136,7 +136,7 @@ class Noise:
         size = np.abs(np.asarray(value, np.float64))
         whole = (size == 0) | (np.frexp(size)[0] == 0.5)
         bias = 0.0 if whole.all() else np.where(whole, 0.0, self.model.compute.unit_roundoff * size)
-        return Noisy(self, value, bias=bias, pure=bool(whole.all()))
+        return Noisy(self, np.asarray(value, np.float64), bias=bias, pure=bool(whole.all()))
 
     def store(self, x: Noisy) -> Noisy:
         m = self.model
@@ -206,7 +206,7 @@ class Noise:
             for t in x.terms:
                 # Independent axes first, in quadrature; then the shared ones, as magnitudes.
                 std = np.broadcast_to(t.std, x.shape)
-                free = tuple(a for a in axes if t.shape[a] > 1)
+                free = tuple(a for a in axes if t.shape[a] != 1)
                 shared = tuple(a for a in axes if t.shape[a] == 1)
                 std = _norm(std, free) if free else std
                 std = np.sum(std, axis=shared, keepdims=True) if shared else std

@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -301,7 +302,11 @@ class Pairs:
         return self._closed(np.asarray(hi), float(x - int(hi)))
 
     def real(self, value: Any) -> Pair:
-        return self._closed(np.asarray(value, np.float64))
+        hi = np.asarray(value, np.float64)
+        if not isinstance(value, Fraction):
+            return self._closed(hi)
+        rest = value - Fraction(float(value))
+        return self._closed(hi, float(rest), 0.0 if float(rest) == rest else np.inf)
 
     def store(self, x: Pair) -> Pair:
         return x

@@ -1,10 +1,11 @@
-"""What several ops share: variants of elementwise ops and reductions of losses."""
+"""What several ops share: variants of elementwise ops and of losses, reductions of losses, and class targets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from refnn.arithmetic.floats import one_hot
 from refnn.op import check_choice, check_same_shape
 
 Array = Any
@@ -24,6 +25,9 @@ def each_element(ndim: int, params: Mapping[str, Any]) -> bool:
     return ndim > 0
 
 
+# --- losses ----------------------------------------------------------------------------------------------------------
+
+
 def each_sample(ndim: int, params: Mapping[str, Any]) -> bool:
     """Losses of single samples, where they are not added up."""
     return ndim > 0 and params["reduction"] == "none"
@@ -34,9 +38,25 @@ def validate_pair(op: str) -> Any:
 
     def validate(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         check_same_shape(op, inputs)
-        check_choice(op, "reduction", params["reduction"], REDUCTIONS)
+        check_reduction(op, inputs["input"], params["reduction"])
 
     return validate
+
+
+def check_reduction(op: str, x: Any, reduction: Any) -> None:
+    """ValueError unless `reduction` is one of the three, and what a mean is taken of is not empty."""
+    check_choice(op, "reduction", reduction, REDUCTIONS)
+    if reduction == "mean" and not x.size:
+        raise ValueError(f"{op}: input has shape {x.shape}, the mean of no element is undefined")
+
+
+def pairs(shapes: Iterable[tuple[int, ...]], **params: Any) -> tuple[Mapping[str, Any], ...]:
+    """Variants of a loss of two arrays of one shape, in every reduction."""
+    return tuple(
+        {"shapes": {"input": shape, "target": shape}, "params": {"reduction": reduction, **params}}
+        for reduction in REDUCTIONS
+        for shape in shapes
+    )
 
 
 def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:
@@ -45,3 +65,69 @@ def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:
         return losses
     total = ar.sum(losses)
     return total / count if reduction == "mean" else total
+
+
+# --- class targets ---------------------------------------------------------------------------------------------------
+
+
+def class_axis(x: Array) -> int:
+    """The axis of the classes: (C,), (N, C) or (N, C, *rest)."""
+    return min(1, x.ndim - 1)
+
+
+def without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """A shape without one of its axes."""
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def spread(x: Array, shape: tuple[int, ...], axis: int) -> Array:
+    """One value for each sample as an array that broadcasts against `shape`, whose classes are on `axis`."""
+    return x.reshape(*[1 if i == axis else n for i, n in enumerate(shape)])
+
+
+def counted(ar: Any, weight: Array | None, target: Array, valid: Array) -> Any:
+    """What the mean divides by: the number of samples that count, or the sum of their classes' weights."""
+    if weight is None:
+        return int(valid.sum())
+    return ar.sum(ar.where(valid, ar.array(weight)[valid * target], 0))
+
+
+def hit(target: Array, valid: Array, shape: tuple[int, ...], axis: int) -> Array:
+    """Where the class of a sample that counts is, as a plain boolean array of `shape`."""
+    return one_hot(valid * target, shape[axis], axis) & spread(valid, shape, axis)
+
+
+def check_classes(op: str, x: Any) -> None:
+    """ValueError unless the input has classes."""
+    if x.ndim == 0:
+        raise ValueError(f"{op}: input has shape (), expected (C,), (N, C) or (N, C, *rest)")
+    axis = class_axis(x)
+    if x.shape[axis] == 0:
+        raise ValueError(f"{op}: input has shape {x.shape}, expected at least one class on axis {axis}")
+
+
+def check_class_weight(op: str, x: Any, weight: Any) -> None:
+    """ValueError unless `weight` is None or holds one number for each class."""
+    classes = x.shape[class_axis(x)]
+    if weight is not None and getattr(weight, "shape", None) != (classes,):
+        got = getattr(weight, "shape", repr(weight))
+        raise ValueError(f"{op}: weight has shape {got}, expected ({classes},), one for each class")
+
+
+def check_class_target(op: str, x: Any, target: Any, ignore_index: int) -> None:
+    """ValueError unless `target` holds a class of the input, or `ignore_index`, for each sample."""
+    axis = class_axis(x)
+    classes, expected = x.shape[axis], without(x.shape, axis)
+    if target.shape != expected:
+        raise ValueError(f"{op}: target has shape {target.shape}, expected {expected}: input without its classes")
+    wrong = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
+    if wrong.size:
+        raise ValueError(
+            f"{op}: target holds the class {wrong[0]}, expected 0 to {classes - 1} or ignore_index {ignore_index}"
+        )
+
+
+def class_variant(shape: tuple[int, ...], kind: str = "classes", **params: Any) -> Mapping[str, Any]:
+    """A variant of a loss of classes, whose target holds what `kind` says."""
+    target = shape if kind == "probabilities" else without(shape, min(1, len(shape) - 1))
+    return {"shapes": {"input": shape, "target": target}, "kinds": {"target": kind}, "params": params}

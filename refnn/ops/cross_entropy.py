@@ -18,11 +18,17 @@ The logarithm of softmax has an absolute bound (see log_softmax), so the loss ha
 
 from refnn.op import Input, Op, check_choice
 from refnn.ops import log_softmax as _log_softmax
-from refnn.ops._shared import REDUCTIONS, reduce
-
-
-def _axis(x):
-    return min(1, x.ndim - 1)
+from refnn.ops._shared import (
+    REDUCTIONS,
+    check_class_target,
+    check_class_weight,
+    check_classes,
+    class_axis,
+    class_variant,
+    counted,
+    reduce,
+    spread,
+)
 
 
 def _is_index(target):
@@ -34,15 +40,8 @@ def _column(ar, weight, ndim, axis):
     return ar.array(weight).reshape(*[-1 if i == axis else 1 for i in range(ndim)])
 
 
-def _counted(ar, weight, target, valid):
-    """What the mean divides by: the number of samples that count, or the sum of their classes' weights."""
-    if weight is None:
-        return int(valid.sum())
-    return ar.sum(ar.where(valid, ar.array(weight)[valid * target], 0))
-
-
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    axis = _axis(input)
+    axis = class_axis(input)
     classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
     factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
@@ -55,7 +54,7 @@ def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mea
         uniform = ar.product(share, ar.sum(weighted, axis), over=classes)
         losses = (1 - share) * losses + uniform
     losses = ar.where(valid, losses, 0)
-    return -reduce(ar, losses, reduction, _counted(ar, weight, target, valid))
+    return -reduce(ar, losses, reduction, counted(ar, weight, target, valid))
 
 
 def _smoothed(ar, target, classes, label_smoothing):
@@ -66,11 +65,11 @@ def _smoothed(ar, target, classes, label_smoothing):
 
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    axis = _axis(input)
+    axis = class_axis(input)
     classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
     column = None if weight is None else _column(ar, weight, input.ndim, axis)
     if reduction == "none":
-        g = g.reshape(*[1 if i == axis else n for i, n in enumerate(input.shape)])
+        g = spread(g, input.shape, axis)
     if not _is_index(target):
         samples = input.size // classes
         factors = (g,) if weight is None else (g, column)
@@ -80,7 +79,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         return ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz, -ar.product(z, *factors, *keep, over=over)
     valid = target != ignore_index
     hit = ar.one_hot(valid * target, classes, axis)
-    over = _counted(ar, weight, target, valid) if reduction == "mean" else None
+    over = counted(ar, weight, target, valid) if reduction == "mean" else None
     q = hit if weight is None else hit * column
     if label_smoothing:
         share = ar.real(label_smoothing)
@@ -88,47 +87,22 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         q = (1 - share) * q + uniform
     gz = ar.product(q, g, over=over)
     gx = ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz
-    counts = valid.reshape(*[1 if i == axis else n for i, n in enumerate(input.shape)])
-    return ar.where(counts, gx, 0), None
+    return ar.where(spread(valid, input.shape, axis), gx, 0), None
 
 
 def validate(inputs, params):
-    x, target, weight = inputs["input"], inputs["target"], params["weight"]
-    if x.ndim == 0:
-        raise ValueError("cross_entropy: input has shape (), expected (C,), (N, C) or (N, C, *rest)")
-    axis = _axis(x)
-    classes = x.shape[axis]
-    if classes == 0:
-        raise ValueError(f"cross_entropy: input has shape {x.shape}, expected at least one class on axis {axis}")
+    x, target = inputs["input"], inputs["target"]
+    check_classes("cross_entropy", x)
     check_choice("cross_entropy", "reduction", params["reduction"], REDUCTIONS)
     if not 0 <= params["label_smoothing"] <= 1:
         raise ValueError(
             f"cross_entropy: label_smoothing is {params['label_smoothing']}, expected a number from 0 to 1"
         )
-    if weight is not None and getattr(weight, "shape", None) != (classes,):
-        got = getattr(weight, "shape", repr(weight))
-        raise ValueError(f"cross_entropy: weight has shape {got}, expected ({classes},), one for each class")
-    if not _is_index(target):
-        if target.shape != x.shape:
-            raise ValueError(f"cross_entropy: target has shape {target.shape}, expected that of input, {x.shape}")
-        return
-    expected = x.shape[:axis] + x.shape[axis + 1 :]
-    if target.shape != expected:
-        raise ValueError(
-            f"cross_entropy: target has shape {target.shape}, expected {expected}: input without its classes"
-        )
-    wrong = target[(target != params["ignore_index"]) & ((target < 0) | (target >= classes))]
-    if wrong.size:
-        raise ValueError(
-            f"cross_entropy: target holds the class {wrong[0]}, expected 0 to {classes - 1} or ignore_index "
-            f"{params['ignore_index']}"
-        )
-
-
-def _variant(shape, kind="classes", **params):
-    axis = min(1, len(shape) - 1)
-    target = shape if kind == "probabilities" else shape[:axis] + shape[axis + 1 :]
-    return {"shapes": {"input": shape, "target": target}, "kinds": {"target": kind}, "params": params}
+    check_class_weight("cross_entropy", x, params["weight"])
+    if _is_index(target):
+        check_class_target("cross_entropy", x, target, params["ignore_index"])
+    elif target.shape != x.shape:
+        raise ValueError(f"cross_entropy: target has shape {target.shape}, expected that of input, {x.shape}")
 
 
 cross_entropy = Op(
@@ -138,19 +112,19 @@ cross_entropy = Op(
     inputs={"input": Input(), "target": Input("target")},
     validate=validate,
     variants=(
-        _variant((5, 7)),
-        _variant((5, 7), reduction="sum", weight="positive"),
-        _variant((6, 5), reduction="none", label_smoothing=0.1),
-        _variant((4, 3, 2), weight="positive", label_smoothing=0.25),
-        _variant((7, 3), ignore_index=1, weight="positive", label_smoothing=0.1),
-        _variant((3, 4), "ignored"),
-        _variant((4, 5), weight="zeros and negatives", reduction="sum"),
-        _variant((3, 1021)),
-        _variant((6,)),
-        _variant((3, 1)),
-        _variant((5, 7), "probabilities"),
-        _variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
-        _variant((4, 6), "probabilities", reduction="sum"),
+        class_variant((5, 7)),
+        class_variant((5, 7), reduction="sum", weight="positive"),
+        class_variant((6, 5), reduction="none", label_smoothing=0.1),
+        class_variant((4, 3, 2), weight="positive", label_smoothing=0.25),
+        class_variant((7, 3), ignore_index=1, weight="positive", label_smoothing=0.1),
+        class_variant((3, 4), "ignored"),
+        class_variant((4, 5), weight="zeros and negatives", reduction="sum"),
+        class_variant((3, 1021)),
+        class_variant((6,)),
+        class_variant((3, 1)),
+        class_variant((5, 7), "probabilities"),
+        class_variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
+        class_variant((4, 6), "probabilities", reduction="sum"),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
 )

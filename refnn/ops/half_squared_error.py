@@ -8,7 +8,7 @@ over N. A single sample may come without the batch axis only as a vector of N sc
 """
 
 from refnn.op import Input, Op, check_choice, check_same_shape
-from refnn.ops._shared import REDUCTIONS, each_sample, reduce
+from refnn.ops._shared import REDUCTIONS, each_sample, pairs, reduce
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -40,10 +40,6 @@ half_squared_error = Op(
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate,
-    variants=tuple(
-        {"shapes": {"input": shape, "target": shape}, "params": {"reduction": reduction}}
-        for reduction in REDUCTIONS
-        for shape in ((5, 3), (7,), (3, 2, 5), (2, 521))
-    ),
+    variants=pairs(((5, 3), (7,), (3, 2, 5), (2, 521))),
     rowwise=each_sample,
 )

@@ -7,7 +7,7 @@ The bound of 2 (x - t) g / N holds for every grouping of its factors.
 """
 
 from refnn.op import Input, Op
-from refnn.ops._shared import REDUCTIONS, each_sample, reduce, validate_pair
+from refnn.ops._shared import each_sample, pairs, reduce, validate_pair
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -19,22 +19,12 @@ def vjp(ar, g, y, input, target, *, reduction="mean"):
     return gx, -gx
 
 
-def validate(inputs, params):
-    validate_pair("mse_loss")(inputs, params)
-    if params["reduction"] == "mean" and not inputs["input"].size:
-        raise ValueError(f"mse_loss: input has shape {inputs['input'].shape}, the mean of no element is undefined")
-
-
 mse_loss = Op(
     name="mse_loss",
     forward=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
-    validate=validate,
-    variants=tuple(
-        {"shapes": {"input": shape, "target": shape}, "params": {"reduction": reduction}}
-        for reduction in REDUCTIONS
-        for shape in ((5, 3), (7,), (3, 2, 5), (1021,))
-    ),
+    validate=validate_pair("mse_loss"),
+    variants=pairs(((5, 3), (7,), (3, 2, 5), (1021,))),
     rowwise=each_sample,
 )

@@ -127,6 +127,83 @@ def cross_entropy(
     return _scalar(total / divisor if divisor else mpf("nan"))
 
 
+def nll_loss(input: Array, target: Array, *, weight: Array | None, ignore_index: int, reduction: str) -> Array:
+    """torch.nn.NLLLoss: l_n = -w_(y_n) x_n,y_n [y_n != ignore_index], mean: sum_n l_n / sum_n w_(y_n) [...]"""
+    losses, total, divisor = np.empty(target.shape, dtype=object), mpf(0), mpf(0)
+    for n in np.ndindex(target.shape):
+        losses[n] = mpf(0)
+        if target[n] == ignore_index:
+            continue
+        share = mpf(1) if weight is None else mpf(float(weight[target[n]]))
+        losses[n] = -share * (input[target[n]] if input.ndim == 1 else input[n[0], target[n], *n[1:]])
+        total, divisor = total + losses[n], divisor + share
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return _scalar(total)
+    return _scalar(total / divisor if divisor else mpf("nan"))
+
+
+def l1_loss(input: Array, target: Array, *, reduction: str) -> Array:
+    """l_n = |x_n - y_n|; their mean."""
+    losses = np.empty(input.shape, dtype=object)
+    for n in np.ndindex(input.shape):
+        losses[n] = input[n] - target[n] if input[n] > target[n] else target[n] - input[n]
+    return _reduced(losses, reduction)
+
+
+def smooth_l1_loss(input: Array, target: Array, *, beta: float, reduction: str) -> Array:
+    """torch.nn.SmoothL1Loss: 0.5 (x_n - y_n)^2 / beta if |x_n - y_n| < beta, |x_n - y_n| - 0.5 beta otherwise."""
+    losses = np.empty(input.shape, dtype=object)
+    for n in np.ndindex(input.shape):
+        apart = mpmath.fabs(input[n] - target[n])
+        if apart < beta:
+            losses[n] = (input[n] - target[n]) ** 2 / (2 * mpf(beta))
+        else:
+            losses[n] = apart - mpf(beta) / 2
+    return _reduced(losses, reduction)
+
+
+def dropout(x: Array, mask: Array, *, p: float) -> Array:
+    """x D / (1 - p); nothing is left of x for p = 1."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = mpf(0) if p == 1 or mask[k] == 0 else x[k] / (1 - mpf(p))
+    return y
+
+
+def flatten(x: Array, *, start: int) -> Array:
+    """The elements one after the other, last axis first, for each place in the axes before `start`."""
+    start += x.ndim if start < 0 else 0
+    kept = x.shape[:start]
+    y = np.empty((*kept, len([*np.ndindex(x.shape[start:])])), dtype=object)
+    for k in np.ndindex(kept):
+        for i, rest in enumerate(np.ndindex(x.shape[start:])):
+            y[*k, i] = x[*k, *rest]
+    return y
+
+
+def l2_penalty(x: Array, *, weight_decay: float) -> Array:
+    """lambda/2 sum of squares."""
+    total = mpf(0)
+    for k in np.ndindex(x.shape):
+        total += mpf(weight_decay) * x[k] * x[k] / 2
+    return _scalar(total)
+
+
+def binary_cross_entropy_with_logits(
+    input: Array, target: Array, *, weight: Array | None, pos_weight: Array | None, reduction: str
+) -> Array:
+    """torch.nn.BCEWithLogitsLoss: l_n = -w_n (p_n y_n log sigma(x_n) + (1 - y_n) log(1 - sigma(x_n))); their mean."""
+    losses = np.empty(input.shape, dtype=object)
+    w, p = (np.broadcast_to(1.0 if v is None else v, input.shape) for v in (weight, pos_weight))
+    for n in np.ndindex(input.shape):
+        s = 1 / (1 + exp(-input[n]))
+        losses[n] = mpf(float(p[n])) * target[n] * log(s) + (1 - target[n]) * log(1 - s)
+        losses[n] *= -mpf(float(w[n]))
+    return _reduced(losses, reduction)
+
+
 def half_squared_error(input: Array, target: Array, *, reduction: str) -> Array:
     """l_n = 1/2 sum_j (y_nj - t_nj)^2; a batch counts their mean."""
     losses = np.empty(len(input), dtype=object)
@@ -249,8 +326,13 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "avg_pool1d": functools.partial(avg_pool, 1),
         "avg_pool2d": functools.partial(avg_pool, 2),
         "avg_pool3d": functools.partial(avg_pool, 3),
+        "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
         "cross_entropy": cross_entropy,
+        "dropout": dropout,
+        "flatten": flatten,
         "half_squared_error": half_squared_error,
+        "l1_loss": l1_loss,
+        "l2_penalty": l2_penalty,
         "linear": linear,
         "log_softmax": log_softmax,
         "max_pool1d": functools.partial(max_pool, 1),
@@ -258,8 +340,10 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "max_pool3d": functools.partial(max_pool, 3),
         "maxout": maxout,
         "mse_loss": mse_loss,
+        "nll_loss": nll_loss,
         "relu": relu,
         "sigmoid": sigmoid,
+        "smooth_l1_loss": smooth_l1_loss,
         "softmax": softmax,
         "tanh": tanh,
     }

@@ -26,6 +26,22 @@ def half_squared_error(input: torch.Tensor, target: torch.Tensor, *, reduction: 
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
+def dropout(x: torch.Tensor, mask: torch.Tensor, *, p: float = 0.5) -> torch.Tensor:
+    """What `F.dropout` does with the mask that it draws: PyTorch takes none from its caller."""
+    noise = torch.zeros((), dtype=x.dtype) if p == 1 else mask / (1 - p)
+    return x * noise
+
+
+def flatten(x: torch.Tensor, *, start: int = 1) -> torch.Tensor:
+    """`torch.flatten`, which calls the axis start_dim and takes 0 for it if none is given."""
+    return torch.flatten(x, start)
+
+
+def l2_penalty(x: torch.Tensor, *, weight_decay: float) -> torch.Tensor:
+    """Half the weighted sum of squares, composed of PyTorch's own operations: PyTorch has no such loss."""
+    return (x * x).sum() * (weight_decay / 2)
+
+
 def maxout(x: torch.Tensor, *, groups: int) -> torch.Tensor:
     """The maximum of each of `groups` groups of consecutive channels: PyTorch has no function for it."""
     return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]).max(2).values
@@ -39,8 +55,13 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "avg_pool1d": F.avg_pool1d,
         "avg_pool2d": F.avg_pool2d,
         "avg_pool3d": F.avg_pool3d,
+        "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
         "cross_entropy": F.cross_entropy,
+        "dropout": dropout,
+        "flatten": flatten,
         "half_squared_error": half_squared_error,
+        "l1_loss": F.l1_loss,
+        "l2_penalty": l2_penalty,
         "linear": F.linear,
         "log_softmax": F.log_softmax,
         "max_pool1d": F.max_pool1d,
@@ -48,8 +69,10 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "max_pool3d": F.max_pool3d,
         "maxout": maxout,
         "mse_loss": F.mse_loss,
+        "nll_loss": F.nll_loss,
         "relu": F.relu,
         "sigmoid": torch.sigmoid,
+        "smooth_l1_loss": F.smooth_l1_loss,
         "softmax": F.softmax,
         "tanh": torch.tanh,
     }
