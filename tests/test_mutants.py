@@ -1,0 +1,419 @@
+"""Wrong on purpose: implementations with the bugs that frameworks have had, each of which a default check must find.
+
+A mutant is written in NumPy, and what is mutated conforms before, so that nothing but its mutation is found. `kind`
+says what must come out: "wrong" is found, "convention" is named and conforms, "equivalent" is not flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refnn
+
+Array = np.ndarray
+Forward = Callable[..., Any]
+Vjp = Callable[..., Any]
+FOUND = {"violation", "special", "error"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`bug` is the issue or pull request that it is modelled on; a missing half is refnn's own."""
+
+    op: str
+    bug: str
+    what: str
+    forward: Forward | None = None
+    vjp: Vjp | None = None
+    kind: str = "wrong"
+    dtype: str = "float32"
+
+
+def in_float64(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f` on float64 arrays, its results rounded to the dtype that came."""
+
+    def rounded(*arrays: Any, **params: Any) -> Any:
+        dtype = next(a.dtype for a in arrays if a is not None and a.dtype.kind == "f")
+        wide = [a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in arrays]
+        results = f(*wide, **params)
+        if isinstance(results, tuple):
+            return tuple(None if r is None else np.asarray(r).astype(dtype) for r in results)
+        return np.asarray(results).astype(dtype)
+
+    return rounded
+
+
+# --- softmax, log_softmax --------------------------------------------------------------------------------------------
+
+
+def softmax(x: Array, *, axis: int, shift: Callable[[Array, int], Any] | None = None) -> Array:
+    shift = shift or (lambda x, axis: x.max(axis=axis, keepdims=True, initial=-np.inf))
+    e = np.exp(x - shift(x, axis))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def softmax_of(shift: Callable[[Array, int], Any]) -> Forward:
+    """In the dtype that came: the overflow of its exponential is what is looked for."""
+    return lambda x, *, axis: softmax(x, axis=axis, shift=shift)
+
+
+def softmax_vjp(g: Array, x: Array, *, axis: int) -> Any:
+    y = softmax(x, axis=axis)
+    return (y * (g - (g * y).sum(axis=axis, keepdims=True)),)
+
+
+def log_softmax(x: Array, *, axis: int) -> Array:
+    d = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return d - np.log(np.exp(d).sum(axis=axis, keepdims=True))
+
+
+def log_softmax_vjp(g: Array, x: Array, *, axis: int) -> Any:
+    return (g - softmax(x, axis=axis) * g.sum(axis=axis, keepdims=True),)
+
+
+# --- cross_entropy ---------------------------------------------------------------------------------------------------
+
+
+def column(weight: Array | None, z: Array, axis: int) -> Any:
+    """The class weights along their axis."""
+    return 1.0 if weight is None else weight.reshape([-1 if a == axis else 1 for a in range(z.ndim)])
+
+
+def one_hot(target: Array, x: Array, axis: int) -> Array:
+    return np.moveaxis(np.eye(x.shape[axis], dtype=x.dtype)[target], -1, axis)
+
+
+def counted(target: Array, weight: Array | None, valid: Array) -> float:
+    """What a mean divides by."""
+    return float(valid.sum() if weight is None else weight[target[valid]].sum())
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Of class indices; each field is one place where implementations have gone wrong."""
+
+    picked: Callable[[Array, Array, Array, int], Array] = lambda hit, wz, t, axis: np.take_along_axis(
+        wz, np.expand_dims(t, axis), axis
+    ).squeeze(axis)
+    spread: Callable[[Array, Array, float, int], Array] = lambda own, total, eps, classes: (
+        (1 - eps) * own + eps / classes * total
+    )
+    ignored: Callable[[Array, Array, Array, float, int], Array] = lambda valid, loss, total, eps, classes: np.where(
+        valid, loss, 0.0
+    )
+    mean: Callable[[Array, float], Any] = lambda losses, count: np.divide(losses.sum(), losses.dtype.type(count))
+
+    def forward(self, x: Array, target: Array, **p: Any) -> Any:
+        if target.dtype.kind == "f":
+            return refnn.cross_entropy(x, target, **p)
+        axis = min(1, x.ndim - 1)
+        classes, eps = x.shape[axis], p["label_smoothing"]
+        valid = target != p["ignore_index"]
+        t, z = np.where(valid, target, 0), log_softmax(x, axis=axis)
+        weights = column(p["weight"], z, axis)
+        wz = weights * z
+        own = self.picked(one_hot(t, x, axis), wz, t, axis)
+        loss = self.spread(own, wz.sum(axis), eps, classes) if eps else own
+        losses = -self.ignored(valid, loss, wz.sum(axis), eps, classes)
+        if p["reduction"] != "mean":
+            return losses if p["reduction"] == "none" else losses.sum()
+        return self.mean(losses, counted(target, p["weight"], valid))
+
+
+def cross_entropy_vjp(
+    g: Array,
+    x: Array,
+    target: Array,
+    *,
+    smoothed: Callable[..., Array] = lambda hit, eps, classes: (1 - eps) * hit + eps / classes,
+    kept: Callable[[Array, Array], Array] = lambda valid, gx: np.where(valid, gx, 0.0),
+    **p: Any,
+) -> Any:
+    if target.dtype.kind == "f":
+        return refnn.cross_entropy.vjp(g, x, target, **p)
+    axis = min(1, x.ndim - 1)
+    valid = target != p["ignore_index"]
+    t = np.where(valid, target, 0)
+    hit = one_hot(t, x, axis)
+    weights = column(p["weight"], x, axis)
+    own = np.expand_dims(
+        np.take_along_axis(weights * np.ones_like(x), np.expand_dims(t, axis), axis).squeeze(axis), axis
+    )
+    eps, classes = p["label_smoothing"], x.shape[axis]
+    # Without weights 1 - eps and eps/C are one distribution; with them each part has weights of its own.
+    q = (
+        smoothed(hit, eps, classes) * weights
+        if p["weight"] is None
+        else (1 - eps) * hit * own + eps / classes * weights
+    )
+    if p["reduction"] == "mean":
+        g = np.divide(g, g.dtype.type(counted(target, p["weight"], valid)))
+    gq = (np.expand_dims(g, axis) if p["reduction"] == "none" else g) * q
+    gx = softmax(x, axis=axis) * gq.sum(axis, keepdims=True) - gq
+    return kept(np.expand_dims(valid, axis), gx), None
+
+
+def off_target(own: Array, total: Array, eps: float, classes: int) -> Array:
+    return (1 - eps) * own + eps / max(classes - 1, 1) * (total - own)
+
+
+# --- pooling ---------------------------------------------------------------------------------------------------------
+
+
+def axes_of(p: Mapping[str, Any], rank: int) -> list[tuple[int, int, int, int]]:
+    """(kernel, stride, padding, dilation) of each axis."""
+    values = [
+        p["kernel_size"],
+        p["kernel_size"] if p["stride"] is None else p["stride"],
+        p["padding"],
+        p.get("dilation", 1),
+    ]
+    return list(zip(*((v,) * rank if isinstance(v, int) else v for v in values), strict=True))
+
+
+def taps(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool, *, keep: bool = False, shift: bool = True) -> Array:
+    """(windows, k): the cell under each tap of one axis. `keep` keeps a last window that starts in the padding after
+    the input, `shift` subtracts the padding."""
+    room = n + 2 * p - d * (k - 1) - 1
+    count = -(-room // s) + 1 if ceil_mode else room // s + 1
+    if ceil_mode and not keep and (count - 1) * s >= n + p:
+        count -= 1
+    return np.arange(count)[:, None] * s - (p if shift else 0) + np.arange(k) * d
+
+
+def cells(x: Array, rank: int, p: Mapping[str, Any], **how: bool) -> tuple[list[int], Array, Array]:
+    """The windows along each axis; for each window the flat index under each tap, -1 outside the input; and whether
+    it lies in the input or its padding."""
+    size = x.shape[-rank:]
+    index, within = np.zeros((1, 1), int), np.ones((1, 1), bool)
+    inside = within
+    counts = []
+    for n, (k, s, pad, d) in zip(size, axes_of(p, rank), strict=True):
+        c = taps(n, k, s, pad, d, p["ceil_mode"], **how)
+        counts.append(len(c))
+
+        def joined(a: Array, b: Array, combine: Any) -> Array:
+            table = combine(a[:, None, :, None], b[None, :, None, :])
+            return np.asarray(table).reshape(len(a) * len(b), -1)
+
+        index = joined(index * n, c, np.add)
+        inside = joined(inside, (c >= 0) & (c < n), np.logical_and)
+        within = joined(within, c < n + pad, np.logical_and)
+    return counts, np.where(inside, index, -1), within
+
+
+def planes_of(x: Array, rank: int) -> Array:
+    return x.reshape(-1, int(np.prod(x.shape[-rank:])))
+
+
+def max_pool(rank: int, *, fill: float = -np.inf, **how: bool) -> Forward:
+    def forward(x: Array, **p: Any) -> Array:
+        counts, index, _ = cells(x, rank, p, **how)
+        planes = planes_of(x, rank)
+        padded = np.concatenate([planes, np.full((len(planes), 1), fill)], 1)
+        return padded[:, index].max(-1).reshape(*x.shape[:-rank], *counts)
+
+    return forward
+
+
+def max_pool_vjp(rank: int, *, split: bool = False, shift: bool = True) -> Vjp:
+    def vjp(g: Array, x: Array, **p: Any) -> Any:
+        _, index, _ = cells(x, rank, p)
+        planes = planes_of(x, rank)
+        values = np.concatenate([planes, np.full((len(planes), 1), -np.inf)], 1)[:, index]
+        top = (values == values.max(-1, keepdims=True)) | np.isnan(values)
+        top &= index >= 0
+        if not split:
+            top &= np.cumsum(top, -1) == 1
+        shares = np.where(top, (g.reshape(len(planes), len(index)) / np.maximum(top.sum(-1), 1))[..., None], 0.0)
+        if not shift:
+            index = np.clip(cells(x, rank, p, shift=False)[1], 0, planes.shape[1] - 1)
+        return (added(shares, index, planes).reshape(x.shape),)
+
+    return vjp
+
+
+def added(shares: Array, index: Array, planes: Array) -> Array:
+    """What each tap of each window gives, added to its cell; what lies in the padding is dropped."""
+    total = np.zeros((len(planes), planes.shape[1] + 1))
+    for plane, share in zip(total, shares, strict=True):
+        np.add.at(plane, index, share)
+    return total[:, :-1]
+
+
+def divisor(index: Array, within: Array, p: Mapping[str, Any], *, overhang: bool = False) -> Array:
+    if p.get("divisor_override"):
+        return np.full(len(index), p["divisor_override"])
+    if not p["count_include_pad"]:
+        return (index >= 0).sum(-1)
+    return np.full(len(index), index.shape[1]) if overhang else within.sum(-1)
+
+
+def avg_pool(rank: int, *, overhang: bool = False) -> Forward:
+    def forward(x: Array, **p: Any) -> Array:
+        counts, index, within = cells(x, rank, p)
+        planes = planes_of(x, rank)
+        sums = np.concatenate([planes, np.zeros((len(planes), 1))], 1)[:, index].sum(-1)
+        return (sums / divisor(index, within, p, overhang=overhang)).reshape(*x.shape[:-rank], *counts)
+
+    return forward
+
+
+def avg_pool_vjp(rank: int, *, shift: bool = True) -> Vjp:
+    def vjp(g: Array, x: Array, **p: Any) -> Any:
+        _, index, within = cells(x, rank, p)
+        planes = planes_of(x, rank)
+        shares = g.reshape(len(planes), len(index)) / divisor(index, within, p)
+        placed = index if shift else cells(x, rank, p, shift=False)[1]
+        return (
+            added(np.broadcast_to(shares[..., None], (*shares.shape, index.shape[1])), placed, planes).reshape(x.shape),
+        )
+
+    return vjp
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+# Op -> the implementation that is mutated, unmutated.
+RIGHT: Mapping[str, tuple[Forward, Vjp]] = {
+    "softmax": (softmax, softmax_vjp),
+    "log_softmax": (log_softmax, log_softmax_vjp),
+    "cross_entropy": (CrossEntropy().forward, cross_entropy_vjp),
+    "max_pool1d": (in_float64(max_pool(1)), in_float64(max_pool_vjp(1))),
+    "max_pool2d": (in_float64(max_pool(2)), in_float64(max_pool_vjp(2))),
+    "max_pool3d": (in_float64(max_pool(3)), in_float64(max_pool_vjp(3))),
+    "avg_pool1d": (in_float64(avg_pool(1)), in_float64(avg_pool_vjp(1))),
+    "avg_pool2d": (in_float64(avg_pool(2)), in_float64(avg_pool_vjp(2))),
+    "avg_pool3d": (in_float64(avg_pool(3)), in_float64(avg_pool_vjp(3))),
+}
+
+
+def of_ranks(op: str, bug: str, what: str, forward: Any = None, vjp: Any = None, **more: Any) -> list[Mutant]:
+    """A mutant of a pool over one, two and three axes."""
+    return [
+        Mutant(
+            f"{op}{r}d",
+            bug,
+            what,
+            forward=forward and in_float64(forward(r)),
+            vjp=vjp and in_float64(vjp(r)),
+            **more,
+        )
+        for r in (1, 2, 3)
+    ]
+
+
+def ce(**twist: Any) -> Forward:
+    return CrossEntropy(**twist).forward
+
+
+def ce_vjp(**twist: Any) -> Vjp:
+    return lambda *arrays, **p: cross_entropy_vjp(*arrays, **twist, **p)
+
+
+MUTANTS = (
+    Mutant("softmax", "uTensor#175", "no shift", softmax_of(lambda x, axis: 0)),
+    Mutant("softmax", "ROCm/AMDMIGraphX PR1290", "shifted by the first", softmax_of(lambda x, axis: x.take([0], axis))),
+    Mutant(
+        "softmax",
+        "(pilot)",
+        "a maximum that starts at 0",
+        softmax_of(lambda x, axis: x.max(axis=axis, keepdims=True, initial=0)),
+    ),
+    Mutant("softmax", "(pilot)", "no gradient at all", vjp=lambda g, x, *, axis: (np.zeros_like(x),)),
+    Mutant(
+        "softmax",
+        "tinygrad PR2425",
+        "1 added to every score",
+        in_float64(lambda x, *, axis: softmax(x + 1, axis=axis)),
+        kind="equivalent",
+    ),
+    Mutant(
+        "log_softmax",
+        "mlpack#2360",
+        "g - s for g - s sum g",
+        vjp=in_float64(lambda g, x, *, axis: (g - softmax(x, axis=axis),)),
+    ),
+    Mutant(
+        "cross_entropy",
+        "optax PR1762",
+        "0 times minus infinity",
+        ce(picked=lambda hit, wz, t, axis: (hit * wz).sum(axis)),
+    ),
+    Mutant(
+        "cross_entropy",
+        "aprender PR2199",
+        "(1 - eps)/C for eps/C",
+        ce(spread=lambda own, total, eps, classes: (1 - eps) * own + (1 - eps) / classes * total),
+    ),
+    # Another convention of label smoothing elsewhere, but another function than the one that is checked.
+    Mutant("cross_entropy", "pytorch#7455", "eps/(C - 1) off target", ce(spread=off_target)),
+    Mutant(
+        "cross_entropy",
+        "tinygrad PR3570",
+        "ignored samples are smoothed",
+        ce(ignored=lambda valid, loss, total, eps, classes: np.where(valid, loss, eps / classes * total if eps else 0)),
+    ),
+    Mutant(
+        "cross_entropy",
+        "Liger PR198",
+        "smoothing forgotten off target",
+        vjp=ce_vjp(smoothed=lambda hit, eps, classes: (1 - eps) * hit),
+    ),
+    Mutant(
+        "cross_entropy",
+        "pytorch#116349",
+        "0 where every sample is ignored",
+        ce(
+            mean=lambda losses, count: (
+                np.divide(losses.sum(), losses.dtype.type(count)) if count > 0 else losses.sum() * 0
+            )
+        ),
+    ),
+    Mutant(
+        "cross_entropy",
+        "pytorch#11551",
+        "ignored samples multiplied by 0",
+        vjp=ce_vjp(kept=lambda valid, gx: valid * gx),
+    ),
+    Mutant(
+        "tanh",
+        "AiDotNet.Tensors PR594",
+        "(e^2x - 1)/(e^2x + 1)",
+        lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1),
+    ),
+    *of_ranks("avg_pool", "coremltools PR2844", "overhang counted", lambda r: avg_pool(r, overhang=True)),
+    *of_ranks("avg_pool", "pytorch#188344", "padding forgotten", vjp=lambda r: avg_pool_vjp(r, shift=False)),
+    *of_ranks("max_pool", "pytorch#45357", "a window that starts behind the input", lambda r: max_pool(r, keep=True)),
+    *of_ranks("max_pool", "NNlib.jl#133", "indices without the padding", vjp=lambda r: max_pool_vjp(r, shift=False)),
+    *of_ranks("max_pool", "CrypTen PR90", "zeros in the padding", lambda r: max_pool(r, fill=0.0)),
+    *of_ranks("max_pool", "pytorch PR43519", "tie=split", vjp=lambda r: max_pool_vjp(r, split=True), kind="convention"),
+)
+
+
+@pytest.mark.parametrize("op", RIGHT)
+def test_what_is_mutated_is_right(op: str) -> None:
+    forward, vjp = RIGHT[op]
+    report = refnn.check(op, forward=forward, vjp=vjp, dtype="float32")
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("m", MUTANTS, ids=lambda m: f"{m.op}: {m.what}")
+def test_a_default_check_says_what_it_is(m: Mutant) -> None:
+    op = refnn.ops[m.op]
+    report = refnn.check(op, forward=m.forward or op, vjp=m.vjp or op.vjp, dtype=m.dtype)
+    if m.kind == "wrong":
+        mutated = "output" if m.forward else "grad"
+        assert not [f for f in report.findings if "raised" in f.message]  # an accident, not the mutation
+        found = {f.what for f in report.findings if f.verdict in FOUND}
+        assert any(what.startswith(mutated) for what in found), str(report)
+        assert all(what.startswith(mutated) for what in found), str(report)
+        return
+    assert report.ok, str(report)
+    if m.kind == "convention":
+        assert m.what in {f.name for f in report.findings if f.verdict == "convention"}
