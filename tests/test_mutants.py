@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,39 @@ def avg_pool_vjp(rank: int, *, shift: bool = True) -> Vjp:
     return vjp
 
 
+# --- losses and dropout ----------------------------------------------------------------------------------------------
+
+
+def bce_vjp(g: Array, x: Array, t: Array, *, weight: Any, pos_weight: Any, reduction: str, at_zero: bool = True) -> Any:
+    """By exp(-|x|). Differentiated through |x| and max(x, 0) with the derivative 0 at 0, sigma(0) is lost."""
+    if pos_weight is not None:
+        return refnn.binary_cross_entropy_with_logits.vjp(
+            g, x, t, weight=weight, pos_weight=pos_weight, reduction=reduction
+        )
+    e = np.exp(-np.abs(x))
+    # sigma(x) - t with sigma(-x) taken together with 1 - t: no digits cancel where sigma(x) is nearly 1 and so is t.
+    slope = np.where(x > 0, (1 - t) - e / (1 + e), e / (1 + e) - t)
+    scale = g * (1.0 if weight is None else weight) / (x.size if reduction == "mean" else 1)
+    return np.where(at_zero | (x != 0), slope, -t) * scale, -x * scale
+
+
+def smooth_l1_vjp(g: Array, x: Array, t: Array, *, beta: float, reduction: str, guarded: bool = True) -> Any:
+    """Without the guard divided by beta before it is asked whether beta is 0."""
+    d = x - t
+    quadratic = (np.abs(d) < beta) if guarded else (np.abs(d) <= beta)
+    slope = np.where(quadratic, d / np.float64(beta), np.sign(d))
+    gx = slope * g / (x.size if reduction == "mean" else 1)
+    return gx, -gx
+
+
+def dropout(x: Array, mask: Array, *, p: float) -> Array:
+    return np.zeros_like(x) if p == 1 else mask * x / (1 - p)
+
+
+def dropout_vjp(g: Array, x: Array, mask: Array, *, p: float) -> Any:
+    return dropout(g, mask, p=p), None
+
+
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 # Op -> the implementation that is mutated, unmutated.
@@ -284,6 +318,9 @@ RIGHT: Mapping[str, tuple[Forward, Vjp]] = {
     "softmax": (softmax, softmax_vjp),
     "log_softmax": (log_softmax, log_softmax_vjp),
     "cross_entropy": (CrossEntropy().forward, cross_entropy_vjp),
+    "binary_cross_entropy_with_logits": (refnn.binary_cross_entropy_with_logits, in_float64(bce_vjp)),
+    "smooth_l1_loss": (refnn.smooth_l1_loss, in_float64(smooth_l1_vjp)),
+    "dropout": (in_float64(dropout), in_float64(dropout_vjp)),
     "max_pool1d": (in_float64(max_pool(1)), in_float64(max_pool_vjp(1))),
     "max_pool2d": (in_float64(max_pool(2)), in_float64(max_pool_vjp(2))),
     "max_pool3d": (in_float64(max_pool(3)), in_float64(max_pool_vjp(3))),
@@ -380,6 +417,24 @@ MUTANTS = (
         "pytorch#11551",
         "ignored samples multiplied by 0",
         vjp=ce_vjp(kept=lambda valid, gx: valid * gx),
+    ),
+    Mutant(
+        "binary_cross_entropy_with_logits",
+        "pytorch PR2195",
+        "no gradient of sigma at 0",
+        vjp=in_float64(partial(bce_vjp, at_zero=False)),
+    ),
+    Mutant(
+        "smooth_l1_loss", "pytorch#96813", "0/0 where beta is 0", vjp=in_float64(partial(smooth_l1_vjp, guarded=False))
+    ),
+    Mutant(
+        "dropout",
+        "numpy-ml#94",
+        "scaled and not masked",
+        vjp=in_float64(lambda g, x, mask, *, p: (g / np.float64(1 - p), None)),
+    ),
+    Mutant(
+        "dropout", "trident PR89", "0/0 where p is 1", in_float64(lambda x, mask, *, p: mask * x / np.float64(1 - p))
     ),
     Mutant(
         "tanh",
