@@ -21,13 +21,15 @@ import numpy as np
 
 from refnn.allowance import WorstCase, expected_error, worst_case
 from refnn.arithmetic import BLOCK, Convention
+from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.windows import Contraction
 from refnn.formats import Format
 from refnn.inputs import Case, layout
 from refnn.models import Model
 from refnn.op import Special
 from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Result
 from refnn.ties import grouped, shares
-from refnn.truth import Value, chunks, half_gap, refine
+from refnn.truth import Value, chunks, half_gap, refine, run
 
 CLOSE = 2.0**-26  # how far the midpoint of a ball may be from the truth, in radii, for models coarser than float64
 SLACK = 2.0**-48  # relative; covers the float64 roundings made while an error is compared with its allowance
@@ -168,6 +170,17 @@ class Judgement:
             self.code[where], self.name[where] = code, self.names.index(name)
 
 
+class _Formed(Floats):
+    """Floats with every product that an implementation may form with the zeros of a padding."""
+
+    def contract(self, form: Contraction, a: Any, b: Any, plus: Any = None) -> Any:
+        result = super().contract(form, a, b, plus)
+        if not form.around:
+            return result
+        met = form.apply(np.matmul, np.ones(a.shape), (~np.isfinite(b)).astype(float)) > 0
+        return np.where(met.any(form.around, keepdims=True), np.nan, result)
+
+
 class Judge:
     """The oracle for one case: truth and allowances, each computed when it is first needed."""
 
@@ -242,6 +255,7 @@ class Judge:
                     line = self.expected_line(which, self.algorithm, rows, suspicious)
                     j.code[suspicious & ~(j.error <= line)] = SUSPECT
             if self.special_inputs and (j.code == SPECIAL).any():
+                self._padded(which, got, j, rows)
                 self._by_table(which, got, j, rows)
             if self.algorithm == "accurate" and (_unexplained(j)).any():
                 self._classes(which, got, j, rows)
@@ -330,6 +344,14 @@ class Judge:
                 expected[i] = float(allowed[i][0])
         error = np.where(code == SPECIAL, np.inf, 0.0)
         return Judgement(code, got, expected, np.zeros(got.shape), error, np.zeros(got.shape, np.uint8), [""])
+
+    def _padded(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+        """Zeros in the padding times infinity: the oracle leaves such products out, and where they are formed NaN is
+        right, too."""
+        c = self.case
+        formed = run(_Formed(np.float64), c.op.algorithm(self.algorithm), c.inputs, c.params, c.cotangent)[which]
+        here = (j.code == SPECIAL) & np.isnan(got) & np.isnan(np.asarray(formed)[rows])
+        j.code[here], j.error[here] = EXACT, 0.0
 
     def _by_table(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """What the definition does not give but the table of special values allows, for rows of single elements."""

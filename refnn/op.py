@@ -244,9 +244,11 @@ def check_same_shape(op: str, inputs: Mapping[str, Any]) -> None:
 
 
 def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """ValueError unless `value` is one of `choices`."""
+    """ValueError unless `value` is one of `choices`; it names the nearest."""
     if value not in choices:
-        raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+        near = difflib.get_close_matches(str(value), choices, 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
 
 
 __all__ = ["SOURCES", "Input", "Op", "Special", "check_axis", "check_choice", "check_same_shape", "lift"]

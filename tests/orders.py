@@ -260,6 +260,7 @@ class Ordered(Floats):
         return result if plus is None else result + plus
 
     def _matmul(self, a: Array, b: Array) -> Array:
+        a, b = (m[(None,) * (max(a.ndim, b.ndim) - m.ndim)] for m in (a, b))
         left, right = np.moveaxis(a, -1, 0)[..., None], np.moveaxis(b, -2, 0)[..., None, :]
         terms = left * right
         return self._total(terms, (np.broadcast_to(left, terms.shape), np.broadcast_to(right, terms.shape)))

@@ -138,6 +138,13 @@ def test_tables_cover_every_op() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_case_is_a_call_that_the_op_takes(name: str) -> None:
+    for op in (refnn.ops[name], smaller(refnn.ops[name])):
+        taken = [op.bind(c.inputs, c.params) for c in cases(op, "float64", families=["normal"])]
+        assert len(taken) > 3
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_vjp_agrees_with_three_witnesses(name: str) -> None:
     op, agreed, kinks, undefined = refnn.ops[name], 0, 0, 0
     formulas = any("points" in v for v in op.variants)  # whether there are several
@@ -316,8 +323,81 @@ MAX_POOLS = [n for n in NAMES if n.startswith("max_pool")]
 AVG_POOLS = [n for n in NAMES if n.startswith("avg_pool")]
 
 
+# --- convolutions, with or without `transposed` roles ---
+
+
+def turned(weight: Any) -> Any:
+    """Kernels turned around: true convolution."""
+    return weight[(slice(None), slice(None), *[slice(None, None, -1)] * (weight.ndim - 2))]
+
+
+def conv_turned_forward(name: str) -> Callable[..., Any]:
+    def wrong(ar: Any, x: Any, weight: Any, bias: Any = None, **params: Any) -> Any:
+        return forward_of(name)(ar, x, turned(weight), bias, **params)
+
+    return functools.wraps(forward_of(name))(wrong)
+
+
+def conv_turned_vjp(name: str, *, input_alone: bool = False) -> Callable[..., Any]:
+    """The gradients of the true convolution, or that of x alone, beside the right ones."""
+
+    def wrong(ar: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None, **params: Any) -> Any:
+        gx, gw, gb = vjp_of(name)(ar, g, y, x, turned(weight), bias, **params)
+        return (gx, vjp_of(name)(ar, g, y, x, weight, bias, **params)[1], gb) if input_alone else (gx, turned(gw), gb)
+
+    return functools.wraps(vjp_of(name))(wrong)
+
+
+def conv_groups_mixed(name: str) -> Callable[..., Any]:
+    """The weight gradient of the first group for every group (pytorch#51430 summed over all groups)."""
+
+    def wrong(ar: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None, **params: Any) -> Any:
+        gx, gw, gb = vjp_of(name)(ar, g, y, x, weight, bias, **params)
+        per_group = weight.shape[0] // params["groups"]
+        return gx, gw[[o % per_group for o in range(weight.shape[0])]], gb
+
+    return functools.wraps(vjp_of(name))(wrong)
+
+
+def conv_mean_bias(name: str) -> Callable[..., Any]:
+    def wrong(ar: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None, **params: Any) -> Any:
+        gx, gw, gb = vjp_of(name)(ar, g, y, x, weight, bias, **params)
+        return gx, gw, None if gb is None else gb / max(y.size // gb.size, 1)
+
+    return functools.wraps(vjp_of(name))(wrong)
+
+
+def sides_swapped(x: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Padding meant for before an axis after it, and the other way round."""
+    padding = params["padding"]
+    if isinstance(padding, str) or not isinstance(padding, tuple) or isinstance(padding[0], int):
+        return {}
+    return {"padding": tuple((after, before) for before, after in padding)}
+
+
+CONVOLUTIONS = [n for n in NAMES if n.startswith("conv")]
+
+
+def local_all_places(ar: Any, g: Any, y: Any, x: Any, weight: Any, bias: Any = None, *, stride: Any = 1) -> Any:
+    """The weight gradient of a shared kernel: the sum over all places, for each of them."""
+    gx, gw, gb = vjp_of("locally_connected2d")(ar, g, y, x, weight, bias, stride=stride)
+    return gx, ar.sum(gw, (2, 3), keepdims=True) + 0 * weight, gb
+
+
 # Op -> what is wrong -> a vjp.
 WRONG_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    **{
+        name: {
+            "kernel turned in the gradient of x": conv_turned_vjp(name, input_alone=True),
+            "weights of another group": conv_groups_mixed(name),
+            "mean instead of sum in the bias": conv_mean_bias(name),
+        }
+        for name in CONVOLUTIONS
+    },
+    "locally_connected2d": {
+        "shared weights": local_all_places,
+        "mean instead of sum in the bias": conv_mean_bias("locally_connected2d"),
+    },
     "binary_cross_entropy_with_logits": {
         "pos_weight forgotten": altered(vjp_of("binary_cross_entropy_with_logits"), lambda x, p: {"pos_weight": None}),
         "weight forgotten": altered(vjp_of("binary_cross_entropy_with_logits"), lambda x, p: {"weight": None}),
@@ -430,6 +510,24 @@ def both(name: str, change: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]
 
 # Op -> what is wrong -> a forward, and the vjp that goes with it where there is a short one.
 WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., Any] | None]]] = {
+    **{
+        name: {
+            "kernel turned": (conv_turned_forward(name), conv_turned_vjp(name)),
+            "padding on the other side": (
+                altered(forward_of(name), sides_swapped),
+                altered(vjp_of(name), sides_swapped),
+            ),
+        }
+        for name in CONVOLUTIONS
+    },
+    "locally_connected2d": {
+        "first kernel for all": (
+            lambda ar, x, weight, bias=None, *, stride=1: forward_of("locally_connected2d")(
+                ar, x, weight[:, :, :1, :1] + 0 * weight, bias, stride=stride
+            ),
+            None,
+        )
+    },
     "binary_cross_entropy_with_logits": {
         "pos_weight forgotten": both("binary_cross_entropy_with_logits", lambda x, p: {"pos_weight": None}),
         "no weights": both("binary_cross_entropy_with_logits", lambda x, p: {"weight": None}),

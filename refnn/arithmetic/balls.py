@@ -473,9 +473,10 @@ class Balls:
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             odd_a, odd_b = ~np.isfinite(ma), ~np.isfinite(mb)
             if odd_a.any() or odd_b.any():
-                ones = np.ones_like(ma), np.ones_like(mb)
-                special = (applied(odd_a.astype(float), ones[1]) + applied(ones[0], odd_b.astype(float))) > 0
+                ends = form.limits(a.mid, b.mid)
+                special = ~np.isfinite(ends)
                 ma, mb = np.where(odd_a, 0.0, ma), np.where(odd_b, 0.0, mb)
+                mid = np.where(special, ends, applied(np.where(odd_a, 0.0, a.mid), np.where(odd_b, 0.0, b.mid)))
             if wide_b is not None:
                 prop = prop + applied(ma, wide_b)
             if wide_a is not None:

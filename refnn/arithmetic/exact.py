@@ -257,6 +257,17 @@ class Arb(ObjectArrays):
             return [next(t for t in able if row[t].is_nan())], True
         return able, all(row[t].is_exact() for t in able)
 
+    def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
+        """Infinite or NaN where IEEE 754 says so; the rest as if padding were no factor."""
+        odd = [self._each(lambda v: not v.is_finite(), x).astype(bool) for x in (a, b)]
+        if not (odd[0].any() or odd[1].any()):
+            return super().contract(form, a, b, plus)
+        finite_a, finite_b = (np.where(o, self.number(0), x) for o, x in zip(odd, (a, b), strict=True))
+        ends = form.limits(*(np.asarray(x, dtype=np.float64) for x in (a, b)))
+        return np.where(
+            np.isfinite(ends), super().contract(form, finite_a, finite_b, plus), self._each(self.number, ends)
+        )
+
     def matmul(self, a: Array, b: Array) -> Array:
         """a @ b through `arb_mat`, ten times faster than object arrays; leading axes are looped over."""
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

@@ -91,7 +91,9 @@ class Floats:
 
     def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
         result = form.apply(self.xp.matmul, a, b)
-        return result if plus is None else result + plus
+        if plus is not None:
+            result += plus
+        return result
 
     def windows(self, x: Array, w: Windows) -> Array:
         return w.gather(x)

@@ -490,9 +490,9 @@ def _contraction_roundings(
     if form.fits_single(np.square(a), np.square(b)) and (further is None or np.max(np.abs(further)) <= _FAR):
         a, b = a.astype(np.float32), b.astype(np.float32)
         further = None if further is None else further.astype(np.float32)
-    result, squared_b = np.empty(shape), np.square(b)
-    rows = max(1, BLOCK * len(a) // max(result.size, 1)) if form.left == (0, 0) else len(a)
-    for piece in (slice(first, first + rows) for first in range(0, len(a), rows)):
+    result, squared_b = np.zeros(shape), np.square(b)
+    rows = BLOCK * len(a) // max(result.size, 1) if form.left == (0, 0) else len(a)
+    for piece in (slice(first, first + rows) for first in range(0, len(a), max(rows, 1))):
         part = a[piece]
         sizes, blocks = [], []
         for size, x, y in form.parts(part, b, DOT_BLOCKS):
@@ -501,7 +501,15 @@ def _contraction_roundings(
         squares = [applied(x, y) for _, x, y in form.parts(np.square(part), squared_b, DOT_BLOCKS)]
         where = piece if form.left == (0, 0) else ...
         extra = None if further is None else further[where]
-        result[where] = _chain(sizes, blocks, squares, extra) + np.sqrt(sum(squares))
+        total = sum(squares)
+        rounded = np.sqrt(total)
+        if form.terms > 1 or extra is not None:
+            rounded += _chain(sizes, blocks, squares, extra)
+        if b.dtype == np.float64 and np.min(total, initial=1.0) < _SMALL:
+            # Squares may have vanished: no partial sum is above the sum of magnitudes.
+            most = applied(np.abs(part), np.abs(b)) + (0.0 if extra is None else np.abs(extra))
+            rounded = np.where(total < _SMALL, (1 + math.sqrt(form.terms + 1)) * most, rounded)
+        result[where] = rounded
     return result
 
 

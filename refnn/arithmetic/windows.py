@@ -7,6 +7,7 @@ one fact that a `Contraction` is bilinear with coefficients 0 and 1 and sums at 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -24,9 +25,11 @@ Matmul = Callable[[Array, Array], Array]
 class Contraction:
     """`apply(matmul, a, b)`: arrays of sums of at most `terms` products of an element of a and one of b.
 
-    `summed` are the axes of b that disappear in the sum. `left` and `right` name an axis of a, or of b, that becomes an
-    axis of the result: (axis, axis of the result). `cut` names an axis of a and one of b along which both may be cut
-    for a part of the sum.
+    `summed` are the axes of b that disappear in the sum, the first of them in so many `groups`, one for each result;
+    every element of b in a sum stands in equally many of its products. `left` and `right` name an axis of a, or of b,
+    that becomes an axis of the result: (axis, axis of the result). `cut` names an axis of a and one of b along which
+    both may be cut for a part of the sum. `around` are the axes of the result along which an implementation may put
+    zeros around and between the elements of a, so that every element of b meets one.
     """
 
     apply: Callable[[Matmul, Array, Array], Array]
@@ -35,6 +38,29 @@ class Contraction:
     left: tuple[int, int] | None = None
     right: tuple[int, int] | None = None
     cut: tuple[int, int] | None = None
+    around: tuple[int, ...] = ()
+    groups: int = 1
+
+    def limits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """What IEEE 754 makes of the infinities and NaN in a and b: one of them, or 0 where none arrives. Products of
+        padding are left out."""
+
+        def count(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            return np.asarray(self.apply(np.matmul, x.astype(float), y.astype(float)))
+
+        def end(x: np.ndarray) -> np.ndarray:  # the signs of infinities
+            return np.where(np.isinf(x), np.sign(x), 0.0)
+
+        def finite(x: np.ndarray) -> np.ndarray:
+            return np.where(np.isfinite(x), np.sign(x), 0.0)
+
+        ones = np.ones(a.shape), np.ones(b.shape)
+        none = count(np.isnan(a), ones[1]) + count(ones[0], np.isnan(b))
+        none += count(np.isinf(a), b == 0) + count(a == 0, np.isinf(b))
+        pairs = [(end(a), end(b)), (end(a), finite(b)), (finite(a), end(b))]
+        net, total = (sum(count(f(x), f(y)) for x, y in pairs) for f in (np.positive, np.abs))
+        result = np.where(total > 0, np.where(np.abs(net) == total, np.copysign(np.inf, net), np.nan), 0.0)
+        return np.where(none > 0, np.nan, result)
 
     def fits_single(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether numbers a, b >= 0, their products and the sums of those are zero or normal in float32."""
@@ -58,26 +84,29 @@ class Contraction:
         found = self.apply(np.matmul, a.astype(np.float32), b.astype(np.float32))
         return np.asarray(found, np.float64) * (1 + rounded)
 
+    def _places(self, b: np.ndarray) -> int:
+        """The elements of b in one sum, or their number along the axis that is cut."""
+        if self.cut is not None:
+            return b.shape[self.cut[1]]
+        return math.prod(b.shape[axis] for axis in self.summed) // self.groups
+
     def shortest(self, b: np.ndarray, count: int) -> int:
         """The least number of products in one of `count` parts of the sum; 0 where there are fewer parts."""
-        n = math.prod(b.shape[axis] for axis in self.summed)
-        cells = n if self.cut is None else b.shape[self.cut[1]]
-        return n // max(cells, 1) * (cells // count)
+        places = self._places(b)
+        return self.terms // max(places, 1) * (places // count)
 
     def parts(self, a: np.ndarray, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The sum in at most `count` parts: the number of products of each, and a and b cut, or with zeros in b."""
-        n = math.prod(b.shape[axis] for axis in self.summed)
-        if self.cut is not None:
-            of_a, of_b = self.cut
-            for first, last in itertools.pairwise(sorted({a.shape[of_a] * i // count for i in range(count + 1)})):
-                piece = slice(first, last)
-                cut_a, cut_b = a[(slice(None),) * of_a + (piece,)], b[(slice(None),) * of_b + (piece,)]
-                yield n * (last - first) // a.shape[of_a], cut_a, cut_b
-            return
-        order = np.arange(n).reshape([m if axis in self.summed else 1 for axis, m in enumerate(b.shape)])
-        ends = sorted({n * i // count for i in range(count + 1)})
-        for first, last in itertools.pairwise(ends):
-            yield last - first, a, np.where((order >= first) & (order < last), b, 0.0)
+        n = self._places(b)
+        lengths = [1 if axis not in self.summed else m for axis, m in enumerate(b.shape)]
+        order = np.arange(math.prod(lengths)).reshape(lengths) % max(n, 1)
+        for first, last in itertools.pairwise(sorted({n * i // count for i in range(count + 1)})):
+            terms = self.terms // n * (last - first)
+            if self.cut is None:
+                yield terms, a, np.where((order >= first) & (order < last), b, 0.0)
+            else:
+                left, right = ((slice(None),) * axis + (slice(first, last),) for axis in self.cut)
+                yield terms, a[left], b[right]
 
 
 def _least_positive(x: np.ndarray) -> float:
@@ -120,25 +149,22 @@ class Windows:
         return np.asarray(o * self.stride[axis] - self.before[axis] + t * self.dilation[axis])
 
     @cached_property
+    def _inside(self) -> list[np.ndarray]:
+        """For each axis (kernel, count): which cells of each window are no padding."""
+        cells = [self._cells(a).T for a in range(self.rank)]
+        return [(c >= 0) & (c < n) for c, n in zip(cells, self.size, strict=True)]
+
+    @cached_property
     def inside(self) -> np.ndarray:
         """(taps, *count): which cells of each window are no padding."""
-        whole = np.ones((1,) * (2 * self.rank), bool)
-        for a in range(self.rank):
-            cells = self._cells(a)
-            shape = [1] * (2 * self.rank)
-            shape[a], shape[self.rank + a] = self.kernel[a], self.count[a]
-            whole = whole & ((cells >= 0) & (cells < self.size[a])).T.reshape(shape)
-        return np.broadcast_to(whole, (*self.kernel, *self.count)).reshape(self.taps, *self.count)
+        whole = functools.reduce(np.multiply.outer, self._inside, np.asarray(True))
+        taps_first = [*range(0, 2 * self.rank, 2), *range(1, 2 * self.rank, 2)]
+        return np.asarray(whole).transpose(taps_first).reshape(self.taps, *self.count)
 
     @cached_property
     def coverage(self) -> int:
         """How many windows cover one cell at most."""
-        most = 1
-        for a in range(self.rank):
-            cells = self._cells(a)
-            cells = cells[(cells >= 0) & (cells < self.size[a])]
-            most *= int(np.bincount(cells, minlength=1).max())
-        return most
+        return math.prod(int(np.bincount(self._cells(a).T[i], minlength=1).max()) for a, i in enumerate(self._inside))
 
     def _padding(self) -> list[tuple[int, int]]:
         pads = []
@@ -190,7 +216,7 @@ class Windows:
         return np.asarray(whole[self._middle(pads)])
 
     # --- convolution: sum over windows of x w g, as a function of each pair ------------------------------------------
-    # x is (N, C, *size), w (O, C/groups, *kernel), g (N, O, *count).
+    # x is (N, C, *size), w (O, C/groups, *kernel), g and y are (N, O, *count).
 
     def _columns(self, x: np.ndarray, groups: int) -> np.ndarray:
         """(N, groups, C/groups * taps, windows)"""
@@ -219,8 +245,9 @@ class Windows:
             parts = parts.reshape(n, groups * per_group, self.taps, *self.count)
             return self.fold(np.moveaxis(parts, 2, 0))
 
-        axes = (0, *range(2, len(w_shape)))
-        return Contraction(apply, out // groups * self.coverage, summed=axes, left=(0, 0))
+        around = tuple(range(2, 2 + self.rank))
+        terms = out // groups * self.coverage
+        return Contraction(apply, terms, summed=(0,), left=(0, 0), around=around, groups=groups)
 
     def weigh(self, w_shape: tuple[int, ...], groups: int, batch: int) -> Contraction:
         """x, g -> w: the gradient of `correlate` in the kernels."""
@@ -233,3 +260,52 @@ class Windows:
 
         axes = (0, *range(2, 2 + self.rank))
         return Contraction(apply, batch * math.prod(self.count), summed=axes, right=(1, 0))
+
+    # --- the same with a kernel for each window: w is (O, C, *count, *kernel) ----------------------------------------
+
+    def _each_window(self, x: np.ndarray) -> np.ndarray:
+        """(windows, N, C * taps)"""
+        columns = self.view(x).reshape(len(x), x.shape[1] * self.taps, math.prod(self.count))
+        return np.moveaxis(columns, 2, 0)
+
+    def _each_kernel(self, w: np.ndarray) -> np.ndarray:
+        """(windows, O, C * taps)"""
+        out, channels = w.shape[:2]
+        by_window = w.reshape(out, channels, math.prod(self.count), self.taps).transpose(2, 0, 1, 3)
+        return by_window.reshape(-1, out, channels * self.taps)
+
+    def _each_output(self, g: np.ndarray) -> np.ndarray:
+        """(windows, N, O)"""
+        return np.moveaxis(g.reshape(*g.shape[:2], math.prod(self.count)), 2, 0)
+
+    def correlate_unshared(self, w_shape: tuple[int, ...]) -> Contraction:
+        """x, w -> y: each window of x against its own kernels."""
+        out, channels = w_shape[:2]
+
+        def apply(matmul: Matmul, x: Array, w: Array) -> Array:
+            y = matmul(self._each_window(x), np.swapaxes(self._each_kernel(w), 1, 2))
+            return np.moveaxis(y, 0, 2).reshape(len(x), out, *self.count)
+
+        axes = (1, *range(2 + self.rank, len(w_shape)))
+        return Contraction(apply, channels * self.taps, summed=axes, left=(0, 0), right=(0, 1))
+
+    def spread_unshared(self, w_shape: tuple[int, ...]) -> Contraction:
+        """g, w -> x: the gradient of `correlate_unshared` in x."""
+        out, channels = w_shape[:2]
+
+        def apply(matmul: Matmul, g: Array, w: Array) -> Array:
+            parts = matmul(self._each_output(g), self._each_kernel(w))
+            parts = parts.reshape(*self.count, len(g), channels, self.taps)
+            return self.fold(np.moveaxis(parts, (-1, -3, -2), (0, 1, 2)))
+
+        return Contraction(apply, out * self.coverage, summed=(0,), left=(0, 0))
+
+    def weigh_unshared(self, w_shape: tuple[int, ...], batch: int) -> Contraction:
+        """x, g -> w: the gradient of `correlate_unshared` in the kernels."""
+
+        def apply(matmul: Matmul, x: Array, g: Array) -> Array:
+            each = matmul(np.swapaxes(self._each_output(g), 1, 2), self._each_window(x))
+            each = each.reshape(*self.count, *w_shape[:2], *self.kernel)
+            return np.moveaxis(each, range(self.rank), range(2, 2 + self.rank))
+
+        return Contraction(apply, batch, summed=(0,), right=(1, 0))

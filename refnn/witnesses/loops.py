@@ -34,6 +34,93 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     return y
 
 
+def convolution(
+    x: Array, weight: Array, bias: Array | None, *, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Array:
+    """torch.nn.Conv2d, for any number of spatial axes, with zeros written around the input:
+
+        out(N_i, C_out_j) = bias(C_out_j) + sum_k weight(C_out_j, k) * input(N_i, k), * the cross-correlation
+
+    and every group of outputs with its own group of inputs."""
+    rank = weight.ndim - 2
+    if x.ndim == rank + 1:
+        return convolution(x[None], weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)[0]
+    s, d = (v if isinstance(v, tuple) else (v,) * rank for v in (stride, dilation))
+    shape, corner = list(x.shape), [0] * rank
+    for a in range(rank):
+        span = d[a] * (weight.shape[2 + a] - 1)
+        if padding == "full":
+            before = after = span
+        elif padding == "same":
+            before, after = span // 2, span - span // 2
+        elif padding == "valid":
+            before = after = 0
+        else:
+            on_axis = padding[a] if isinstance(padding, tuple) else padding
+            before, after = on_axis if isinstance(on_axis, tuple) else (on_axis, on_axis)
+        shape[2 + a] += before + after
+        corner[a] = before
+    padded = np.full(shape, mpf(0), dtype=object)
+    for n, c, *q in np.ndindex(x.shape):
+        padded[n, c, *(i + before for i, before in zip(q, corner, strict=True))] = x[n, c, *q]
+    spatial = [(shape[2 + a] - d[a] * (weight.shape[2 + a] - 1) - 1) // s[a] + 1 for a in range(rank)]
+    y = np.empty((len(x), len(weight), *spatial), dtype=object)
+    for n, o, *p in np.ndindex(y.shape):
+        y[n, o, *p] = mpf(0) if bias is None else bias[o]
+        for k, *t in np.ndindex(weight.shape[1:]):
+            c = o // (len(weight) // groups) * weight.shape[1] + k
+            y[n, o, *p] += weight[o, k, *t] * padded[n, c, *(p[a] * s[a] + t[a] * d[a] for a in range(rank))]
+    return y
+
+
+def transposed_convolution(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    *,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Array:
+    """Every input stamps its kernel, times itself, onto the output, at its own place times the stride; then `padding`
+    is cut off and the bias added. torch.nn.ConvTranspose2d gives the size, with output_padding at the far end."""
+    rank = weight.ndim - 2
+    if x.ndim == rank + 1:
+        rest = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        return transposed_convolution(x[None], weight, bias, **rest, groups=groups, dilation=dilation)[0]
+    s, d, extra = (v if isinstance(v, tuple) else (v,) * rank for v in (stride, dilation, output_padding))
+    spatial = [(x.shape[2 + a] - 1) * s[a] + d[a] * (weight.shape[2 + a] - 1) + 1 + extra[a] for a in range(rank)]
+    per_group = weight.shape[1]
+    canvas = np.full((len(x), per_group * groups, *spatial), mpf(0), dtype=object)
+    for n, c, *p in np.ndindex(x.shape):
+        for k, *t in np.ndindex(weight.shape[1:]):
+            o = c // (len(weight) // groups) * per_group + k
+            canvas[n, o, *(p[a] * s[a] + t[a] * d[a] for a in range(rank))] += x[n, c, *p] * weight[c, k, *t]
+    for a in range(rank):
+        on_axis = padding[a] if isinstance(padding, tuple) else padding
+        before, after = on_axis if isinstance(on_axis, tuple) else (on_axis, on_axis)
+        canvas = canvas[(slice(None),) * (2 + a) + (slice(before, canvas.shape[2 + a] - after),)]
+    for n, o, *q in np.ndindex(canvas.shape):
+        canvas[n, o, *q] += mpf(0) if bias is None else bias[o]
+    return canvas
+
+
+def locally_connected2d(x: Array, weight: Array, bias: Array | None, *, stride: Any) -> Array:
+    """A neuron for every place and feature, with weights of its own for its patch."""
+    if x.ndim == 3:
+        return locally_connected2d(x[None], weight, bias, stride=stride)[0]
+    down, right = stride if isinstance(stride, tuple) else (stride, stride)
+    out, channels, height, width, kernel_h, kernel_w = weight.shape
+    y = np.empty((len(x), out, height, width), dtype=object)
+    for n, o, i, j in np.ndindex(y.shape):
+        y[n, o, i, j] = mpf(0) if bias is None else bias[o, i, j]
+        for c, a, b in np.ndindex(channels, kernel_h, kernel_w):
+            y[n, o, i, j] += weight[o, c, i, j, a, b] * x[n, c, i * down + a, j * right + b]
+    return y
+
+
 def relu(x: Array) -> Array:
     """max(0, x)"""
     y = np.empty(x.shape, dtype=object)
@@ -327,6 +414,12 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "avg_pool2d": functools.partial(avg_pool, 2),
         "avg_pool3d": functools.partial(avg_pool, 3),
         "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+        "conv1d": convolution,
+        "conv2d": convolution,
+        "conv3d": convolution,
+        "conv_transpose1d": transposed_convolution,
+        "conv_transpose2d": transposed_convolution,
+        "conv_transpose3d": transposed_convolution,
         "cross_entropy": cross_entropy,
         "dropout": dropout,
         "flatten": flatten,
@@ -334,6 +427,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "l1_loss": l1_loss,
         "l2_penalty": l2_penalty,
         "linear": linear,
+        "locally_connected2d": locally_connected2d,
         "log_softmax": log_softmax,
         "max_pool1d": functools.partial(max_pool, 1),
         "max_pool2d": functools.partial(max_pool, 2),

@@ -1,0 +1,328 @@
+r"""Convolution, one definition for any number of spatial axes; "convolution" is cross-correlation, as in the sources.
+
+    y_no,p = b_o + sum_c sum_t w_oc,t x_nc,(s p - a + d t)   cnnmath, katsaros; challa2023 (32), with stride s, dilation
+                                                           d and a cells of padding before; x is 0 in the padding
+    dL/dw_oc,t = sum_n sum_p g_no,p x_nc,(s p - a + d t)     challa2023 (34), (38), (41), for any stride and padding
+    dL/dx_nc,q = sum_o sum_(p,t: s p - a + d t = q) g_no,p w_oc,t
+                                                           challa2023 (39), (40) with the limits of p put right
+    dL/db_o = sum_n sum_p g_no,p                             challa2023 (36), (43)
+
+with c over the channels of o's group. The three sums of products are derivatives of each other (`Windows.correlate`,
+`weigh` and `spread`), and the transposed convolution is the second-last line with x in the place of g.
+
+The accurate class is the direct sum, in any order: ((1+u)^(k+1) - 1) (sum |w||x| + |b|) for k products, where padding
+is no product. Infinity times padding may be left out or formed, and is NaN then.
+
+The class `fft` multiplies Fourier transforms. With transforms whose lengths are powers of two, L the sum of their
+logarithms, and twiddle factors within 3u/2, every element of a convolution errs by at most
+
+    ||x|| ||w|| ((1 + u)^(3L) (1 + sqrt(5) u)^(3L + 1) (1 + 3u/2)^(3L) - 1)  <=  (16 L + 3) u ||x|| ||w||
+
+in 2-norms (Percival, Math. Comp. 72 (2003) 387, theorem 5.1; the second step for L <= 1/(80 u)), and by C u more where
+C products are added before the inverse transform. No FFT is written down here: the definition adds s - s with
+s = K max|x| max|w|, which is zero, and as s is a product of three factors errs by 4u s in the worst case. K is such
+that 4u s is at least that bound, with ||x|| <= sqrt(m) max|x| for m cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from refnn.arithmetic.windows import Windows
+from refnn.op import Input, check_choice
+
+INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
+PADDINGS = ("valid", "same", "full")
+AXES = {1: "L", 2: "HW", 3: "DHW"}
+
+
+# --- geometry --------------------------------------------------------------------------------------------------------
+
+
+def per_axis(value, rank):
+    """A parameter that is one number for all spatial axes, or one for each."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+
+
+def sides(padding, kernel, dilation):
+    """How many cells of padding lie before and after each axis."""
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        return [{"valid": (0, 0), "same": (r // 2, r - r // 2), "full": (r, r)}[padding] for r in reach]
+    return [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in per_axis(padding, len(kernel))]
+
+
+def windows_of(size, kernel, stride, padding, dilation):
+    """The windows of a convolution over `size` cells."""
+    stride, dilation = per_axis(stride, len(size)), per_axis(dilation, len(size))
+    pads = sides(padding, kernel, dilation)
+    count = [
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, p, k, d, s in zip(size, pads, kernel, dilation, stride, strict=True)
+    ]
+    return Windows(tuple(size), tuple(kernel), stride, dilation, tuple(p[0] for p in pads), tuple(count))
+
+
+def windows_into(count, kernel, stride, padding, output_padding, dilation):
+    """The windows of the convolution that a transposed one over `count` cells goes back through."""
+    stride, dilation = per_axis(stride, len(count)), per_axis(dilation, len(count))
+    pads = sides(padding, kernel, dilation)
+    size = [
+        (n - 1) * s - sum(p) + d * (k - 1) + e + 1
+        for n, p, k, d, s, e in zip(
+            count, pads, kernel, dilation, stride, per_axis(output_padding, len(count)), strict=True
+        )
+    ]
+    return Windows(tuple(size), tuple(kernel), stride, dilation, tuple(p[0] for p in pads), tuple(count))
+
+
+# --- convolution -----------------------------------------------------------------------------------------------------
+
+
+def batched(x, weight):
+    """x with a batch axis, and its shape before the channels."""
+    sample = x.ndim - (weight.ndim - 1)
+    return x.reshape(-1, *x.shape[sample:]), x.shape[:sample]
+
+
+def column(bias, rank):
+    """A bias as it is added to (N, O, *spatial)."""
+    return None if bias is None else bias.reshape(-1, *[1] * rank)
+
+
+def bias_gradient(ar, g, bias):
+    return None if bias is None else ar.sum(g, (0, *range(2, g.ndim)))
+
+
+def forward(ar, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+    rows, lead = batched(x, weight)
+    w = windows_of(rows.shape[2:], weight.shape[2:], stride, padding, dilation)
+    y = ar.contract(w.correlate(weight.shape, groups), rows, weight, column(bias, w.rank))
+    return y.reshape(*lead, *y.shape[1:])
+
+
+def vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+    rows, _ = batched(x, weight)
+    w = windows_of(rows.shape[2:], weight.shape[2:], stride, padding, dilation)
+    g, _ = batched(g, weight)
+    return (
+        ar.contract(w.spread(weight.shape, groups), g, weight).reshape(*x.shape),
+        ar.contract(w.weigh(weight.shape, groups, rows.shape[0]), rows, g),
+        bias_gradient(ar, g, bias),
+    )
+
+
+def transposed_forward(ar, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    rows, lead = batched(x, weight)
+    w = windows_into(rows.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation)
+    y = ar.contract(w.spread(weight.shape, groups), rows, weight, column(bias, w.rank))
+    return y.reshape(*lead, *y.shape[1:])
+
+
+def transposed_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    rows, _ = batched(x, weight)
+    w = windows_into(rows.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation)
+    g, _ = batched(g, weight)
+    return (
+        ar.contract(w.correlate(weight.shape, groups), g, weight).reshape(*x.shape),
+        ar.contract(w.weigh(weight.shape, groups, rows.shape[0]), g, rows),
+        bias_gradient(ar, g, bias),
+    )
+
+
+# --- the class fft ---------------------------------------------------------------------------------------------------
+
+
+def fft_factor(w, channels, cells):
+    """K for a sum over some channels; `cells` is the number of those of the one factor in a channel, times that of the
+    other. It is odd, because a power of two would not round."""
+    lengths = [
+        n + before + (c - 1) * s + 2 * d * (k - 1)
+        for n, before, c, s, d, k in zip(w.size, w.before, w.count, w.stride, w.dilation, w.kernel, strict=True)
+    ]
+    steps = 16 * sum(n.bit_length() for n in lengths) + channels + 3
+    return (steps * channels * (math.isqrt(cells) + 1) // 4 + 1) | 1
+
+
+def blurred(ar, result, a, b, factor):
+    """`result`, as inexact as the convolution of a and b by FFT."""
+    if not a.size:
+        return result
+    s = ar.product(factor, ar.max(ar.abs(a).reshape(-1), 0), ar.max(ar.abs(b).reshape(-1), 0))
+    nothing = s - s
+    return result + nothing
+
+
+def blurred_weight_gradient(ar, gw, g, x, w):
+    """The gradient of a weight from cotangents g of the windows of x: a sum over the batch."""
+    batch = g.shape[0] if g.ndim == w.rank + 2 else 1
+    return blurred(ar, gw, x, g, fft_factor(w, batch, math.prod(w.size) * math.prod(w.count)))
+
+
+def fft_forward(ar, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+    y = forward(ar, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    w = windows_of(x.shape[2 - weight.ndim :], weight.shape[2:], stride, padding, dilation)
+    return blurred(ar, y, x, weight, fft_factor(w, weight.shape[1], math.prod(w.size) * w.taps))
+
+
+def fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+    grads = vjp(ar, g, y, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    w = windows_of(x.shape[2 - weight.ndim :], weight.shape[2:], stride, padding, dilation)
+    gx = blurred(ar, grads[0], g, weight, fft_factor(w, weight.shape[0] // groups, math.prod(w.count) * w.taps))
+    return gx, blurred_weight_gradient(ar, grads[1], g, x, w), grads[2]
+
+
+def transposed_fft_forward(ar, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    y = transposed_forward(ar, x, weight, bias, groups=groups, **rest)
+    w = windows_into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
+    return blurred(ar, y, x, weight, fft_factor(w, weight.shape[0] // groups, math.prod(w.count) * w.taps))
+
+
+def transposed_fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    grads = transposed_vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
+    w = windows_into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
+    gx = blurred(ar, grads[0], g, weight, fft_factor(w, weight.shape[1], math.prod(w.size) * w.taps))
+    return gx, blurred_weight_gradient(ar, grads[1], x, g, w), grads[2]
+
+
+# --- what is wrong with a call ---------------------------------------------------------------------------------------
+
+
+def check_per_axis(op, name, value, rank, least):
+    """ValueError unless `value` is an integer from `least` on, or one for each spatial axis."""
+    values = per_axis(value, rank)
+    if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):
+        each = "" if rank == 1 else f" or {rank} of them, one for each spatial axis"
+        raise ValueError(f"{op}: {name} is {value!r}, expected an integer of at least {least}{each}")
+
+
+def check_padding(op, padding, rank):
+    """ValueError unless `padding` is a number of cells, one for each axis, or a pair (before, after) for each."""
+    cells = per_axis(padding, rank)
+    pairs = all(isinstance(p, (tuple, list)) and len(p) == 2 for p in cells)
+    flat = [c for p in cells for c in p] if pairs else cells
+    if len(cells) != rank or not all(isinstance(c, int) and c >= 0 for c in flat):
+        raise ValueError(
+            f"{op}: padding is {padding!r}, expected an integer of at least 0, {rank} of them, one for each spatial "
+            f"axis, or {rank} pairs (before, after)"
+        )
+
+
+def check_shapes(op, inputs, rank, outputs):
+    """ValueError unless x, weight and bias have the ranks that they need, and no empty axis but the batch.
+
+    `outputs` is the number of output channels that a weight of some shape gives.
+    """
+    x, weight, bias = inputs["x"], inputs["weight"], inputs["bias"]
+    spatial = ", ".join(AXES[rank])
+    if x.ndim not in (rank + 1, rank + 2):
+        raise ValueError(f"{op}: x has shape {x.shape}, expected (N, C, {spatial}) or (C, {spatial})")
+    if 0 in x.shape[x.ndim - rank - 1 :]:
+        raise ValueError(f"{op}: x has shape {x.shape}, expected no empty axis but the batch")
+    if 0 in weight.shape:
+        raise ValueError(f"{op}: weight has shape {weight.shape}, expected no empty axis")
+    if bias is not None and bias.shape != outputs:
+        raise ValueError(f"{op}: bias has shape {bias.shape}, expected {outputs}, one for each output channel")
+
+
+def check_groups(op, groups, channels, what):
+    """ValueError unless `groups` divides a number of channels."""
+    if not isinstance(groups, int) or groups < 1 or channels % groups:
+        raise ValueError(f"{op}: groups is {groups!r}, expected a divisor of {channels}, the {what}")
+
+
+def check_weight(op, weight, rank, axes):
+    if weight.ndim != rank + 2:
+        spatial = ", ".join(f"k{a}" for a in AXES[rank])
+        raise ValueError(f"{op}: weight has shape {weight.shape}, expected ({axes}, {spatial})")
+
+
+def validate(op, rank):
+    """The rules of a convolution over `rank` axes."""
+
+    def check(inputs, params):
+        x, weight, groups = inputs["x"], inputs["weight"], params["groups"]
+        check_weight(op, weight, rank, "out, in/groups")
+        check_shapes(op, inputs, rank, weight.shape[:1])
+        check_per_axis(op, "stride", params["stride"], rank, 1)
+        check_per_axis(op, "dilation", params["dilation"], rank, 1)
+        if isinstance(params["padding"], str):
+            check_choice(op, "padding", params["padding"], PADDINGS)
+        else:
+            check_padding(op, params["padding"], rank)
+        if params["padding"] == "same" and set(per_axis(params["stride"], rank)) != {1}:
+            raise ValueError(f"{op}: stride is {params['stride']}, expected 1 with padding 'same'")
+        channels = x.shape[x.ndim - rank - 1]
+        check_groups(op, groups, channels, "channels of x")
+        check_groups(op, groups, weight.shape[0], "outputs of weight")
+        if weight.shape[1] != channels // groups:
+            raise ValueError(
+                f"{op}: weight has shape {weight.shape} and x has {channels} channels in {groups} groups, "
+                f"expected weight to have {channels // groups} on axis 1"
+            )
+        size, kernel = x.shape[x.ndim - rank :], weight.shape[2:]
+        w = windows_of(size, kernel, params["stride"], params["padding"], params["dilation"])
+        if min(w.count) < 1:
+            pads = sides(params["padding"], kernel, w.dilation)
+            padded = tuple(n + sum(p) for n, p in zip(size, pads, strict=True))
+            reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, w.dilation, strict=True))
+            raise ValueError(f"{op}: the kernel covers {reach} cells, expected at most {padded}, x with its padding")
+
+    return check
+
+
+def transposed_validate(op, rank):
+    """The rules of a transposed convolution over `rank` axes."""
+
+    def check(inputs, params):
+        x, weight, groups = inputs["x"], inputs["weight"], params["groups"]
+        check_weight(op, weight, rank, "in, out/groups")
+        check_groups(op, groups, weight.shape[0], "inputs of weight")
+        check_shapes(op, inputs, rank, (weight.shape[1] * groups,))
+        check_per_axis(op, "stride", params["stride"], rank, 1)
+        check_per_axis(op, "dilation", params["dilation"], rank, 1)
+        check_per_axis(op, "output_padding", params["output_padding"], rank, 0)
+        check_padding(op, params["padding"], rank)
+        stride, dilation, extra = (per_axis(params[k], rank) for k in ("stride", "dilation", "output_padding"))
+        if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+            raise ValueError(
+                f"{op}: output_padding is {params['output_padding']}, expected less than stride {params['stride']} "
+                f"or dilation {params['dilation']} on every axis"
+            )
+        if weight.shape[0] != x.shape[x.ndim - rank - 1]:
+            raise ValueError(
+                f"{op}: weight has shape {weight.shape} and x has {x.shape[x.ndim - rank - 1]} channels, "
+                f"expected weight to have as many on axis 0"
+            )
+        w = windows_into(
+            x.shape[x.ndim - rank :],
+            weight.shape[2:],
+            params["stride"],
+            params["padding"],
+            params["output_padding"],
+            params["dilation"],
+        )
+        if min(w.size) < 1:
+            raise ValueError(f"{op}: the output would have {w.size} cells, expected at least 1 on every axis")
+
+    return check
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def variant(x, weight, bias=True, small=None, outputs=lambda weight, params: weight[:1], **params):
+    """A variant of these shapes; `small` are those of x and weight where every element becomes a symbol, `outputs`
+    gives the shape of the bias."""
+
+    def shapes(x, weight):
+        return {"x": x, "weight": weight, "bias": outputs(weight, params) if bias else None}
+
+    return {"shapes": shapes(x, weight), "small": shapes(*(small or (x, weight))), "params": params}
+
+
+def transposed_variant(x, weight, bias=True, small=None, **params):
+    return variant(x, weight, bias, small, lambda weight, params: (weight[1] * params.get("groups", 1),), **params)

@@ -1,0 +1,341 @@
+"""The convolution family: what it refuses, its equations in exact numbers, its classes, infinities next to padding."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refnn
+from refnn.arithmetic.exact import Fractions
+from refnn.inputs import cases
+from refnn.judge import check_case
+from refnn.models import model
+
+X, W, B = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 2)), np.ones(6)
+X1, W1, B1 = np.ones((2, 4, 5)), np.ones((6, 4, 3)), np.ones(6)
+
+# What is wrong with a call -> the sentence.
+REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+    ("conv2d", (X, np.ones((6, 4, 6, 2))), {}, r"the kernel covers \(6, 2\) cells, expected at most \(5, 6\), x with"),
+    ("conv2d", (X, W), {"dilation": (3, 1)}, r"the kernel covers \(7, 2\) cells, expected at most \(5, 6\)"),
+    ("conv2d", (X, W), {"stride": 0}, "stride is 0, expected an integer of at least 1 or 2 of them"),
+    ("conv2d", (X, W), {"stride": (1, 2, 3)}, r"stride is \(1, 2, 3\), expected an integer of at least 1 or 2"),
+    ("conv2d", (X, W), {"stride": 1.5}, "stride is 1.5, expected an integer"),
+    ("conv2d", (X, W), {"dilation": -1}, "dilation is -1, expected an integer of at least 1"),
+    ("conv2d", (X, W), {"groups": 3}, "groups is 3, expected a divisor of 4, the channels of x"),
+    ("conv2d", (X, np.ones((5, 2, 3, 2))), {"groups": 2}, "groups is 2, expected a divisor of 5, the outputs of w"),
+    ("conv2d", (X, W), {"groups": 0}, "groups is 0, expected a divisor of 4"),
+    (
+        "conv2d",
+        (X, W),
+        {"groups": 2},
+        r"weight has shape \(6, 4, 3, 2\) and x has 4 channels in 2 groups.* 2 on axis 1",
+    ),
+    ("conv2d", (X, W[:, :3]), {}, "x has 4 channels in 1 groups, expected weight to have 4 on axis 1"),
+    ("conv2d", (X, W[0]), {}, r"weight has shape \(4, 3, 2\), expected \(out, in/groups, kH, kW\)"),
+    ("conv2d", (X[0, 0], W), {}, r"x has shape \(5, 6\), expected \(N, C, H, W\) or \(C, H, W\)"),
+    ("conv2d", (X[:, :, :0], W), {}, r"x has shape \(2, 4, 0, 6\), expected no empty axis but the batch"),
+    ("conv2d", (X, W[:0]), {}, r"weight has shape \(0, 4, 3, 2\), expected no empty axis"),
+    ("conv2d", (X, W, B[:5]), {}, r"bias has shape \(5,\), expected \(6,\), one for each output channel"),
+    ("conv2d", (X, W), {"padding": "vaild"}, "padding is 'vaild', expected one of .*, did you mean 'valid'"),
+    ("conv2d", (X, W), {"padding": "half"}, "padding is 'half', expected one of 'valid', 'same', 'full'$"),
+    ("conv2d", (X, W), {"padding": -1}, "padding is -1, expected an integer of at least 0"),
+    ("conv2d", (X, W), {"padding": ((1, 2), 3)}, r"padding is \(\(1, 2\), 3\), expected .* or 2 pairs"),
+    ("conv2d", (X, W), {"padding": ((1, 2),)}, r"padding is \(\(1, 2\),\), expected .* or 2 pairs"),
+    ("conv2d", (X, W), {"padding": "same", "stride": (1, 2)}, r"stride is \(1, 2\), expected 1 with padding 'same'"),
+    ("conv1d", (X1, W1), {"padding": (1, 2)}, r"padding is \(1, 2\), expected .* 1 pairs"),
+    ("conv1d", (X1, W1), {"stride": 0}, "conv1d: stride is 0, expected an integer of at least 1$"),
+    ("conv1d", (X1[0, 0], W1), {}, r"x has shape \(5,\), expected \(N, C, L\) or \(C, L\)"),
+    ("conv3d", (X1, W1), {}, r"weight has shape \(6, 4, 3\), expected \(out, in/groups, kD, kH, kW\)"),
+    ("conv_transpose2d", (X, W), {}, "x has 4 channels, expected weight to have as many on axis 0"),
+    ("conv_transpose2d", (X, W[:4]), {"groups": 3}, "groups is 3, expected a divisor of 4, the inputs of weight"),
+    ("conv_transpose2d", (X, W[:4]), {"output_padding": 1}, "output_padding is 1, expected less than stride 1 or dil"),
+    ("conv_transpose2d", (X, W[:4]), {"output_padding": -1}, "output_padding is -1, expected an integer of at least 0"),
+    ("conv_transpose2d", (X, W[:4]), {"padding": 4}, r"the output would have \(-1, -1\) cells, expected at least 1"),
+    ("conv_transpose2d", (X, W[:4]), {"padding": "same"}, "padding is 'same', expected an integer of at least 0"),
+    ("conv_transpose2d", (X, W[:4], B), {}, r"bias has shape \(6,\), expected \(4,\)"),
+    ("conv_transpose1d", (X1, W1[:4]), {"stride": -2}, "stride is -2, expected an integer of at least 1"),
+    ("conv_transpose3d", (X, W), {}, r"weight has shape \(6, 4, 3, 2\), expected \(in, out/groups, kD, kH, kW\)"),
+    ("locally_connected2d", (X, W), {}, r"weight has shape .*, expected \(out, in, out_h, out_w, kH, kW\)"),
+    ("locally_connected2d", (X, np.ones((2, 3, 3, 5, 3, 2))), {}, "x has 4 channels, expected weight to have as many"),
+    (
+        "locally_connected2d",
+        (X, np.ones((2, 4, 3, 4, 3, 2))),
+        {},
+        r"expected kernels for \(3, 5\) places on axes 2 and 3",
+    ),
+    ("locally_connected2d", (X, np.ones((2, 4, 2, 5, 3, 2)), np.ones(2)), {"stride": (2, 1)}, r"bias has shape \(2,\)"),
+    ("locally_connected2d", (X, np.ones((2, 4, 2, 5, 3, 2))), {"stride": 0}, "stride is 0, expected an integer"),
+]
+
+
+@pytest.mark.parametrize(("op", "arrays", "params", "sentence"), REFUSED, ids=range(len(REFUSED)))
+def test_one_sentence_says_what_is_wrong(op: str, arrays: Any, params: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        refnn.ops[op](*arrays, **params)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{op}: ")
+
+
+def test_the_calls_next_to_the_refused_ones_are_taken() -> None:
+    assert refnn.conv2d(X, W, B, dilation=(2, 1), stride=(1, 3)).shape == (2, 6, 1, 2)
+    assert refnn.conv2d(X, W[:, :2], B, groups=2, padding="same").shape == (2, 6, 5, 6)
+    assert refnn.conv2d(X, W, padding="full").shape == (2, 6, 7, 7)
+    assert refnn.conv2d(X, W, padding=[(0, 1), (2, 0)]).shape == (2, 6, 4, 7)
+    assert refnn.conv1d(X1, W1, padding=((1, 2),)).shape == (2, 6, 6)
+    assert refnn.conv_transpose2d(X, W[:4], stride=2, output_padding=1).shape == (2, 4, 12, 13)
+    assert refnn.conv_transpose2d(X, W[:4], padding=(3, 3)).shape == (2, 4, 1, 1)
+    assert refnn.conv2d(X[:0], W).shape == (0, 6, 3, 5)
+
+
+# --- identities that tie the parameters together, in exact integers --------------------------------------------------
+
+
+def whole(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(float)
+
+
+def test_a_depthwise_convolution_is_one_for_each_channel() -> None:
+    x, w = whole(2, 3, 6, 5), whole(6, 1, 3, 2)
+    y = refnn.conv2d(x, w, groups=3, stride=(2, 1), padding=1)
+    alone = [refnn.conv2d(x[:, c : c + 1], w[2 * c : 2 * c + 2], stride=(2, 1), padding=1) for c in range(3)]
+    assert np.array_equal(y, np.concatenate(alone, 1))
+
+
+def test_dilation_puts_zeros_between_the_taps_and_stride_leaves_windows_out() -> None:
+    x, w = whole(2, 3, 11, 12), whole(4, 3, 3, 2)
+    wide = np.zeros((4, 3, 5, 4))
+    wide[:, :, ::2, ::3] = w
+    for padding in (1, "full", ((2, 0), (1, 3))):
+        y = refnn.conv2d(x, wide, padding=padding)
+        assert np.array_equal(refnn.conv2d(x, w, dilation=(2, 3), padding=padding), y)
+        if padding != "full":
+            assert np.array_equal(
+                refnn.conv2d(x, w, dilation=(2, 3), padding=padding, stride=(3, 2)), y[:, :, ::3, ::2]
+            )
+    assert np.array_equal(
+        refnn.conv2d(x, w, dilation=(2, 3), padding="same"),
+        refnn.conv2d(x, w, dilation=(2, 3), padding=((2, 2), (1, 2))),
+    )
+
+
+def test_same_pairs_each_axis_with_its_own_dilation() -> None:
+    """tinygrad PR17805: the kernel of one axis met the dilation of the other."""
+    x, w = whole(1, 1, 9, 20), whole(1, 1, 3, 5)
+    y = refnn.conv2d(x, w, dilation=(2, 3), padding="same")
+    assert y.shape == (1, 1, 9, 20)
+    assert np.array_equal(y, refnn.conv2d(x, w, dilation=(2, 3), padding=(2, 6)))
+
+
+def test_rank_is_no_matter_where_an_axis_has_one_cell() -> None:
+    x, w = whole(2, 4, 9), whole(6, 2, 3)
+    params = {"stride": 2, "padding": ((1, 2),), "groups": 2, "dilation": 2}
+    y = refnn.conv1d(x, w, **params)
+    two = {"stride": (2, 1), "padding": ((1, 2), (0, 0)), "groups": 2, "dilation": (2, 1)}
+    assert np.array_equal(y, refnn.conv2d(x[..., None], w[..., None], **two)[..., 0])
+    three = {k: v if isinstance(v, int) else (*v[:1], v[1], v[1]) for k, v in two.items()}
+    assert np.array_equal(y, refnn.conv3d(x[..., None, None], w[..., None, None], **three)[..., 0, 0])
+
+
+def test_transposed_is_the_gradient_and_not_the_inverse() -> None:
+    x, w = whole(2, 4, 7, 6), whole(4, 3, 3, 2)
+    params = {"stride": (2, 3), "padding": ((1, 0), (0, 1)), "dilation": (1, 2), "groups": 2}
+    y = refnn.conv_transpose2d(x, w, output_padding=(1, 0), **params)
+    (gradient, _, _) = refnn.conv2d.vjp(x, np.zeros_like(y), w, None, **params)
+    assert np.array_equal(y, gradient)
+    # katsaros, "reverse" convolution: x = (1, 2, 3, 4), k = (1, 1)
+    k = np.ones((1, 1, 2))
+    there = refnn.conv1d(np.array([[[1.0, 2, 3, 4]]]), k)
+    assert there.tolist() == [[[3, 5, 7]]]
+    assert refnn.conv_transpose1d(there, k).tolist() == [[[3, 8, 12, 7]]]
+
+
+def test_a_locally_connected_layer_with_tied_weights_is_a_convolution() -> None:
+    x, w, b = whole(2, 3, 7, 6), whole(4, 3, 3, 2), whole(4)
+    y = refnn.conv2d(x, w, b, stride=(2, 1))
+    tied = np.broadcast_to(w[:, :, None, None], (4, 3, *y.shape[2:], 3, 2))
+    own = refnn.locally_connected2d(x, tied, np.broadcast_to(b[:, None, None], y.shape[1:]), stride=(2, 1))
+    assert np.array_equal(own, y)
+    g = whole(*y.shape, seed=1)
+    gx, gw, gb = refnn.conv2d.vjp(g, x, w, b, stride=(2, 1))
+    ox, ow, ob = refnn.locally_connected2d.vjp(g, x, np.array(tied), np.zeros(y.shape[1:]), stride=(2, 1))
+    assert np.array_equal(ox, gx)
+    assert np.array_equal(ow.sum((2, 3)), gw)
+    assert np.array_equal(ob.sum((1, 2)), gb)
+
+
+def test_fractions_give_the_sums_themselves() -> None:
+    ar = Fractions()
+    x, w = (ar.array(np.asarray(v)) for v in ([[[0.1, 0.2, 0.3]]], [[[0.7, 0.9]]]))
+    y = refnn.conv1d.forward(ar, x, w, padding=1)
+    assert y[0, 0, 1] == Fraction(0.1) * Fraction(0.7) + Fraction(0.2) * Fraction(0.9)
+    assert y[0, 0, 0] == Fraction(0.1) * Fraction(0.9)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def tiles_of(x: np.ndarray, before: tuple[int, int], rows: int, columns: int) -> np.ndarray:
+    """(N, C, rows, columns, 4, 4): overlapping tiles of x with zeros around it."""
+    around = np.zeros((*x.shape[:2], 2 * rows + 2, 2 * columns + 2), x.dtype)
+    h, w = (min(n, m - b) for n, m, b in zip(x.shape[2:], around.shape[2:], before, strict=True))
+    around[:, :, before[0] : before[0] + h, before[1] : before[1] + w] = x[:, :, :h, :w]
+    return np.stack(
+        [
+            np.stack([around[:, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] for j in range(columns)], 2)
+            for i in range(rows)
+        ],
+        2,
+    )
+
+
+def winograd(x: np.ndarray, w: np.ndarray, before: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """F(2x2, 3x3) in the dtype of x, one group: Lavin and Gray's algorithm 1, in its own order of operations."""
+    one = x.dtype.type(1)
+    bt = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], x.dtype)
+    gt = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], x.dtype)
+    at = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], x.dtype)
+    d = tiles_of(x, before, -(-size[0] // 2), -(-size[1] // 2))
+    u, v = gt @ w @ gt.T, bt @ d @ bt.T
+    m = np.zeros((len(x), len(w), *v.shape[2:]), x.dtype)
+    for c in range(x.shape[1]):
+        m += one * u[None, :, c, None, None] * v[:, None, c]
+    y = at @ m @ at.T  # (N, O, rows, columns, 2, 2)
+    whole = y.transpose(0, 1, 2, 4, 3, 5).reshape(*m.shape[:2], 2 * m.shape[2], 2 * m.shape[3])
+    return np.ascontiguousarray(whole[:, :, : size[0], : size[1]])
+
+
+def fft(x: np.ndarray, w: np.ndarray, before: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The product of float32 transforms (SciPy and NumPy keep the precision), for stride 1."""
+    n = [2 ** (a + b).bit_length() for a, b in zip(x.shape[2:], w.shape[2:], strict=True)]
+    single = np.complex64 if x.dtype == np.float32 else np.complex128
+    fx = np.fft.fftn(x.astype(single), n, axes=(2, 3)).astype(single)
+    fw = np.fft.fftn(w[:, :, ::-1, ::-1].astype(single), n, axes=(2, 3)).astype(single)
+    whole = np.fft.ifftn(np.einsum("ncij,ocij->noij", fx, fw), axes=(2, 3)).real.astype(x.dtype)
+    first = [k - 1 - b for k, b in zip(w.shape[2:], before, strict=True)]
+    return np.ascontiguousarray(whole[:, :, first[0] : first[0] + size[0], first[1] : first[1] + size[1]])
+
+
+def by(algorithm: Any, x: np.ndarray, w: np.ndarray, b: Any, *, padding: int) -> np.ndarray:
+    size = tuple(n + 2 * padding - 2 for n in x.shape[2:])
+    y = algorithm(x, w, (padding, padding), size)
+    return y if b is None else y + b[:, None, None]
+
+
+def gradients(algorithm: Any, g: np.ndarray, x: np.ndarray, w: np.ndarray, b: Any, *, padding: int) -> Any:
+    """That of x by the same algorithm, from the kernels turned around; those of weight and bias are direct."""
+    turned = np.ascontiguousarray(w[:, :, ::-1, ::-1].swapaxes(0, 1))
+    gx = algorithm(g, turned, (2 - padding, 2 - padding), x.shape[2:])
+    _, gw, gb = refnn.conv2d.vjp(g, x, w, b, padding=padding)
+    return gx, gw, gb
+
+
+def drawn(dtype: Any, decades: int) -> list[dict[str, Any]]:
+    """Images whose cells differ in size: the transforms mix them, and lose digits that a direct sum keeps."""
+    rng = np.random.default_rng(0)
+    found = []
+    for n, c, o, h, w in ((2, 3, 4, 9, 12), (1, 8, 3, 16, 15), (3, 1, 2, 5, 5)):
+        scales = 10.0 ** rng.integers(-decades, decades + 1, (n, c, h, w))
+        x = (rng.normal(size=(n, c, h, w)) * scales).astype(dtype)
+        arrays = (x, rng.normal(size=(o, c, 3, 3)).astype(dtype), rng.normal(size=o).astype(dtype))
+        found.append({"inputs": arrays, "params": {"padding": int(rng.integers(0, 3))}})
+    return found
+
+
+def checked(implementation: Any, dtype: str, decades: int = 4, **options: Any) -> refnn.Report:
+    def forward(x: Any, w: Any, b: Any, **params: Any) -> Any:
+        return by(implementation, x, w, b, padding=params["padding"])
+
+    def vjp(g: Any, x: Any, w: Any, b: Any, **params: Any) -> Any:
+        return gradients(implementation, g, x, w, b, padding=params["padding"])
+
+    return refnn.check("conv2d", forward=forward, vjp=vjp, dtype=dtype, inputs=drawn(dtype, decades), **options)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("algorithm", [winograd, fft])
+def test_another_sound_algorithm_is_explained_by_its_name(algorithm: Any, dtype: str) -> None:
+    report = checked(algorithm, dtype)
+    names = {(f.verdict, f.name) for f in report.findings}
+    assert ("explained", algorithm.__name__) in names
+    assert {v for v, _ in names} == {"explained"}
+    own = checked(algorithm, dtype, algorithm=algorithm.__name__)
+    assert own.ok, str(own)
+    assert 0 < own.worst_ratio < 1
+
+
+@pytest.mark.parametrize("algorithm", [winograd, fft])
+def test_what_is_wrong_is_no_class(algorithm: Any) -> None:
+    def one_tap_less(x: np.ndarray, w: np.ndarray, *rest: Any) -> np.ndarray:
+        return algorithm(x, np.where(np.arange(9).reshape(3, 3) == 5, 0, w), *rest)
+
+    def one_percent_more(x: np.ndarray, *rest: Any) -> np.ndarray:
+        return algorithm(x * x.dtype.type(1.01), *rest)
+
+    for wrong in (one_tap_less, one_percent_more):
+        assert checked(wrong, "float32", decades=0).verdict == "violation"
+    assert checked(algorithm, "float32", decades=0, accept=("explained",)).ok
+
+
+def test_winograd_is_the_direct_sum_where_it_does_not_apply() -> None:
+    rng = np.random.default_rng(0)
+    for shape, params in (((4, 3, 3, 2), {}), ((4, 3, 3, 3), {"stride": 2}), ((4, 3, 3, 3), {"padding": 3})):
+        x, w = rng.normal(size=(2, 3, 7, 6)), rng.normal(size=shape)
+        direct = refnn.allowance("conv2d", x, w, cotangent=refnn.conv2d(x, w, **params), **params)
+        other = refnn.allowance("conv2d", x, w, cotangent=refnn.conv2d(x, w, **params), algorithm="winograd", **params)
+        for a, b in zip((direct.output, *direct.grads), (other.output, *other.grads), strict=True):
+            assert (a is None and b is None) or np.array_equal(a.worst, b.worst)
+    x, w = rng.normal(size=(2, 3, 7, 6)), rng.normal(size=(4, 3, 3, 3))
+    direct, other = (refnn.allowance("conv2d", x, w, algorithm=a).output.worst for a in ("accurate", "winograd"))
+    assert (other > direct).all()
+
+
+# --- infinities next to padding --------------------------------------------------------------------------------------
+
+
+def with_infinities(formed: bool) -> tuple[Any, Any]:
+    """A convolution that multiplies the zeros of its padding by every weight, or one that leaves them out."""
+
+    def forward(x: Any, w: Any, b: Any = None, **params: Any) -> Any:
+        y = refnn.conv1d(x, w, b, **params)
+        if formed:
+            return y
+        bare = refnn.conv1d(x, np.where(np.isfinite(w), w, 0), b, **params)
+        odd = refnn.conv1d(np.ones_like(x), (~np.isfinite(w)).astype(w.dtype), None, **params) > 0
+        return np.where(odd, y, bare)
+
+    return forward, None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weight", [np.inf, -np.inf, np.nan])
+def test_infinity_times_padding_is_nan_or_left_out(weight: float, dtype: str) -> None:
+    x = np.array([[[1.5, -2.0, 3.0, 0.25]]], dtype)
+    w = np.array([[[weight, 1.0, 0.5]]], dtype)
+    case = {"inputs": (x, w), "params": {"padding": 2}}
+    for formed in (True, False):
+        forward, _ = with_infinities(formed)
+        report = refnn.check("conv1d", forward=forward, dtype=dtype, inputs=case)
+        assert report.ok, str(report)
+
+    def zeros(*arrays: Any, **params: Any) -> Any:  # the infinity itself must not be lost
+        return np.nan_to_num(refnn.conv1d(*arrays, **params), posinf=0, neginf=0)
+
+    def everywhere(*arrays: Any, **params: Any) -> Any:  # nor may NaN come where no padding is
+        return refnn.conv1d(*arrays, **params) * np.nan
+
+    for wrong in (zeros, everywhere) if np.isinf(weight) else (zeros,):
+        assert refnn.check("conv1d", forward=wrong, dtype=dtype, inputs=case).verdict == "special"
+
+
+def test_rows_of_the_table_take_both_and_nothing_else() -> None:
+    rules, seen = model("float32"), 0
+    for case in cases("conv2d", "float32", families=["special"]):
+        for first, verdict in ((1.0, "exact"), (np.nan, "exact"), (0.0, "special"), (np.inf, "special")):
+            y = np.array([[[[first, case.inputs[1][0, 0, 0, 0]]]]], np.float32)
+            results, _, _ = check_case(case, lambda *a, y=y, **p: y, None, rules)
+            assert verdict in results[0].verdicts, (first, results[0].verdicts)
+            seen += 1
+    assert seen == 12
