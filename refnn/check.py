@@ -13,7 +13,7 @@ from refnn.judge import Forward, Judge, Misbehaviour, Vjp, check_case
 from refnn.models import Model, default_model, model
 from refnn.network import Network
 from refnn.op import Op
-from refnn.ops import find
+from refnn.ops import OPS, find
 from refnn.report import CONFORMING, Finding, Report, Result
 
 FALSE_ALARM = 1e-7
@@ -62,10 +62,13 @@ def check(
     in (by default the model of the dtype), `algorithm` which declared class it belongs to, `accept` which verdicts
     count as conforming beside exact, ok and convention, `expected_failures` why the findings of a case are expected.
 
+    A record that is not of the catalogue is first verified (see `refnn.witnesses.record`).
+
     The report never hides a failure of the implementation in an exception; TypeError, ValueError and LookupError say
     what is wrong with the call itself.
     """
     name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
+    own = isinstance(subject, Op) and OPS.get(name) is not subject
     if framework is None and implementation is not None:
         raise TypeError(
             f"check({name!r}, {implementation!r}) names no framework; pass forward= and vjp=, or framework="
@@ -78,6 +81,10 @@ def check(
             raise ValueError(f"check({name!r}) is of a network, which has no where= or families= to select by")
         chosen: Sequence[Case] = network_cases(subject, dtype or "float32", inputs, seed=seed)
     else:
+        if own:
+            from refnn.witnesses.record import verify
+
+            verify(find(subject))
         chosen = _chosen_cases(find(subject), dtype, inputs, where, families, seed)
     if not chosen:
         raise LookupError(
@@ -115,9 +122,11 @@ def check(
     if vjp is None:
         report.header["notes"].append("no vjp was given: the forward alone was checked")
     for case in chosen:
-        given = "..." if case.family == "user" else f"refnn.case({case.id!r})"
+        given = "..." if case.family == "user" else f"refnn.case({case.id!r}{', op' * own})"
         imports = "import refnn" if adapter is None else adapter.imports(implementation)
-        replay = f"{imports}; print(refnn.check({name!r}, {shown}, dtype={dtype!r}, inputs={given}))"
+        replay = (
+            f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, inputs={given}))"
+        )
         results, findings, _ = check_case(case, forward, vjp, rules, algorithm, line, replay)
         report.results.extend(results)
         report.findings.extend(findings)

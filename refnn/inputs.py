@@ -357,11 +357,12 @@ def smaller(op: Op) -> Op:
     return replace(op, variants=tuple(variants))
 
 
-def case(id: str) -> Case:
-    """The case of that id, with its inputs, parameters and cotangent. LookupError where there is none."""
+def case(id: str, op: Op | None = None) -> Case:
+    """The case of that id, with its inputs, parameters and cotangent. LookupError where there is none. `op` is the
+    record itself where it is not in the catalogue."""
     parts = id.split("/")
     if len(parts) >= 6 and parts[-1].isdigit():
-        for found in cases(parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]):
+        for found in cases(op or parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]):
             if found.id == id:
                 return found
     raise LookupError(f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed")

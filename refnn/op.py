@@ -23,6 +23,9 @@ Array = Any
 SOURCES = ("challa2023", "challa2022", "you2022", "cnnmath", "katsaros")
 
 
+KINDS = ("real", "unit", "mask", "classes", "probabilities", "target")
+
+
 @dataclass(frozen=True)
 class Input:
     """An array input of an op. `kind` is "real", "unit" (in [0, 1]), "mask" (zeros and ones), "classes" (int64
@@ -32,6 +35,10 @@ class Input:
     kind: str = "real"
     optional: bool = False
     differentiable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"an input's kind {self.kind!r} is not one of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,12 @@ class Op:
                 names = [p.name for p in self._signature(f)]
                 if names[extra:] != [*self.inputs, *self.defaults]:
                     raise ValueError(f"op {self.name!r}: {f.__name__} takes {names}, unlike forward")
+        for variant in self.variants:
+            shapes, params = (variant.get(k) for k in ("shapes", "params"))
+            if not isinstance(shapes, Mapping) or list(shapes) != list(self.inputs):
+                raise ValueError(f"op {self.name!r}: a variant has the shapes {shapes}, expected {list(self.inputs)}")
+            if not isinstance(params, Mapping) or not set(params) <= set(self.defaults):
+                raise ValueError(f"op {self.name!r}: a variant has the params {params}, expected {list(self.defaults)}")
 
     @staticmethod
     def _signature(f: Callable[..., Any]) -> Iterable[inspect.Parameter]:

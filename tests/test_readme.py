@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,17 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_the_python_runs(block: str) -> None:
     exec(compile(block, "README.md", "exec"), {})
+
+
+def test_an_op_of_ones_own_is_checked_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = [b for b in BLOCKS if "bias_silu" in b]
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert "violation: grad[bias]" in capsys.readouterr().out
+    finding = next(f for f in names["report"].findings if f.verdict == "violation")
+    again = {"op": names["bias_silu"], "f": names["kernel"], "v": lambda g, x, b: (g, g.sum(0))}
+    exec(finding.replay, again)
+    assert f"of {finding.case}: got " in capsys.readouterr().out
 
 
 def test_there_is_python_to_run() -> None:

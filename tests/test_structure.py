@@ -40,7 +40,7 @@ ORDER = (
 )
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Imports inside functions that go the other way on purpose, so that an import of refnn stays light.
-LAZY = {("network", "adapters"), ("check", "adapters")}
+LAZY = {("network", "adapters"), ("check", "adapters"), ("check", "witnesses")}
 HEAVY = {"torch": {"adapters", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
 
 

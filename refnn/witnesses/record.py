@@ -1,0 +1,91 @@
+"""A record of one's own against itself: what the tests of refnn do for the catalogue, in the small.
+
+Each variant runs in plain floats and in balls, and the vjp of the smallest one is compared with the complex step.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.exact import Arb
+from refnn.arithmetic.floats import Floats
+from refnn.inputs import Case, cases
+from refnn.judge import differentiable
+from refnn.op import Op, lift
+from refnn.truth import run
+from refnn.witnesses.differences import PRECISION, complex_step, promised_bits_complex_step
+
+
+@functools.cache
+def verify(op: Op) -> None:
+    """ValueError says in one sentence where the definitions of `op` cannot be run, give something else than one output
+    and a gradient of its shape for each input, or where a vjp is not the derivative of its forward."""
+    try:
+        found = list(cases(op, "float64", families=["normal"]))
+    except Exception as e:
+        raise ValueError(f"op {op.name!r}: no case can be drawn, {type(e).__name__}: {e}") from e
+    smallest = min(found, key=lambda c: (c.elements == 0, c.elements))
+    for algorithm in ("accurate", *op.classes):
+        for case in found:
+            _runs(case, algorithm)
+        _differentiates(smallest, algorithm)
+
+
+def _runs(case: Case, algorithm: str) -> None:
+    op = case.op
+    try:
+        op.validate(dict(zip(op.inputs, case.inputs, strict=True)), case.params)
+    except ValueError as e:
+        raise ValueError(f"op {op.name!r}: validate refuses its own case {case.id}: {e}") from e
+    for ar in (Floats(convention=op.convention), Balls("float64", convention=op.convention)):
+        arrays, g = lift(ar, case.inputs), ar.array(case.cotangent)
+        output = _called(case, algorithm, ar, 0, *arrays)
+        grads = _called(case, algorithm, ar, 1, g, ar.store(output), *arrays)
+        if not isinstance(grads, tuple) or len(grads) != len(arrays):
+            got = f"a tuple of {len(grads)}" if isinstance(grads, tuple) else f"a {type(grads).__name__}"
+            raise ValueError(
+                f"op {op.name!r}, {algorithm}: the vjp returns {got}, expected a tuple of {len(arrays)} gradients"
+            )
+        for name, x, grad, wanted in zip(op.inputs, case.inputs, grads, differentiable(case), strict=True):
+            shape = None if grad is None else np.shape(grad) if isinstance(ar, Floats) else grad.shape
+            if wanted and x is not None and shape != x.shape:
+                raise ValueError(
+                    f"op {op.name!r}, {algorithm}: the gradient for {name} has shape {shape}, expected {x.shape}, "
+                    f"in {case.id}"
+                )
+
+
+def _called(case: Case, algorithm: str, ar: Any, which: int, *given: Any) -> Any:
+    """What the forward (0) or the vjp (1) of a class returns."""
+    try:
+        with np.errstate(all="ignore"):
+            return case.op.algorithm(algorithm)[which](ar, *given, **case.params)
+    except Exception as e:
+        half = ("forward", "vjp")[which]
+        raise ValueError(
+            f"op {case.op.name!r}, {algorithm}: the {half} raised {type(e).__name__} in {ar.name}: {e}"
+        ) from e
+
+
+def _differentiates(case: Case, algorithm: str) -> None:
+    op = case.op
+    ar = Arb(PRECISION, convention=op.convention)
+    with ar.working():
+        _, *own = run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+    steps = complex_step(op, case.inputs, case.params, case.cotangent)
+    for name, mine, theirs, wanted in zip(op.inputs, own, steps, differentiable(case), strict=True):
+        if not wanted or mine is None or theirs is None:
+            continue
+        for place in np.ndindex(theirs.shape):
+            a: Any = np.asarray(mine, dtype=object)[place]
+            b: Any = theirs[place]
+            sharp = b.is_finite() and b.rad() < 2.0 ** -(promised_bits_complex_step() // 2) * max(1, abs(b.mid()))
+            if sharp and not a.overlaps(b):
+                raise ValueError(
+                    f"op {op.name!r}, {algorithm}: the vjp gives {float(a.mid())!r} for {name}{list(place)}, but the "
+                    f"derivative of the forward is {float(b.mid())!r}, in {case.id}"
+                )
