@@ -219,7 +219,7 @@ def _parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any],
 def _slug(variant: Mapping[str, Any]) -> str:
     shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant["shapes"].items() if s is not None]
     kinds = [f"{n}:{k}" for n, k in variant.get("kinds", {}).items()]
-    params = [f"{n}={str(v).replace(' ', '-')}" for n, v in variant["params"].items()]
+    params = [f"{n}={str(v).replace(', ', ',').replace(' ', '-')}" for n, v in variant["params"].items()]
     return ",".join([*shapes[:2], *kinds, *params])
 
 

@@ -311,6 +311,30 @@ def dropout_vjp(g: Array, x: Array, mask: Array, *, p: float) -> Any:
     return dropout(g, mask, p=p), None
 
 
+# --- convolution -----------------------------------------------------------------------------------------------------
+
+
+def all_groups(g: Array, x: Array, weight: Array, bias: Array | None, *, groups: int, **p: Any) -> Any:
+    """The gradient of the weight from the channels of every group at once."""
+    axis = x.ndim - (weight.ndim - 1)
+    shape = x.shape
+    parts = x.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+    together = np.broadcast_to(parts.sum(axis, keepdims=True), parts.shape).reshape(shape)
+    gx, _, gb = refnn.conv2d.vjp(g, x, weight, bias, groups=groups, **p)
+    return gx, refnn.conv2d.vjp(g, together, weight, bias, groups=groups, **p)[1], gb
+
+
+def same_of_the_other_axis(
+    x: Array, weight: Array, bias: Array | None, *, padding: Any, dilation: Any, **p: Any
+) -> Any:
+    """Padding "same" from each axis's kernel and the other's dilation."""
+    if padding == "same":
+        d = (dilation, dilation) if isinstance(dilation, int) else dilation
+        reach = [b * (k - 1) for k, b in zip(weight.shape[2:], reversed(d), strict=True)]
+        padding = tuple((r // 2, r - r // 2) for r in reach)
+    return refnn.conv2d(x, weight, bias, padding=padding, dilation=dilation, **p)
+
+
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 # Op -> the implementation that is mutated, unmutated.
@@ -436,6 +460,8 @@ MUTANTS = (
     Mutant(
         "dropout", "trident PR89", "0/0 where p is 1", in_float64(lambda x, mask, *, p: mask * x / np.float64(1 - p))
     ),
+    Mutant("conv2d", "pytorch#51430", "every group's channels", vjp=all_groups),
+    Mutant("conv2d", "tinygrad PR17805", "the other axis's dilation", same_of_the_other_axis),
     Mutant(
         "tanh",
         "AiDotNet.Tensors PR594",
