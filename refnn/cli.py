@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from refnn.report import Report
 
 CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
-FILES = {"html": "report.html", "md": "report.md", "junit": "junit.xml"}  # made from report.jsonl
-SUFFIXES = {"html": ".html", "md": ".md", "junit": ".xml", "json": ".json"}
+FILES = {
+    "html": "report.html",
+    "md": "report.md",
+    "findings": "findings.md",
+    "junit": "junit.xml",
+}  # made from report.jsonl
+SUFFIXES = {"html": ".html", "md": ".md", "findings": ".findings.md", "junit": ".xml", "json": ".json"}
 
 app = typer.Typer(
     help="Is my gradient right? Certified values, derived tolerances, named verdicts.",
@@ -84,7 +89,7 @@ def report(
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("refnn-report"),
 ) -> int:
-    """Check PyTorch and write report.jsonl, report.html, report.md and junit.xml."""
+    """Check PyTorch and write report.jsonl, report.html, report.md, findings.md and junit.xml."""
     dtypes = _known(dtype or ["float32", "float64"])
     subjects = _subjects(ops, dtypes, seed)
     if not subjects:
@@ -270,7 +275,7 @@ def _code(report: Report) -> int:
 @app.command()
 def render(
     run: Annotated[Path, typer.Argument(help="The JSON Lines of a report.")],
-    to: Annotated[str, typer.Option(help="html, md, junit or json.")] = "html",
+    to: Annotated[str, typer.Option(help="html, md, findings, junit or json.")] = "html",
     out: Annotated[Path | None, typer.Option(help="The file to write, or - for standard output.")] = None,
 ) -> int:
     """Make another form of a report from its JSON Lines: beside them, where --out does not say otherwise."""
@@ -291,7 +296,8 @@ def _render(report: Report, form: str) -> str:
         from refnn.report.lines import document
 
         return document(report)
-    return {"html": report.to_html, "md": report.to_markdown, "junit": report.to_junit}[form]()
+    forms = {"html": report.to_html, "md": report.to_markdown, "findings": report.to_findings, "junit": report.to_junit}
+    return forms[form]()
 
 
 def _read(path: Path) -> Report:

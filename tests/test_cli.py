@@ -53,7 +53,13 @@ def test_a_conforming_report_ends_in_0_and_writes_all_forms(run):
     code, out, printed, err = run(lambda: part(ok=3), lambda: part("tanh", exact=2))
     assert code == 0
     assert err == ""
-    assert sorted(p.name for p in out.iterdir()) == ["junit.xml", "report.html", "report.jsonl", "report.md"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "findings.md",
+        "junit.xml",
+        "report.html",
+        "report.jsonl",
+        "report.md",
+    ]
     report = loads((out / "report.jsonl").read_text())
     assert report.ok
     assert [r.op for r in report.results] == ["relu", "tanh"]

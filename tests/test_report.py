@@ -18,7 +18,7 @@ from refnn.report.html import LIMIT
 from refnn.report.lines import Writer, document, dumps, loads
 from refnn.report.words import headline, hexadecimal, in_order, number
 
-FORMS = ("to_html", "to_markdown", "to_junit")
+FORMS = ("to_html", "to_markdown", "to_findings", "to_junit")
 
 
 def result(case="softmax/float32/normal/x=3x4/random/0", what="output", op="softmax", **changes):

@@ -88,7 +88,7 @@ class Finding:
         """How many of the format's decimal digits are wrong, in words; empty below one."""
         if not math.isfinite(self.ulps) or self.ulps < 5:
             return ""
-        if self.expected != 0 and self.error >= abs(self.expected):
+        if self.error >= abs(self.expected):
             return "all digits lost"
         return f"{math.log10(2 * self.ulps):.1f} digits lost"
 
@@ -248,6 +248,12 @@ class Report:
 
     def to_markdown(self) -> str:
         from refnn.report.markdown import render
+
+        return render(self)
+
+    def to_findings(self) -> str:
+        """The page about the implementation: what is exact, what is ok, what explains the rest, and what does not."""
+        from refnn.report.findings import render
 
         return render(self)
 

@@ -25,10 +25,10 @@ SHOWN = 50  # findings in each table
 def render(report: Report) -> str:
     """Headline, header, one row for each op, and the findings with the line that replays each."""
     parts = [
-        f"# {_text(title(report))}",
-        f"**{_text(headline(report))}.** {_text(extent(report))}.",
-        *(f"Note: {_text(str(n))}." for n in report.header.get("notes", ())),
-        _table(("header", ""), ((_text(k), _text(cut(v, 400))) for k, v in rows(report.header))),
+        f"# {cell(title(report))}",
+        f"**{cell(headline(report))}.** {cell(extent(report))}.",
+        *(f"Note: {cell(str(n))}." for n in report.header.get("notes", ())),
+        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in rows(report.header))),
         "## Verdicts",
         _verdicts(report),
     ]
@@ -37,12 +37,12 @@ def render(report: Report) -> str:
     if report.unlisted:
         parts += ["## Cases that do not conform, though no finding says why", _cases(report.unlisted)]
     for reason, found in by_reason(report).items():
-        parts += [f"## Expected: {_text(reason)}", _findings(found)]
+        parts += [f"## Expected: {cell(reason)}", _findings(found)]
     if report.stale:
         parts.append("## Expected findings that no longer occur")
-        parts.append(_table(("case", "reason"), ((_code(c), _text(report.expected[c])) for c in report.stale)))
+        parts.append(table(("case", "reason"), ((code(c), cell(report.expected[c])) for c in report.stale)))
     if report.out_of_scope:
-        parts += ["## Too much out of scope", ", ".join(map(_text, report.out_of_scope)) + "."]
+        parts += ["## Too much out of scope", ", ".join(map(cell, report.out_of_scope)) + "."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,20 +56,20 @@ def by_reason(report: Report) -> dict[str, list[Finding]]:
 
 
 def _verdicts(report: Report) -> str:
-    table = []
+    body = []
     for row in summary(report):
         counts = ", ".join(f"{n:,} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := row["verdicts"].get(v)))
         worst = worst_verdict(row["verdicts"])
         ratio = number(row["worst_ratio"])
-        table.append((_text(row["op"]), row["dtype"], row["kind"], f"{row['elements']:,}", worst, ratio, counts))
-    return _table(("op", "dtype", "of", "elements", "worst", "error/allowance", "counts"), table, "lllrlrl")
+        body.append((cell(row["op"]), row["dtype"], row["kind"], f"{row['elements']:,}", worst, ratio, counts))
+    return table(("op", "dtype", "of", "elements", "worst", "error/allowance", "counts"), body, "lllrlrl")
 
 
 def _findings(findings: Sequence[Finding]) -> str:
     names = ("verdict", "where", "got", "expected", "error/allowance", "ulps", "at", "count", "replay")
-    table = _table(names, map(_row, findings[:SHOWN]), "llllrrlrl")
+    shown = table(names, map(_row, findings[:SHOWN]), "llllrrlrl")
     left = len(findings) - SHOWN
-    return table + (f"\n\nand {counted(left, 'finding')} more in the JSON Lines." if left > 0 else "")
+    return shown + (f"\n\nand {counted(left, 'finding')} more in the JSON Lines." if left > 0 else "")
 
 
 def _row(f: Finding) -> tuple[str, ...]:
@@ -78,31 +78,32 @@ def _row(f: Finding) -> tuple[str, ...]:
     error = f.verdict == "error"
     at = ", ".join(f"{n} = {v!r} ({hexadecimal(v)})" for n, v in list(f.inputs.items())[:8])
     return (
-        _text(verdict),
-        _code(f"{place(f)} of {f.case}") + (" " + _text(cut(f.message, 300)) if f.message else ""),
-        "" if error else _code(f"{f.got!r}"),
-        "" if error else _code(f"{f.expected!r}"),
+        cell(verdict),
+        code(f"{place(f)} of {f.case}") + (" " + cell(cut(f.message, 300)) if f.message else ""),
+        "" if error else code(f"{f.got!r}"),
+        "" if error else code(f"{f.expected!r}"),
         "" if error else number(f.ratio),
         "" if error else f"{number(f.ulps)}{lost}",
-        _text(at),
+        cell(at),
         f"{f.count:,}",
-        _code(cut(f.replay, 600)) if f.replay else "",
+        code(cut(f.replay, 600)) if f.replay else "",
     )
 
 
 def _cases(ids: Sequence[str]) -> str:
     left = len(ids) - SHOWN
-    shown = "\n".join(f"- {_code(c)}" for c in ids[:SHOWN])
+    shown = "\n".join(f"- {code(c)}" for c in ids[:SHOWN])
     return shown + (f"\n\nand {counted(left, 'case')} more." if left > 0 else "")
 
 
-def _table(names: Sequence[str], body: Iterable[Sequence[str]], align: str = "") -> str:
+def table(names: Sequence[str], body: Iterable[Sequence[str]], align: str = "") -> str:
+    """A table; `align` has an l or an r for each column."""
     marks = {"l": "---", "r": "---:"}
     rule = [marks[a] for a in align or "l" * len(names)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rule, *body))
 
 
-def _text(text: str) -> str:
+def cell(text: str) -> str:
     """Text that stays one cell, and no markup."""
     line = " ".join(str(text).split())
     for c in "\\`*_[]|":
@@ -110,7 +111,7 @@ def _text(text: str) -> str:
     return line.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Code in a cell: a table takes a pipe for its own even there, and the fence must be longer than any inside."""
     line = " ".join(text.split()).replace("|", "\\|")
     fence = "`"
