@@ -206,17 +206,18 @@ def _of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[F
 
 
 def _width_note(case: Case, judge: Judge) -> str:
-    """How wide the worst case of a whole network is: its median share of the values, the widest result first."""
+    """How wide the worst case of a whole network is: its median share of the values that are not zero."""
     shares = {}
     for what, result in zip(["output", *case.op.inputs], judge.worst.results, strict=True):
-        if result is not None and result[0].size:
-            middle, worst = result
-            shares[what] = float(np.median(worst / np.maximum(np.abs(middle), np.finfo(float).tiny)))
-    what, share = max(shares.items(), key=lambda item: item[1])
+        if result is not None and result[0].any():
+            middle, worst = (part[result[0] != 0] for part in result)
+            with np.errstate(over="ignore"):
+                shares[what] = float(np.median(worst / np.abs(middle)))
+    what, share = max(shares.items(), key=lambda item: item[1], default=("output", 0.0))
     verdict = "" if share < 1 else ", too wide to mean anything"
     return (
-        f"worst case end to end of {case.id}: median radius {min(shares.values()):.2g} to {share:.2g} of the values, "
-        f"widest for {what}{verdict}"
+        f"worst case end to end of {case.id}: median radius {min(shares.values(), default=0.0):.2g} to {share:.2g} "
+        f"of the values, widest for {what}{verdict}"
     )
 
 

@@ -202,6 +202,15 @@ def test_noise_follows_the_maximum_and_the_cotangent() -> None:
     assert ar.route(g, noisy, 0).std().tolist() == [[0, 2], [1, 0]]
 
 
+def test_noise_that_may_decide_the_maximum_may_send_all_of_it_elsewhere() -> None:
+    ar = Noise("float32")
+    x = ar.array([[2.0, 1.0, 1.0]]) / 3 + ar.array([[1.0, 2.0, 0.0]]) / 3  # 1, 1 and 1/3, with noise
+    routed = ar.route(ar.array([-5.0]), x, 1)
+    assert (np.broadcast_to(routed.bias, (1, 3)) >= 5).tolist() == [[True, True, False]]
+    sure = ar.route(ar.array([-5.0]), ar.array([[1.0, 1.0]]), 1)
+    assert np.all(sure.bias == 0.0)
+
+
 COUNTS = np.array([1, 2, 3, 1021, 4099])
 
 

@@ -252,3 +252,43 @@ def test_zeros_under_overlapping_windows_are_one_component() -> None:
     report = refnn.check(op, forward=op, vjp=pool_vjp(uneven), inputs=inputs)
     assert {f.name for f in report.findings} == {"tie=weights in the simplex"}
     assert report.count("convention") == x.size
+
+
+def pooled_network() -> refnn.Network:
+    """A dense layer whose first two and last two outputs are the same numbers, and maxima over pairs of them."""
+    weight = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    weight[1], weight[3] = weight[0], weight[2] * np.float32(1 + 2.0**-22)
+    nodes = [
+        refnn.Node("dense", "linear", ("x", "dense.weight"), {}),
+        refnn.Node("pool", "max_pool1d", ("dense",), {"kernel_size": 2}),
+        refnn.Node("act", "relu", ("pool",), {}),
+    ]
+    return refnn.Network(nodes, name="pooled", weights={"twins": {"dense.weight": weight}}, shapes={"x": (3, 5)})
+
+
+@pytest.mark.parametrize("rule", ["first", "last", "split"])
+def test_near_ties_of_computed_values_are_open_in_a_network(rule: str) -> None:
+    """Rounding decides between values that are equal, or nearly so: whichever cell gets the gradient is fine."""
+    net = pooled_network()
+
+    def forward(params: Any, x: np.ndarray) -> np.ndarray:
+        return net.forward(params, x).output
+
+    def vjp(g: np.ndarray, params: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+        w = params["dense.weight"]
+        a = (x @ w.T).reshape(-1, 2)
+        top = a == a.max(1, keepdims=True)
+        if rule == "first":
+            top &= np.cumsum(top, 1) == 1
+        elif rule == "last":
+            top &= np.cumsum(top[:, ::-1], 1)[:, ::-1] == 1
+        d = (top / top.sum(1, keepdims=True) * np.where(a.max(1) > 0, g.ravel(), 0)[:, None]).reshape(-1, 4)
+        return {"dense.weight": (d.T @ x.reshape(-1, 5)).astype(w.dtype)}
+
+    report = refnn.check(net, forward=forward, vjp=vjp, dtype="float32")
+    assert report.ok, str(report)
+    assert any(n.startswith("near kink") for n in report.header["notes"])
+    enlarged = refnn.check(
+        net, forward=forward, vjp=lambda *a: {k: 1000 * v for k, v in vjp(*a).items()}, dtype="float32"
+    )
+    assert enlarged.count("violation") > 0

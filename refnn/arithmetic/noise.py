@@ -388,7 +388,17 @@ class Noise:
                 sent = self.product(
                     sent, over=self.real(np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1))
                 )
-            return self.where(chosen, sent, 0)
+            routed = self.where(chosen, sent, 0)
+            if not x.terms and _none(x.bias):
+                return routed
+            # As at a kink: where noise may decide the maximum, all of it may go to another cell.
+            spread = _NEAR * x.std() + x.bias
+            low, high = x.mid - spread, x.mid + spread
+            if among is not None:
+                low, high = np.where(among, low, -np.inf), np.where(among, high, -np.inf)
+            rivals = high >= np.max(low, axis=axis, keepdims=True)
+            near = rivals & (np.count_nonzero(rivals, axis=axis, keepdims=True) > 1)
+            return Noisy(self, routed.mid, routed.terms, routed.bias + np.where(near, np.abs(sent.mid), 0.0))
 
     def pivot(self, x: Noisy, axis: int) -> Noisy:
         return Noisy(self, np.max(x.mid, axis=axis, keepdims=True))  # it cancels, and so does its noise
