@@ -187,6 +187,8 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
     if kind == "unit":
         p = rng.random(shape)
         return np.where(rng.random(shape) < 0.5, p.round(), p).astype(fmt.dtype)  # every other one is 0 or 1
+    if kind == "slope":
+        return rng.uniform(1 / 8, 1 / 3, shape).astype(fmt.dtype)
     if kind == "mask":
         return (rng.random(shape) < 0.5).astype(fmt.dtype)
     if kind in ("classes", "ignored"):
@@ -275,7 +277,7 @@ def cases(
             continue
         for variant in op.variants:
             number += 1  # fixed by the position, so that a selection does not change what is in a case
-            if (families and family not in families) or (family == "kinks" and "points" not in variant):
+            if (families and family not in families) or (family == "kinks" and not variant.get("points")):
                 continue
             if not _matches(op, variant["params"], where or {}):
                 continue

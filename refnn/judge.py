@@ -362,6 +362,8 @@ class Judge:
             entry = row.output if which == 0 else row.grads[which - 1]
             if any(isinstance(v, list) for v in row.inputs) or any(params[k] != v for k, v in row.params.items()):
                 continue
+            if row.cotangent != 1:
+                continue  # what holds for a NaN there, holds for no number
             here = j.code == SPECIAL
             for x, v in zip(self.case.inputs, row.inputs, strict=True):
                 if x is not None:
@@ -375,7 +377,8 @@ class Judge:
                     j.code[i], j.error[i] = EXACT, 0.0
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
-        """At a kink every share of the one-sided derivatives is sound; name the one that was followed."""
+        """At a kink every share of the one-sided derivatives is sound, at a jump of the output either side; name the
+        one that was followed."""
         conventions = self.case.op.kinks
         ties = all(isinstance(c, str) for c in conventions.values())
         if ties and which and self._ties(which, got, j, rows):
@@ -389,7 +392,7 @@ class Judge:
         for name, convention in conventions.items():
             follows = self._against(which, got, self._worst_case(self.algorithm, convention), convention, rows)
             self._name(j, follows, at_kink & (follows.code <= OK) & (j.name == 0), name)
-        if ties:
+        if ties or which == 0:
             return
         slack = np.max([e[1][rows] for e in ends if e is not None], axis=0)
         between = at_kink & (j.name == 0) & (got >= lower - slack) & (got <= upper + slack)

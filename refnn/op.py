@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,14 +24,14 @@ Array = Any
 SOURCES = ("challa2023", "challa2022", "you2022", "cnnmath", "katsaros")
 
 
-KINDS = ("real", "unit", "mask", "classes", "probabilities", "target")
+KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
 
 
 @dataclass(frozen=True)
 class Input:
-    """An array input of an op. `kind` is "real", "unit" (in [0, 1]), "mask" (zeros and ones), "classes" (int64
-    indices), "probabilities" or "target" (either of the last two). `optional` inputs may be None; `differentiable` says
-    whether the vjp has a gradient for it."""
+    """An array input of an op. `kind` says what it holds: "real", "classes" (int64 indices), "probabilities", "target"
+    (either of the two), "unit" (from 0 to 1), "mask" (0 and 1) or "slope" (from 1/8 to 1/3). `optional` inputs may be
+    None; `differentiable` says whether the vjp has a gradient for it."""
 
     kind: str = "real"
     optional: bool = False
@@ -90,6 +91,12 @@ class Op:
             raise ValueError(f"op name {self.name!r} is not an identifier")
         if not self.variants:
             raise ValueError(f"op {self.name!r} has no variants: nothing would be checked")
+        for row in self.special:
+            if not len(row.inputs) == len(row.grads) == len(self.inputs):
+                raise ValueError(
+                    f"op {self.name!r}: the row {row.inputs} of special values has the gradients {row.grads}, "
+                    f"expected one entry for each of {len(self.inputs)} inputs"
+                )
         if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
             return  # a network: its inputs have names that are no Python parameters
         taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
@@ -249,6 +256,14 @@ def check_axis(op: str, x: np.ndarray, axis: Any) -> None:
         raise ValueError(f"{op}: axis {axis} of shape {x.shape} is empty, expected at least one element")
 
 
+def check_real(op: str, params: Mapping[str, Any], *names: str) -> None:
+    """ValueError unless each of these parameters is a finite number."""
+    for name in names:
+        value = params[name]
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{op}: {name} is {value!r}, expected a finite number")
+
+
 def check_same_shape(op: str, inputs: Mapping[str, Any]) -> None:
     """ValueError unless all arrays have one shape."""
     shapes = {n: x.shape for n, x in inputs.items() if x is not None}
@@ -264,4 +279,4 @@ def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> No
         raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
 
 
-__all__ = ["SOURCES", "Input", "Op", "Special", "check_axis", "check_choice", "check_same_shape", "lift"]
+__all__ = ["SOURCES", "Input", "Op", "Special", "check_axis", "check_choice", "check_real", "check_same_shape", "lift"]

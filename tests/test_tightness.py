@@ -124,7 +124,7 @@ def test_an_exception_flags_one_ulp(op: str) -> None:
             assert (wrong.allowed == 0).all()
             assert (wrong.code > 3).all()
             checked += exact.size
-    assert checked > 2000
+    assert checked > 1000
 
 
 def test_a_much_wider_bound_falls_below_the_floor() -> None:

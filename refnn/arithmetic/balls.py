@@ -658,15 +658,16 @@ class Balls:
             rad: Radius = 0.0
             if not (_exact(above.rad) and _exact(below.rad)):
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
-                rad = np.where(np.isnan(part), 0.0, rad)
+                rad = np.where(np.isnan(side), x.rad, rad)  # NaN, whatever the others are
             count = x.roundings + above.roundings + below.roundings
             if not _exact(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
+                    # Met exactly by what chose the other side, so wider than what is lost where an error is measured.
                     # |va - tb| <= |va - ta| + |ta - mid a| + |mid a - mid b| + |mid b - tb|
                     widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
-                    hull = _up(np.abs(above.mid - below.mid) + widths, 4)
+                    hull = _up(np.abs(above.mid - below.mid) + widths, 64)
                     rad, count = np.where(open_, hull, rad), _ENDLESS
             return Ball(self, mid, rad, roundings=count)
 

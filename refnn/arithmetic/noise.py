@@ -322,9 +322,10 @@ class Noise:
             side = x if not at.mid.any() else Noisy(self, x.mid - at.mid, x.terms, x.bias + at.bias)
             up = (side.mid > 0) | ((side.mid == 0) & (share(self.convention, kink) == 1))
             mid = np.where(up, above.mid, below.mid)
+            # Not a product with a mask: what is not taken may be infinite.
             terms = [
-                *self._scaled(self._spread(above.terms, mid.ndim), up),
-                *self._scaled(self._spread(below.terms, mid.ndim), ~up),
+                *(Term(np.where(up, t.std, 0.0), t.shape, t.roots) for t in self._spread(above.terms, mid.ndim)),
+                *(Term(np.where(up, 0.0, t.std), t.shape, t.roots) for t in self._spread(below.terms, mid.ndim)),
             ]
             near = self._near(side) & (side.mid != 0)
             bias = np.where(up, above.bias, below.bias) + np.where(near, np.abs(above.mid - below.mid), 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from refnn.arithmetic.floats import one_hot
@@ -11,10 +11,19 @@ from refnn.op import check_choice, check_same_shape
 Array = Any
 
 # 0-d, one element, a prime length beyond every SIMD width, unequal axes, an empty batch.
-ELEMENTWISE: tuple[Mapping[str, Any], ...] = tuple(
-    {"shapes": {"x": shape}, "params": {}} for shape in ((), (1,), (7,), (1021,), (3, 5, 7), (0, 4))
-)
+SHAPES = ((), (1,), (7,), (1021,), (3, 5, 7), (0, 4))
+LONG = ((1021,),)
 REDUCTIONS = ("none", "mean", "sum")
+
+
+def elementwise(
+    shapes: Sequence[tuple[int, ...]] = SHAPES, *, points: Sequence[float] = (), **params: Any
+) -> tuple[Mapping[str, Any], ...]:
+    """Variants of an elementwise op of x; `points` are those where its formula changes."""
+    return tuple({"shapes": {"x": shape}, "params": params, "points": points} for shape in shapes)
+
+
+ELEMENTWISE = elementwise()
 
 
 def any_array(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -31,6 +40,11 @@ def each_element(ndim: int, params: Mapping[str, Any]) -> bool:
 def each_sample(ndim: int, params: Mapping[str, Any]) -> bool:
     """Losses of single samples, where they are not added up."""
     return ndim > 0 and params["reduction"] == "none"
+
+
+def between(ar: Any, x: Array, low: Any, high: Any, inside: Any, below: Any, above: Any) -> Array:
+    """`inside` where low < x < high; on the bounds what holds outside, unless a convention says otherwise."""
+    return ar.branch(-x, ar.branch(x, inside, below, at=low), above, at=-high)
 
 
 def validate_pair(op: str) -> Any:

@@ -34,9 +34,9 @@ relu = Op(
         Special((inf,), inf, (1,), "the maximum of 0 and infinity; the slope is 1 above 0"),
         Special((-inf,), 0, (0,), "the maximum of 0 and minus infinity; the slope is 0 below 0"),
         Special((inf,), inf, (nan,), "NaN in the cotangent is handed on where the slope is 1", cotangent=nan),
-        Special((-inf,), 0, (0, nan), "0, or 0 times NaN", cotangent=nan),
-        Special((0.0,), 0, (0, 1, 0.5), "either sign of zero; at the kink any declared convention"),
-        Special((-0.0,), 0, (0, 1, 0.5), "likewise"),
+        Special((-inf,), 0, ((0, nan),), "0, or 0 times NaN", cotangent=nan),
+        Special((0.0,), 0, ((0, 1, 0.5),), "either sign of zero; at the kink any declared convention"),
+        Special((-0.0,), 0, ((0, 1, 0.5),), "likewise"),
     ),
     rowwise=each_element,
 )

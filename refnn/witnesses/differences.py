@@ -97,7 +97,8 @@ def complex_step(
     op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray, *, precision: int = PRECISION
 ) -> tuple[np.ndarray | None, ...]:
     """The derivative of sum(g * y) by each float input, as arrays of arb balls that hold it for certain; None for
-    integers and absent inputs. A ball is NaN where no neighbourhood without a kink is found."""
+    integers, absent inputs and those without a gradient. A ball is NaN where no neighbourhood without a kink is
+    found."""
     ar = ComplexBalls(precision)
     h = flint.arb((1, -(precision // 2)))  # the remainder, of order h^2, falls below the working precision
     radii = [flint.arb((1, -k)) for k in range(8, precision // 8 + 1, 8)]
@@ -124,7 +125,8 @@ def central(
     op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray, *, precision: int = PRECISION
 ) -> tuple[np.ndarray | None, ...]:
     """The derivative of sum(g * y) by each float input, as arrays of arb balls whose radius estimates the truncation
-    error and bounds the rest; None for integers and absent inputs."""
+    error and bounds the rest; None for
+    integers, absent inputs and those without a gradient."""
     ar = Arb(precision)
     half = flint.arb((1, -(precision // 8) - 1))  # h^6 takes 6/8 of the digits, the division by h the eighth
 
@@ -150,12 +152,13 @@ def _perturbed(
     g: np.ndarray,
     derivative: Callable[[Callable[[Any], Any]], Any],
 ) -> tuple[np.ndarray | None, ...]:
-    """`derivative` of t -> sum(g * y) where t is added to one element, for each element of each float input."""
+    """`derivative` of t -> sum(g * y) where t is added to one element, for each element of each input that has a
+    gradient."""
     with ar.working():
         lifted, cotangent = lift(ar, inputs), ar.array(g)
         grads: list[np.ndarray | None] = []
-        for place, x in enumerate(lifted):
-            if x is None or x.dtype.kind in "iu":
+        for place, (x, declared) in enumerate(zip(lifted, op.inputs.values(), strict=True)):
+            if x is None or x.dtype.kind in "iu" or not declared.differentiable:
                 grads.append(None)
                 continue
             grad = np.empty(x.shape, dtype=object)

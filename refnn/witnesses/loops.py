@@ -14,7 +14,7 @@ from typing import Any
 import flint
 import mpmath
 import numpy as np
-from mpmath import exp, log, mpf
+from mpmath import e, erfc, exp, log, mpf, pi, sqrt
 
 from refnn.op import Op
 
@@ -126,6 +126,129 @@ def relu(x: Array) -> Array:
     y = np.empty(x.shape, dtype=object)
     for k in np.ndindex(x.shape):
         y[k] = x[k] if x[k] > 0 else mpf(0)
+    return y
+
+
+def leaky_relu(x: Array, *, negative_slope: float) -> Array:
+    """max(0, x) + negative_slope * min(0, x)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = max(mpf(0), x[k]) + mpf(negative_slope) * min(mpf(0), x[k])
+    return y
+
+
+def prelu(x: Array, weight: Array) -> Array:
+    """max(0, x) + weight * min(0, x), with the weight of the channel, which is the second axis."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        a = weight[k[1]] if len(weight) > 1 else weight[0]
+        y[k] = max(mpf(0), x[k]) + a * min(mpf(0), x[k])
+    return y
+
+
+def rrelu(x: Array, slope: Array) -> Array:
+    """x if x >= 0, a x otherwise, with a drawn for each element."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] >= 0 else slope[k] * x[k]
+    return y
+
+
+def elu(x: Array, *, alpha: float) -> Array:
+    """x if x > 0, alpha * (exp(x) - 1) if x <= 0"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] > 0 else mpf(alpha) * (exp(x[k]) - 1)
+    return y
+
+
+def selu(x: Array) -> Array:
+    """scale * (max(0, x) + min(0, alpha * (exp(x) - 1)))
+
+    with the scale and alpha that keep mean 0 and variance 1 (Klambauer et al., arXiv:1706.02515, equation (14)),
+    rounded to float64:
+
+        alpha = -sqrt(2/pi) / (erfc(1/sqrt(2)) exp(1/2) - 1)
+        scale = (1 - erfc(1/sqrt(2)) sqrt(e)) sqrt(2 pi)
+                / sqrt(2 erfc(sqrt(2)) e^2 + pi erfc(1/sqrt(2))^2 e - 2 (2 + pi) erfc(1/sqrt(2)) sqrt(e) + pi + 2)
+    """
+    half, root2 = erfc(1 / sqrt(mpf(2))), sqrt(mpf(2))
+    alpha = mpf(float(-sqrt(2 / pi) / (half * exp(mpf(1) / 2) - 1)))
+    radicand = 2 * erfc(root2) * e**2 + pi * half**2 * e - 2 * (2 + pi) * half * sqrt(e) + pi + 2
+    scale = mpf(float((1 - half * sqrt(e)) * sqrt(2 * pi) / sqrt(radicand)))
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = scale * (max(mpf(0), x[k]) + min(mpf(0), alpha * (exp(x[k]) - 1)))
+    return y
+
+
+def celu(x: Array, *, alpha: float) -> Array:
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = max(mpf(0), x[k]) + min(mpf(0), mpf(alpha) * (exp(x[k] / mpf(alpha)) - 1))
+    return y
+
+
+def hardtanh(x: Array, *, min_val: float, max_val: float) -> Array:
+    """max_val if x > max_val, min_val if x < min_val, x otherwise"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        if x[k] > max_val:
+            y[k] = mpf(max_val)
+        else:
+            y[k] = mpf(min_val) if x[k] < min_val else x[k]
+    return y
+
+
+def relu6(x: Array) -> Array:
+    """min(max(0, x), 6)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = min(max(mpf(0), x[k]), mpf(6))
+    return y
+
+
+def hardsigmoid(x: Array) -> Array:
+    """0 if x <= -3, 1 if x >= +3, x / 6 + 1 / 2 otherwise"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        if x[k] <= -3:
+            y[k] = mpf(0)
+        else:
+            y[k] = mpf(1) if x[k] >= 3 else x[k] / 6 + mpf(1) / 2
+    return y
+
+
+def hardswish(x: Array) -> Array:
+    """x * ReLU6(x + 3) / 6 (Howard et al., arXiv:1905.02244)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] * min(max(mpf(0), x[k] + 3), mpf(6)) / 6
+    return y
+
+
+def threshold(x: Array, *, threshold: float, value: float) -> Array:
+    """x if x > threshold, value otherwise"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] > threshold else mpf(value)
+    return y
+
+
+def softshrink(x: Array, *, lambd: float) -> Array:
+    """sign(x) max(|x| - lambd, 0) (Donoho, IEEE Trans. Inf. Theory 41 (1995) 613)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = mpmath.sign(x[k]) * max(abs(x[k]) - mpf(lambd), mpf(0))
+    return y
+
+
+def hardshrink(x: Array, *, lambd: float) -> Array:
+    """x if x > lambd, x if x < -lambd, 0 otherwise"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if x[k] > lambd or x[k] < -lambd else mpf(0)
     return y
 
 
@@ -414,6 +537,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "avg_pool2d": functools.partial(avg_pool, 2),
         "avg_pool3d": functools.partial(avg_pool, 3),
         "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+        "celu": celu,
         "conv1d": convolution,
         "conv2d": convolution,
         "conv3d": convolution,
@@ -422,10 +546,16 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "conv_transpose3d": transposed_convolution,
         "cross_entropy": cross_entropy,
         "dropout": dropout,
+        "elu": elu,
         "flatten": flatten,
         "half_squared_error": half_squared_error,
+        "hardshrink": hardshrink,
+        "hardsigmoid": hardsigmoid,
+        "hardswish": hardswish,
+        "hardtanh": hardtanh,
         "l1_loss": l1_loss,
         "l2_penalty": l2_penalty,
+        "leaky_relu": leaky_relu,
         "linear": linear,
         "locally_connected2d": locally_connected2d,
         "log_softmax": log_softmax,
@@ -435,11 +565,17 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "maxout": maxout,
         "mse_loss": mse_loss,
         "nll_loss": nll_loss,
+        "prelu": prelu,
         "relu": relu,
+        "relu6": relu6,
+        "rrelu": rrelu,
+        "selu": selu,
         "sigmoid": sigmoid,
         "smooth_l1_loss": smooth_l1_loss,
         "softmax": softmax,
+        "softshrink": softshrink,
         "tanh": tanh,
+        "threshold": threshold,
     }
 )
 

@@ -29,7 +29,8 @@ def promised_bits(digits: int = DIGITS) -> int:
 def gradients(
     op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray, *, digits: int = DIGITS
 ) -> tuple[np.ndarray | None, ...]:
-    """The derivative of sum(g * y) by each float input, as arrays of arb balls; None for integers and absent inputs.
+    """The derivative of sum(g * y) by each float input, as arrays of arb balls; None for integers, absent inputs
+    and those without a gradient.
 
     The inputs are floats of any format and count as the exact rationals that they are. Each ball holds the exact
     derivative, as far as SymPy keeps its promise that N(expression, d) has d correct digits.
@@ -49,8 +50,10 @@ def gradients(
         return _ball(sympy.diff(loss, symbol).xreplace(points), digits)
 
     return tuple(
-        None if x is None or x.dtype.kind in "iu" else np.asarray(np.frompyfunc(derivative, 1, 1)(x), dtype=object)
-        for x in lifted
+        None
+        if x is None or x.dtype.kind in "iu" or not declared.differentiable
+        else np.asarray(np.frompyfunc(derivative, 1, 1)(x), dtype=object)
+        for x, declared in zip(lifted, op.inputs.values(), strict=True)
     )
 
 

@@ -99,6 +99,11 @@ def locally_connected2d(
     return y if x.ndim == 4 else y[0]
 
 
+def rrelu(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """A leaky unit with given slopes, composed of PyTorch's own operations: PyTorch's rrelu draws its own."""
+    return torch.where(x > 0, x, slope * x)
+
+
 VERSION = torch.__version__.partition("+")[0]
 
 # Op name -> function of tensors, with PyTorch's parameter names. One line for each op.
@@ -108,6 +113,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "avg_pool2d": F.avg_pool2d,
         "avg_pool3d": F.avg_pool3d,
         "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
+        "celu": F.celu,
         "conv1d": _padded(F.conv1d),
         "conv2d": _padded(F.conv2d),
         "conv3d": _padded(F.conv3d),
@@ -116,10 +122,16 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "conv_transpose3d": _cropped(F.conv_transpose3d),
         "cross_entropy": F.cross_entropy,
         "dropout": dropout,
+        "elu": F.elu,
         "flatten": flatten,
         "half_squared_error": half_squared_error,
+        "hardshrink": F.hardshrink,
+        "hardsigmoid": F.hardsigmoid,
+        "hardswish": F.hardswish,
+        "hardtanh": F.hardtanh,
         "l1_loss": F.l1_loss,
         "l2_penalty": l2_penalty,
+        "leaky_relu": F.leaky_relu,
         "linear": F.linear,
         "locally_connected2d": locally_connected2d,
         "log_softmax": F.log_softmax,
@@ -129,11 +141,17 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "maxout": maxout,
         "mse_loss": F.mse_loss,
         "nll_loss": F.nll_loss,
+        "prelu": F.prelu,
         "relu": F.relu,
+        "relu6": F.relu6,
+        "rrelu": rrelu,
+        "selu": F.selu,
         "sigmoid": torch.sigmoid,
         "smooth_l1_loss": F.smooth_l1_loss,
         "softmax": F.softmax,
+        "softshrink": F.softshrink,
         "tanh": torch.tanh,
+        "threshold": F.threshold,
     }
 )
 
