@@ -91,6 +91,30 @@ class Format:
             return sign * math.inf
         return sign * math.ldexp(units, quantum)
 
+    def number(self, index: int) -> float:
+        """The number that stands `index` places above zero in the order of all finite ones (and infinity after them):
+        its bit pattern read as an integer, with the sign beside it."""
+        fraction = abs(index) & ((1 << (self.precision - 1)) - 1)
+        biased = abs(index) >> (self.precision - 1)
+        if biased > self.emax - self.emin + 1:
+            return math.inf if index > 0 else -math.inf
+        units = fraction + (1 << (self.precision - 1)) * (biased > 0)
+        size = math.ldexp(units, max(biased, 1) + self.emin - self.precision)
+        return size if index >= 0 else -size
+
+    def index(self, x: float) -> int:
+        """The place of a number in the order (see `number`); one above that of the largest for infinity, 0 for both
+        zeros. ValueError for NaN and for what is no number of this format."""
+        if math.isinf(x):
+            return (self.index(self.max) + 1) * (1 if x > 0 else -1)
+        size = abs(x)
+        binade = max(math.frexp(size)[1] - 1, self.emin) if size else self.emin
+        units = math.ldexp(size, self.precision - 1 - binade)
+        if not units.is_integer() or size > self.max:
+            raise ValueError(f"{x!r} is no number of {self.name}")
+        place = int(units) + ((binade - self.emin) << (self.precision - 1))
+        return place if x > 0 else -place
+
     def round_ball(self, ball: arb) -> float | None:
         """The one number that every point of `ball` rounds to, or None where its two ends round differently."""
         low, high = dyadic_ends(ball)

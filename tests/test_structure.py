@@ -22,6 +22,8 @@ ORDER = (
     ("arithmetic",),
     ("op",),
     ("ops",),
+    ("softmaxes",),
+    ("limits",),
     ("network",),
     ("digits",),
     ("inputs",),

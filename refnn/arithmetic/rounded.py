@@ -1,0 +1,163 @@
+"""Rounded: every operation correctly rounded, elementary functions included.
+
+It is what the definition gives step by step on an ideal machine of a model: the same on every processor and with every
+library. Where the model flushes, each subnormal input and result (after rounding) is a zero of its sign. Sums go from
+left to right.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic import Convention
+from refnn.arithmetic.exact import ObjectArrays
+from refnn.formats import Format, certified_round
+from refnn.models import Model, model
+
+Array = Any
+
+# What the functions give where no real number is to be rounded: at minus infinity and at infinity.
+_ENDS = {
+    "exp": (0.0, math.inf),
+    "expm1": (-1.0, math.inf),
+    "log": (math.nan, math.inf),
+    "log1p": (math.nan, math.inf),
+    "tanh": (-1.0, 1.0),
+    "erf": (-1.0, 1.0),
+    "erfc": (2.0, 0.0),
+}
+_START = {"log": 0.0, "log1p": -1.0}  # where a logarithm is minus infinity; below it is NaN
+
+
+class Number(float):
+    """A number of a format, whose operators round. `ar` is the arithmetic that it belongs to."""
+
+    __slots__ = ("ar",)
+    ar: Rounded
+
+    def __add__(self, other: Any) -> Number:
+        return self.ar.number(float(self) + float(other))
+
+    def __sub__(self, other: Any) -> Number:
+        return self.ar.number(float(self) - float(other))
+
+    def __rsub__(self, other: Any) -> Number:
+        return self.ar.number(float(other) - float(self))
+
+    def __mul__(self, other: Any) -> Number:
+        return self.ar.number(float(self) * float(other))
+
+    def __truediv__(self, other: Any) -> Number:
+        return self.ar.number(_quotient(float(self), float(other)))
+
+    def __rtruediv__(self, other: Any) -> Number:
+        return self.ar.number(_quotient(float(other), float(self)))
+
+    def __pow__(self, other: Any, mod: None = None) -> Number:
+        assert other == 2, f"the power is {other}, expected 2"
+        return self * self
+
+    def __neg__(self) -> Number:
+        return self.ar.number(-float(self))
+
+    def __abs__(self) -> Number:
+        return self.ar.number(abs(float(self)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _quotient(a: float, b: float) -> float:
+    """a / b, with IEEE's answers where Python raises."""
+    if b:
+        return a / b
+    return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+class Rounded(ObjectArrays):
+    """The arithmetic of a model: its format of intermediates, and its storage format where results are stored.
+
+    The model's ulps are not used: every function is correctly rounded.
+    """
+
+    name = "Rounded"
+
+    def __init__(self, rules: str | Model, *, convention: Convention = 0.0) -> None:
+        super().__init__(convention=convention)
+        self.model = model(rules)
+
+    def number(self, value: Any) -> Number:
+        """Round a float64, which one operation gave, to the format of intermediates.
+
+        One rounding to 53 bits before changes nothing in formats of at most 25 bits: sums, products and quotients of
+        their numbers never lie so near the middle of two of them (S. Figueroa, SIGNUM Newsletter 30 (1995) 21).
+        """
+        return self._rounded(float(value), self.model.compute)
+
+    def store(self, x: Array) -> Array:
+        return self._each(lambda v: self._rounded(float(v), self.model.storage), x)
+
+    def _rounded(self, value: float, fmt: Format) -> Number:
+        if math.isfinite(value) and fmt.precision < 53:
+            fraction, exponent = math.frexp(value)
+            value = math.copysign(fmt.round(int(math.ldexp(fraction, 53)), exponent - 53), value)
+        if self.model.flush and abs(value) < fmt.smallest_normal:
+            value = math.copysign(0.0, value)
+        number = Number(value)
+        number.ar = self
+        return number
+
+    def exp(self, x: Array) -> Array:
+        return self._function("exp", x)
+
+    def log(self, x: Array) -> Array:
+        return self._function("log", x)
+
+    def tanh(self, x: Array) -> Array:
+        return self._function("tanh", x)
+
+    def expm1(self, x: Array) -> Array:
+        return self._function("expm1", x)
+
+    def log1p(self, x: Array) -> Array:
+        return self._function("log1p", x)
+
+    def erf(self, x: Array) -> Array:
+        return self._function("erf", x)
+
+    def erfc(self, x: Array) -> Array:
+        return self._function("erfc", x)
+
+    def _function(self, name: str, x: Array) -> Array:
+        return self._each(lambda v: self.number(correctly_rounded(name, float(v), self.model.compute)), x)
+
+    def _largest(self, row: list[Any]) -> Any:
+        return next((v for v in row if math.isnan(v)), None) or max(row)
+
+    def pivot(self, x: Array, axis: int) -> Array:
+        return np.expand_dims(self.max(x, axis), axis)
+
+
+@lru_cache(1 << 16)
+def correctly_rounded(name: str, x: float, fmt: Format) -> float:
+    """The elementary function `name` at x, rounded to nearest in the format, with gradual underflow."""
+    if math.isnan(x):
+        return x
+    if math.isinf(x):
+        return _ENDS[name][x > 0]
+    if name in _START and x <= _START[name]:
+        return -math.inf if x == _START[name] else math.nan
+    # exp(x) lies beyond 2**x, erfc(x) below 2**-x: where that is out of the format, no huge exponents are needed.
+    if name in ("exp", "expm1") and x > fmt.emax:
+        return math.inf
+    if name in ("exp", "erfc") and (-x if name == "exp" else x) > fmt.precision - fmt.emin:
+        return 0.0
+    if x == 0 and name in ("tanh", "erf", "expm1", "log1p"):
+        return x
+    from flint import arb
+
+    function = getattr(arb, name)
+    return certified_round(lambda precision: function(arb(x)), fmt)
