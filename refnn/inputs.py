@@ -306,12 +306,16 @@ def _special_cases(
         if not (fnmatch.fnmatchcase(name, id) or name == id):
             continue
         inputs = tuple(
-            None if x is None else np.asarray(x, np.int64 if declared.kind == "classes" else fmt.dtype)
+            None if x is None else np.asarray(x, np.int64 if _are_classes(x, declared.kind) else fmt.dtype)
             for x, declared in zip(row.inputs, op.inputs.values(), strict=True)
         )
         params = {**op.defaults, **row.params}
         cotangent = np.full(_output_shape(op, inputs, params), row.cotangent, fmt.dtype)
         yield Case(name, op, inputs, params, cotangent, "special", random=False, row=row)
+
+
+def _are_classes(x: Any, kind: str) -> bool:
+    return kind == "classes" or (kind == "target" and np.asarray(x).dtype.kind in "iu")
 
 
 def _compact(value: Any) -> str:

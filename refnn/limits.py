@@ -21,6 +21,7 @@ import numpy as np
 from refnn.arithmetic.rounded import Rounded
 from refnn.formats import FORMATS, Format
 from refnn.models import Model, model
+from refnn.op import lift
 from refnn.ops import OPS
 from refnn.softmaxes import SOFTMAXES, limit_of
 
@@ -102,8 +103,9 @@ Subject = Callable[..., tuple[Any, Any]]
 
 def _of(forward: Callable[..., Any], vjp: Callable[..., tuple[Any, ...]], *rest: np.ndarray, **params: Any) -> Subject:
     def run(ar: Rounded, x: Any, g: Callable[[Any], Any]) -> tuple[Any, Any]:
-        y = ar.store(forward(ar, x, *rest, **params))
-        return y, vjp(ar, g(y), y, x, *rest, **params)[0]
+        given = lift(ar, rest)
+        y = ar.store(forward(ar, x, *given, **params))
+        return y, vjp(ar, g(y), y, x, *given, **params)[0]
 
     return run
 
@@ -163,13 +165,7 @@ def _to_sigmoid(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
     return (g * OPS["sigmoid"].forward(ar, x),)
 
 
-def _binary_right(ar: Rounded, x: Any) -> Any:
-    return _softplus(ar, -x)
-
-
-def _to_sigmoid_right(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
-    return (-g * OPS["sigmoid"].forward(ar, -x),)
-
+_BCE = "binary_cross_entropy_with_logits"
 
 SUBJECTS: Mapping[str, Subject] = MappingProxyType(
     {
@@ -189,8 +185,9 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
         "log(sum(exp(x)))": _of(_log_sum_exp, _to_softmax),
         "cross_entropy, target 0": _of_op("cross_entropy", np.array(0)),
         "cross_entropy, target 1": _of_op("cross_entropy", np.array(1)),
-        "binary_cross_entropy_with_logits, target 0": _of(_softplus, _to_sigmoid),
-        "binary_cross_entropy_with_logits, target 1": _of(_binary_right, _to_sigmoid_right),
+        "binary_cross_entropy_with_logits, target 0": _of_op(_BCE, np.zeros(1)),
+        "binary_cross_entropy_with_logits, target 1": _of_op(_BCE, np.ones(1)),
+        "binary_cross_entropy_with_logits, target 1, textbook": _of_op(_BCE, np.ones(1), algorithm="textbook"),
         "-log(sigmoid(x))": _then_log(_of_op("sigmoid"), -1),
         "-log(1 - sigmoid(x))": _then_log(_of_op("sigmoid"), -1, lambda p: 1 - p),
     }
@@ -330,7 +327,7 @@ _UP, _DOWN = 1, -1
 _finite = math.isfinite
 
 _EXP, _SIGMOID, _NAIVE_SIGMOID = "exp(x)", "sigmoid", "1 / (1 + exp(-x))"
-_BCE0, _BCE1 = (f"binary_cross_entropy_with_logits, target {t}" for t in (0, 1))
+_BCE0, _BCE1 = f"{_BCE}, target 0", f"{_BCE}, target 1"
 _LOST = "where it is, the relative error is 1"
 
 RULES: tuple[Rule, ...] = (
@@ -544,6 +541,12 @@ RULES: tuple[Rule, ...] = (
         "BCE with logits of x for target 1 has a gradient that is not zero",
         _UP,
         Probe(_BCE1, _alone, _nonzero, gradient=True),
+    ),
+    Rule(
+        "bce-grad-textbook",
+        "sigmoid(x) - 1, the textbook's gradient of BCE with logits for target 1, is not zero",
+        _UP,
+        Probe(f"{_BCE1}, textbook", _alone, _nonzero, gradient=True),
     ),
     Rule(
         "bce-of-sigmoid-finite",

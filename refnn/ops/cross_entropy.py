@@ -16,7 +16,9 @@ With every sample ignored the mean is 0/0 = NaN, and the gradients are zero.
 The logarithm of softmax has an absolute bound (see log_softmax), so the loss has one too.
 """
 
-from refnn.op import Input, Op, check_choice
+from math import inf, nan
+
+from refnn.op import Input, Op, Special, check_choice
 from refnn.ops import log_softmax as _log_softmax
 from refnn.ops._shared import (
     REDUCTIONS,
@@ -125,6 +127,23 @@ cross_entropy = Op(
         class_variant((5, 7), "probabilities"),
         class_variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
         class_variant((4, 6), "probabilities", reduction="sum"),
+    ),
+    special=(
+        Special(([nan, 0.0], 1), nan, ([None, nan], None), "NaN in gives NaN out, whichever the class"),
+        Special(([0.0, -inf], 0), 0, ([0, 0], None), "certain and right: log(1), and nothing to learn"),
+        Special(([0.0, -inf], 1), inf, ([1, -1], None), "certain and wrong: the loss is infinite, its gradient is not"),
+        Special(([-inf, -inf], 0), nan, (nan, None), "all masked: log(0/0)"),
+        Special(
+            ([inf, 0.0], 0),
+            (nan, 0),
+            ([(nan, 0)] * 2, None),
+            "the limit is that of certain and right; inf - inf is NaN",
+        ),
+        Special(([inf, 0.0], 1), (nan, inf), ([(nan, 1), (nan, -1)], None), "likewise, certain and wrong"),
+        Special(
+            ([-inf, 0.0], 0), 0, (0, None), "an ignored sample counts nothing", {"ignore_index": 0, "reduction": "sum"}
+        ),
+        Special(([0.0, 0.0], 0), None, (nan, None), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
 )

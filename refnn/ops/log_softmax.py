@@ -8,7 +8,9 @@ the shifted sum; its bound is absolute, u (|a_j - max a| + |z_j| + n + ...): whe
 accuracy is promised. The class `softmax` differentiates with exp(a_j - max a) / sum instead of exp(z_j).
 """
 
-from refnn.op import Input, Op, check_axis
+from math import inf, nan
+
+from refnn.op import Input, Op, Special, check_axis
 from refnn.ops import softmax as _softmax
 
 
@@ -37,5 +39,18 @@ log_softmax = Op(
     validate=validate,
     variants=_softmax.softmax.variants,
     classes={"softmax": (forward, from_softmax)},
+    special=(
+        Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
+        Special(([0.0, -inf],), [0, -inf], ([-1, 1],), "the logarithm of a masked entry; the gradients stay finite"),
+        Special(([-inf, -inf],), nan, (nan,), "all masked: log(0/0)"),
+        Special(
+            ([inf, 0.0],),
+            [(nan, 0), (nan, -inf)],
+            ([(nan, -1), (nan, 1)],),
+            "the limit is that of a mask on the other; inf - inf is NaN",
+        ),
+        Special(([inf, inf],), nan, (nan,), "no limit: it depends on which one is faster"),
+        Special(([0.0, 0.0],), None, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
+    ),
     rowwise=_softmax.softmax.rowwise,
 )

@@ -11,7 +11,9 @@ from the maximum and the weighted mean of all distances (compare Blanchard, High
 (2021) 2311, who bound both by the largest distance).
 """
 
-from refnn.op import Input, Op, check_axis
+from math import inf, nan
+
+from refnn.op import Input, Op, Special, check_axis
 
 
 def forward(ar, x, *, axis=-1):
@@ -41,6 +43,22 @@ softmax = Op(
         {"shapes": {"x": (4,)}, "params": {"axis": -1}},
         {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
         {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
+    ),
+    special=(
+        Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
+        Special(
+            ([-inf, 0.0, 0.0],), [0, 0.5, 0.5], ([0, 0, 0],), "a logit of minus infinity is a mask: its limit is 0"
+        ),
+        Special(([-inf, -inf],), nan, (nan,), "all masked: 0/0, and no limit; zeros would hide it"),
+        Special(
+            ([inf, 1.0, 2.0],),
+            [(nan, 1), (nan, 0), (nan, 0)],
+            ([(nan, 0)] * 3,),
+            "the limit is 1 there and 0 elsewhere; with the shift inf - inf is NaN, without it inf/inf",
+        ),
+        Special(([inf, -inf],), [(nan, 1), (nan, 0)], ([(nan, 0)] * 2,), "likewise"),
+        Special(([inf, inf],), nan, (nan,), "no limit: it depends on which one is faster"),
+        Special(([0.0, 0.0],), 0.5, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
 )

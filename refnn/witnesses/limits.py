@@ -51,6 +51,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "cross_entropy, target 1": _to_class(1),
         "binary_cross_entropy_with_logits, target 0": _binary(0.0),
         "binary_cross_entropy_with_logits, target 1": _binary(1.0),
+        "binary_cross_entropy_with_logits, target 1, textbook": _binary(1.0),
         "-log(sigmoid(x))": lambda x: -torch.log(torch.sigmoid(x)),
         "-log(1 - sigmoid(x))": lambda x: -torch.log(1 - torch.sigmoid(x)),
     }
