@@ -339,3 +339,32 @@ def test_rows_of_the_table_take_both_and_nothing_else() -> None:
             assert verdict in results[0].verdicts, (first, results[0].verdicts)
             seen += 1
     assert seen == 12
+
+
+def stuffed(x: Any, w: Any, b: Any = None, *, stride: int, padding: int, **params: Any) -> Any:
+    """A transposed convolution as textbooks draw it: zeros between the elements of x and around them, and then a
+    convolution with the kernels turned around."""
+    n, c, length = x.shape
+    wide = np.zeros((n, c, (length - 1) * stride + 1), x.dtype)
+    wide[..., ::stride] = x
+    kernels = np.ascontiguousarray(w[..., ::-1].swapaxes(0, 1))
+    return refnn.conv1d(wide, kernels, b, padding=w.shape[2] - 1 - padding)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_transposed_convolution_may_multiply_the_zeros_that_it_puts_in(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 3, 5)).astype(dtype), rng.normal(size=(3, 2, 4)).astype(dtype)
+    w[1, 0, 2] = np.inf  # of the first output channel alone
+    case = {"inputs": (x, w), "params": {"stride": 3, "padding": 1}}
+    with np.errstate(invalid="ignore"):
+        y = stuffed(x, w, stride=3, padding=1)
+        assert np.isnan(y[:, 0]).any() and not np.isnan(refnn.conv_transpose1d(x, w, stride=3, padding=1)[:, 0]).all()
+    assert refnn.check("conv_transpose1d", forward=stuffed, dtype=dtype, inputs=case).ok
+
+    def other_channel(*arrays: Any, **params: Any) -> Any:
+        y = stuffed(*arrays, **params)
+        y[:, 1] = np.nan
+        return y
+
+    assert refnn.check("conv_transpose1d", forward=other_channel, dtype=dtype, inputs=case).verdict == "special"
