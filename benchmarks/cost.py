@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import inspect
 import math
 import resource
 import subprocess
@@ -24,7 +25,9 @@ from typing import Any
 import numpy as np
 
 import refnn
+from refnn.inputs import cases
 from refnn.report.header import environment
+from refnn.tightness import large
 
 TARGETS = {"float32": 30.0, "float64": 600.0}
 IMPORT_TARGET = 2.0
@@ -32,9 +35,9 @@ FACTOR = 4  # between the two sizes
 IMPORTS = 15  # how often each import is measured
 
 
-def inputs(op: str, dtype: str, size: int) -> tuple[tuple[np.ndarray, ...], Mapping[str, Any]]:
+def inputs(op: str, dtype: str, size: int) -> tuple[tuple[np.ndarray | None, ...], Mapping[str, Any]]:
     """Random inputs and parameters of an op, with about `size` thousand elements; linear and cross-entropy are fixed
-    by their usual shapes, with a batch of size/2."""
+    by their usual shapes, with a batch of size/2, and ops of several inputs or of windows by their largest variant."""
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -49,6 +52,9 @@ def inputs(op: str, dtype: str, size: int) -> tuple[tuple[np.ndarray, ...], Mapp
         return (draw(size, 1000),), {"axis": -1}
     if op in ("half_squared_error", "mse_loss"):
         return (draw(size, 1000), draw(size, 1000)), {}
+    if len(refnn.ops[op].inputs) > 1 or inspect.Parameter.empty in refnn.ops[op].defaults.values():
+        case = next(cases(large(refnn.ops[op], size * 1000), dtype, families=["normal"]))
+        return case.inputs, case.params
     return (draw(size * 1000),), {}
 
 

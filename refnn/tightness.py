@@ -201,15 +201,16 @@ _LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 }
 
 
-def large(op: Op) -> Op:
-    """The op with larger shapes, for long runs: those of the table, or its largest variant with more rows."""
+def large(op: Op, elements: int = 50_000) -> Op:
+    """The op with larger shapes, for long runs: those of the table, or its largest variant with so many rows that the
+    first input has some `elements`."""
     if [*op.inputs] == ["input", "target"] and op.inputs["target"].kind in ("real", "unit"):
         return replace(op, variants=_PAIRS)
     if op.name in _LARGE:
         return replace(op, variants=_LARGE[op.name])
     largest = max(op.variants, key=lambda v: math.prod(next(iter(v["shapes"].values()))))
     batch, *rest = next(iter(largest["shapes"].values()))
-    rows = 50_000 // math.prod(rest) + 1
+    rows = elements // math.prod(rest) + 1
     shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest["shapes"].items()}
     return replace(op, variants=({**largest, "shapes": shapes},))
 
