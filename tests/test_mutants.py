@@ -335,6 +335,48 @@ def same_of_the_other_axis(
     return refnn.conv2d(x, weight, bias, padding=padding, dilation=dilation, **p)
 
 
+# --- piecewise activations -------------------------------------------------------------------------------------------
+
+
+def elu_vjp(g: Array, x: Array, *, alpha: float) -> Any:
+    return (np.where(x > 0, g, g * alpha * np.exp(np.minimum(x, 0))),)
+
+
+def elu_vjp_of_output(g: Array, x: Array, *, alpha: float) -> Any:
+    """By the sign of the output, which is not that of x where alpha is negative."""
+    y = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return (np.where(y > 0, g, g * (y + alpha)),)
+
+
+def elu_vjp_by_masks(g: Array, x: Array, *, alpha: float) -> Any:
+    return (g * ((x > 0) + (x <= 0) * alpha * np.exp(x)),)
+
+
+LAMBDA, ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def selu_vjp(g: Array, x: Array, *, scaled_again: bool = False) -> Any:
+    """From the output lambda alpha (exp(x) - 1), which holds lambda already."""
+    e = np.expm1(np.minimum(x, 0))
+    below = (LAMBDA * ALPHA * e + ALPHA) * LAMBDA if scaled_again else LAMBDA * ALPHA * np.exp(np.minimum(x, 0))
+    return (g * np.where(x > 0, LAMBDA, below),)
+
+
+def hardsigmoid_vjp(g: Array, x: Array, *, lower: bool = True) -> Any:
+    return (np.where((x < 3) & ((x > -3) | (not lower)), g / 6, 0.0),)
+
+
+def closed_hardtanh_vjp(g: Array, x: Array, *, min_val: float, max_val: float) -> Any:
+    return (np.where((x >= min_val) & (x <= max_val), g, 0.0),)
+
+
+def prelu_on_the_last_axis(x: Array, weight: Array) -> Array:
+    """Right wherever the weights do not fit there."""
+    if x.ndim < 3 or weight.size == 1 or x.shape[-1] != weight.size:
+        return refnn.prelu(x, weight)
+    return np.where(x > 0, x, weight * x)
+
+
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 # Op -> the implementation that is mutated, unmutated.
@@ -344,6 +386,9 @@ RIGHT: Mapping[str, tuple[Forward, Vjp]] = {
     "cross_entropy": (CrossEntropy().forward, cross_entropy_vjp),
     "binary_cross_entropy_with_logits": (refnn.binary_cross_entropy_with_logits, in_float64(bce_vjp)),
     "smooth_l1_loss": (refnn.smooth_l1_loss, in_float64(smooth_l1_vjp)),
+    "elu": (refnn.elu, in_float64(elu_vjp)),
+    "selu": (refnn.selu, in_float64(selu_vjp)),
+    "hardsigmoid": (refnn.hardsigmoid, in_float64(hardsigmoid_vjp)),
     "dropout": (in_float64(dropout), in_float64(dropout_vjp)),
     "max_pool1d": (in_float64(max_pool(1)), in_float64(max_pool_vjp(1))),
     "max_pool2d": (in_float64(max_pool(2)), in_float64(max_pool_vjp(2))),
@@ -468,6 +513,20 @@ MUTANTS = (
         "(e^2x - 1)/(e^2x + 1)",
         lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1),
     ),
+    Mutant("elu", "pytorch#47671", "by the sign of the output", vjp=in_float64(elu_vjp_of_output)),
+    Mutant("elu", "jax#1052", "0 times infinity", vjp=elu_vjp_by_masks),
+    Mutant("selu", "RubixML PR427", "scaled twice", vjp=in_float64(partial(selu_vjp, scaled_again=True))),
+    Mutant("hardsigmoid", "pytorch#51408", "no lower mask", vjp=in_float64(partial(hardsigmoid_vjp, lower=False))),
+    Mutant("hardtanh", "pytorch#120258", "hardtanh'(1)=closed", vjp=in_float64(closed_hardtanh_vjp), kind="convention"),
+    # The gradient at a NaN itself is free, whatever the cotangent.
+    Mutant(
+        "relu6",
+        "tt-metal#57455",
+        "6 at NaN",
+        vjp=lambda g, x: (np.where(np.isnan(x), np.float32(6), refnn.relu6.vjp(g, x)[0]),),
+        kind="equivalent",
+    ),
+    Mutant("prelu", "FlagGems#4992", "weights along the last axis", prelu_on_the_last_axis),
     *of_ranks("avg_pool", "coremltools PR2844", "overhang counted", lambda r: avg_pool(r, overhang=True)),
     *of_ranks("avg_pool", "pytorch#188344", "padding forgotten", vjp=lambda r: avg_pool_vjp(r, shift=False)),
     *of_ranks("max_pool", "pytorch#45357", "a window that starts behind the input", lambda r: max_pool(r, keep=True)),
