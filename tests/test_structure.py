@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,3 +157,39 @@ def test_no_tolerance_is_typed_by_hand() -> None:
         text = (ROOT / module).read_text()
         for word in words:
             assert word not in text, f"{module} holds {word!r}"
+
+
+def _numbers(entry: Any) -> Iterator[float]:
+    """The numbers in nested lists."""
+    if isinstance(entry, list):
+        for part in entry:
+            yield from _numbers(part)
+    elif entry is not None:
+        yield float(entry)
+
+
+def unwritten(op: refnn.Op) -> list[str]:
+    """What an op's table of special values says nothing about: every input of real numbers has a row in which one of
+    its elements is NaN and one for either infinity. Where the rows are single numbers, whose signs are told apart, so
+    are both zeros. Other inputs hold no such values."""
+    alone = any(not any(isinstance(v, list) for v in row.inputs) for row in op.special)
+    wanted = [float(v) for v in ("nan", "inf", "-inf", *(("0.0", "-0.0") if alone or not op.special else ()))]
+    found = []
+    for place, (name, declared) in enumerate(op.inputs.items()):
+        if declared.kind == "real":
+            seen = {repr(v) for row in op.special for v in _numbers(row.inputs[place])}
+            found += [f"{name}={v!r}" for v in wanted if repr(v) not in seen]
+    return found
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_table_of_special_values_covers_every_real_input(name: str) -> None:
+    assert OPS[name].special
+    assert not unwritten(OPS[name])
+
+
+def test_a_missing_row_is_noticed() -> None:
+    op = OPS["relu"]
+    rows = tuple(row for row in op.special if row.inputs != (-float("inf"),))
+    assert unwritten(dataclasses.replace(op, special=rows)) == ["x=-inf"]
+    assert unwritten(dataclasses.replace(op, special=())) == ["x=nan", "x=inf", "x=-inf", "x=0.0", "x=-0.0"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf, nan
 from typing import Any
 
 from refnn.arithmetic.floats import one_hot
-from refnn.op import check_choice, check_same_shape
+from refnn.op import Special, check_choice, check_same_shape
 
 Array = Any
 
@@ -71,6 +72,52 @@ def pairs(shapes: Iterable[tuple[int, ...]], **params: Any) -> tuple[Mapping[str
         for reduction in REDUCTIONS
         for shape in shapes
     )
+
+
+def product_rows(ndim: int, weight_ndim: int, bias_ndim: int = 1) -> tuple[Special, ...]:
+    """The table of special values of a sum of products of which there is one: x weight + bias, each one number in an
+    array of that rank."""
+
+    def nested(value: Any, depth: int) -> Any:
+        return nested([value], depth - 1) if depth else value
+
+    rows = (
+        (nan, 2.0, 1.0, nan, "NaN in gives NaN out"),
+        (inf, 2.0, 0.0, inf, "an infinite product"),
+        (-inf, 2.0, -0.0, -inf, "likewise"),
+        (1.0, nan, 1.0, nan, "a NaN weight"),
+        (0.0, inf, 1.0, nan, "0 times infinity"),
+        (-0.0, -inf, 1.0, nan, "likewise"),
+        (1.0, 0.0, nan, nan, "a NaN bias; no gradient depends on it"),
+        (1.0, -0.0, inf, inf, "an infinite bias"),
+        (1.0, 1.0, -inf, -inf, "likewise"),
+        (inf, 1.0, -inf, nan, "infinity less infinity"),
+    )
+    return tuple(
+        Special(
+            (nested(x, ndim), nested(w, weight_ndim), nested(b, bias_ndim)),
+            nested(y, ndim),
+            (nested(w, ndim), nested(x, weight_ndim), nested(1, bias_ndim)),
+            why,
+        )
+        for x, w, b, y, why in rows
+    )
+
+
+def squared_error_rows(of: Callable[[float], Any]) -> tuple[Special, ...]:
+    """The table of special values of a squared error of two numbers, of which `of` makes arrays."""
+    rows = (
+        (nan, 0.0, nan, None, nan, "NaN in gives NaN out"),
+        (-0.0, nan, nan, nan, None, "likewise"),
+        (inf, 1.0, inf, inf, -inf, "an infinite difference"),
+        (-inf, 1.0, inf, -inf, inf, "likewise"),
+        (1.0, inf, inf, -inf, inf, "likewise"),
+        (1.0, -inf, inf, inf, -inf, "likewise"),
+        (inf, inf, nan, nan, nan, "infinity less infinity"),
+        (0.0, -0.0, 0, 0, 0, "either sign of zero"),
+        (-0.0, 0.0, 0, 0, 0, "likewise"),
+    )
+    return tuple(Special((of(x), of(t)), y, (gx, gt), why) for x, t, y, gx, gt, why in rows)
 
 
 def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:

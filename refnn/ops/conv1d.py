@@ -11,6 +11,7 @@ from math import inf, nan
 
 from refnn.op import Op, Special
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 conv1d = Op(
     name="conv1d",
@@ -30,14 +31,17 @@ conv1d = Op(
         _conv.variant((0, 2, 5), (3, 2, 3)),
     ),
     classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
-    special=tuple(
-        Special(
-            ([[[1.0]]], [[[weight, 1.0]]], None),
-            [[[(1, nan), weight]]],
-            ([[[weight]]], [[[1, 1]]], None),
-            "infinity or NaN times padding is left out, or formed and NaN",
-            {"padding": 1},
-        )
-        for weight in (inf, -inf, nan)
+    special=(
+        *product_rows(3, 3),
+        *(
+            Special(
+                ([[[1.0]]], [[[weight, 1.0]]], None),
+                [[[(1, nan), weight]]],
+                ([[[weight]]], [[[1, 1]]], None),
+                "infinity or NaN times padding is left out, or formed and NaN",
+                {"padding": 1},
+            )
+            for weight in (inf, -inf, nan)
+        ),
     ),
 )

@@ -22,6 +22,7 @@ from math import inf, nan
 from refnn.arithmetic.windows import Windows
 from refnn.op import Op, Special
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 _B = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))  # B^T
 _G = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
@@ -130,14 +131,17 @@ conv2d = Op(
         _conv.variant((0, 2, 5, 4), (3, 2, 3, 3)),
     ),
     classes={"winograd": (winograd_forward, winograd_vjp), "fft": (_conv.fft_forward, _conv.fft_vjp)},
-    special=tuple(
-        Special(
-            ([[[[1.0]]]], [[[[weight, 1.0]]]], None),
-            [[[[(1, nan), weight]]]],
-            ([[[[weight]]]], [[[[1, 1]]]], None),
-            "infinity or NaN times padding is left out, or formed and NaN",
-            {"padding": (0, 1)},
-        )
-        for weight in (inf, -inf, nan)
+    special=(
+        *product_rows(4, 4),
+        *(
+            Special(
+                ([[[[1.0]]]], [[[[weight, 1.0]]]], None),
+                [[[[(1, nan), weight]]]],
+                ([[[[weight]]]], [[[[1, 1]]]], None),
+                "infinity or NaN times padding is left out, or formed and NaN",
+                {"padding": (0, 1)},
+            )
+            for weight in (inf, -inf, nan)
+        ),
     ),
 )

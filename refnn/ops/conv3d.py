@@ -9,6 +9,7 @@ for shapes that do not go together, for parameters out of range and where there 
 
 from refnn.op import Op
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 conv3d = Op(
     name="conv3d",
@@ -37,4 +38,5 @@ conv3d = Op(
         _conv.variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
     classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
+    special=product_rows(5, 5),
 )

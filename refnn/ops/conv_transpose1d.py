@@ -9,6 +9,7 @@ for shapes that do not go together, for parameters out of range and where there 
 
 from refnn.op import Op
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 conv_transpose1d = Op(
     name="conv_transpose1d",
@@ -28,4 +29,5 @@ conv_transpose1d = Op(
         _conv.transposed_variant((0, 2, 5), (2, 3, 3)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    special=product_rows(3, 3),
 )

@@ -10,6 +10,7 @@ parameters out of range and where there is no output.
 
 from refnn.op import Op
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 conv_transpose2d = Op(
     name="conv_transpose2d",
@@ -42,4 +43,5 @@ conv_transpose2d = Op(
         _conv.transposed_variant((0, 2, 5, 4), (2, 3, 3, 3)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    special=product_rows(4, 4),
 )

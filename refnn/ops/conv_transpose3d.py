@@ -10,6 +10,7 @@ where there is no output.
 
 from refnn.op import Op
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 conv_transpose3d = Op(
     name="conv_transpose3d",
@@ -41,4 +42,5 @@ conv_transpose3d = Op(
         _conv.transposed_variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    special=product_rows(5, 5),
 )

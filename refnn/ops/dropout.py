@@ -84,6 +84,8 @@ dropout = Op(
     special=(
         Special((nan, 1.0), nan, (None, None), "NaN in gives NaN out"),
         Special((nan, 0.0), (0, nan), (0, None), _LEFT_OUT),
+        Special((0.0, 1.0), 0, (2, None), "either sign of zero"),
+        Special((-0.0, 1.0), 0, (2, None), "likewise"),
         Special((inf, 1.0), inf, (2, None), "an infinity that is kept"),
         Special((-inf, 1.0), -inf, (2, None), "likewise"),
         Special((inf, 0.0), (0, nan), (0, None), _LEFT_OUT),

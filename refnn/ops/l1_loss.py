@@ -41,6 +41,7 @@ l1_loss = Op(
         Special((inf, inf), nan, (nan, nan), "the difference of two infinities is undefined, and so is its sign"),
         Special((-inf, -inf), nan, (nan, nan), "likewise"),
         Special((0.0, -0.0), 0, ((0, 1, -1), (0, 1, -1)), "equal: at the kink any declared convention"),
+        Special((-0.0, 0.0), 0, ((0, 1, -1), (0, 1, -1)), "likewise"),
         Special((2.0, 1.0), 1, (nan, nan), "NaN in the cotangent is handed on", cotangent=nan),
         Special((2.0, 1.0), 1, (inf, -inf), "an infinite cotangent times 1 and -1", cotangent=inf),
     ),

@@ -49,6 +49,8 @@ l2_penalty = Op(
         Special((nan,), nan, (None,), "NaN in gives NaN out", {"weight_decay": 0.5}),
         Special((inf,), inf, (inf,), "a square, and the slope of it", {"weight_decay": 0.5}),
         Special((-inf,), inf, (-inf,), "likewise", {"weight_decay": 0.5}),
+        Special((0.0,), 0, (0,), "either sign of zero", {"weight_decay": 0.5}),
+        Special((-0.0,), 0, (0,), "likewise", {"weight_decay": 0.5}),
         Special((inf,), nan, (nan,), "zero times infinity", {"weight_decay": 0.0}),
         Special((3.0,), 2.25, (nan,), "NaN in the cotangent is handed on", {"weight_decay": 0.5}, cotangent=nan),
     ),

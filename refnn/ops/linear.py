@@ -9,7 +9,9 @@ w_ij for the weight from i to j; here, as in PyTorch, the target comes first. Su
 not, with the bias anywhere among them: ((1+u)^(n+1) - 1) (sum |w||x| + |b|).
 """
 
-from refnn.op import Input, Op
+from math import inf, nan
+
+from refnn.op import Input, Op, Special
 
 
 def forward(ar, x, weight, bias=None):
@@ -62,5 +64,21 @@ linear = Op(
         _variant((6,), 4),
         _variant((4, 1), 1),
         _variant((0, 3), 2),
+    ),
+    special=(
+        Special(([[nan, 1]], [[1, 2]], [0]), [[nan]], ([[1, 2]], [[nan, 1]], [1]), "a NaN among the terms"),
+        Special(([[inf, 1]], [[1, 2]], [0.0]), [[inf]], ([[1, 2]], [[inf, 1]], [1]), "an infinite term"),
+        Special(([[-inf, 0.0]], [[2, -0.0]], [-0.0]), [[-inf]], ([[2, 0]], [[-inf, 0]], [1]), "likewise"),
+        Special(([[inf, -inf]], [[1, 1]], [0]), [[nan]], ([[1, 1]], [[inf, -inf]], [1]), "infinity less infinity"),
+        Special(([[inf, 1]], [[0.0, 1]], [0]), [[nan]], ([[0, 1]], [[inf, 1]], [1]), "infinity times 0"),
+        Special(([[-0.0, 1]], [[nan, 1]], [0]), [[nan]], ([[nan, 1]], [[0, 1]], [1]), "0 times NaN"),
+        Special(([[0.0, 1]], [[1, inf]], [0]), [[inf]], ([[1, inf]], [[0, 1]], [1]), "an infinite weight"),
+        Special(([[0.0, 1]], [[1, -inf]], [0]), [[-inf]], ([[1, -inf]], [[0, 1]], [1]), "likewise"),
+        Special(
+            ([[1, 1]], [[1, 1]], [nan]), [[nan]], ([[1, 1]], [[1, 1]], [1]), "a NaN bias; no gradient depends on it"
+        ),
+        Special(([[1, 1]], [[1, 1]], [inf]), [[inf]], ([[1, 1]], [[1, 1]], [1]), "an infinite bias"),
+        Special(([[1, 1]], [[1, 1]], [-inf]), [[-inf]], ([[1, 1]], [[1, 1]], [1]), "likewise"),
+        Special(([[0.0, -0.0]], [[1, 1]], [0]), [[0]], ([[1, 1]], [[0, 0]], [1]), "either sign of zero"),
     ),
 )

@@ -11,6 +11,7 @@ that of `linear`. ValueError for shapes that do not go together.
 
 from refnn.op import Op
 from refnn.ops import _conv
+from refnn.ops._shared import product_rows
 
 
 def _lay(x, weight, stride):
@@ -75,4 +76,5 @@ locally_connected2d = Op(
         _variant((2, 4, 3), (3, 2, 1, 1, 4, 3), small=((2, 2, 3), (2, 2, 1, 1, 2, 3))),
         _variant((0, 2, 3, 3), (2, 2, 2, 1, 2, 3)),
     ),
+    special=product_rows(4, 6, 3),
 )

@@ -7,7 +7,7 @@ The bound of 2 (x - t) g / N holds for every grouping of its factors.
 """
 
 from refnn.op import Input, Op
-from refnn.ops._shared import each_sample, pairs, reduce, validate_pair
+from refnn.ops._shared import each_sample, pairs, reduce, squared_error_rows, validate_pair
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -26,5 +26,6 @@ mse_loss = Op(
     inputs={"input": Input(), "target": Input()},
     validate=validate_pair("mse_loss"),
     variants=pairs(((5, 3), (7,), (3, 2, 5), (1021,))),
+    special=squared_error_rows(lambda v: v),
     rowwise=each_sample,
 )

@@ -85,6 +85,7 @@ nll_loss = Op(
         Special(([[nan, -1.0]], [1]), 1, ([[0, -1]], None), "the entries of other classes are not read"),
         Special(([[-inf, -1.0]], [1]), 1, ([[0, -1]], None), "a class of probability zero that is not the target"),
         Special(([[-inf, 0.0]], [0]), inf, ([[-1, 0]], None), "a target of probability zero"),
+        Special(([[inf, 0.0]], [0]), -inf, ([[-1, 0]], None), "an infinite score, which no logarithm is"),
         Special(([[nan, 0.0]], [0]), nan, (None, None), "NaN in gives NaN out"),
         Special(
             ([[nan, -inf], [-2.0, 0.0]], [-100, 0]), 2, ([[0, 0], [-1, 0]], None), "an ignored sample counts nothing"

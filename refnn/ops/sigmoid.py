@@ -9,7 +9,9 @@ not overflow, since both make one exponential, one addition and one quotient. Th
 from the rounded y, which loses all digits where x is large and positive.
 """
 
-from refnn.op import Input, Op
+from math import inf, nan
+
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import ELEMENTWISE, any_array, each_element
 
 
@@ -34,5 +36,12 @@ sigmoid = Op(
     validate=any_array,
     variants=ELEMENTWISE,
     classes={"textbook": (forward, textbook)},
+    special=(
+        Special((nan,), nan, (None,), "NaN in gives NaN out"),
+        Special((inf,), 1, (0,), "the limit, where the slope is 0"),
+        Special((-inf,), 0, (0,), "likewise"),
+        Special((0.0,), 0.5, (0.25,), "exp(0) is exactly 1"),
+        Special((-0.0,), 0.5, (0.25,), "likewise"),
+    ),
     rowwise=each_element,
 )

@@ -64,6 +64,7 @@ smooth_l1_loss = Op(
         *_l1_loss.l1_loss.special[:8],
         *(replace(row, params={"beta": 0.0}) for row in _l1_loss.l1_loss.special),
         Special((0.0, 0.0), 0, (0, 0), "the bottom of the parabola"),
+        Special((-0.0, -0.0), 0, (0, 0), "likewise"),
         Special((1.0, 0.0), 0.5, (1, -1), "the edge: both formulas agree"),
         Special((1.0, 2.0), 0.5, (-1, 1), "the other edge"),
         Special((0.5, 0.0), 0.125, (nan, nan), "NaN in the cotangent is handed on", cotangent=nan),

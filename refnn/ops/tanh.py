@@ -8,7 +8,9 @@ exact and e at most 1. The class `textbook` computes 1 - y^2 from the rounded y:
 the result, so no digit is left where |x| is large.
 """
 
-from refnn.op import Input, Op
+from math import inf, nan
+
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import ELEMENTWISE, any_array, each_element
 
 
@@ -33,5 +35,12 @@ tanh = Op(
     validate=any_array,
     variants=ELEMENTWISE,
     classes={"textbook": (forward, textbook)},
+    special=(
+        Special((nan,), nan, (None,), "NaN in gives NaN out"),
+        Special((inf,), 1, (0,), "the limit, where the slope is 0"),
+        Special((-inf,), -1, (0,), "likewise"),
+        Special((0.0,), 0, (1,), "either sign of zero"),
+        Special((-0.0,), 0, (1,), "likewise"),
+    ),
     rowwise=each_element,
 )
