@@ -96,6 +96,14 @@ def test_the_committed_counts_of_cases_are_those_of_the_ops(committed: str) -> N
             assert written.get((op, dtype)) == f"{count:,}", f"{op} {dtype}: refnn report --out out; out/findings.md"
 
 
+def test_a_committed_line_shows_its_finding_again(committed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    rows = table(committed, "What nothing explains")
+    (row,) = [r for r in rows if r[0] == "l1\\_loss" and r[1] == "grad\\[input\\]"]
+    exec(row[6].strip("`"), {})
+    assert "special: grad[input]" in capsys.readouterr().out
+
+
 def test_every_committed_finding_has_a_reason_and_a_replay(committed: str) -> None:
     kinds = table(committed, "What a declared class explains") + table(committed, "What nothing explains")
     assert len(kinds) > 5
