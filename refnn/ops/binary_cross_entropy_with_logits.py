@@ -128,6 +128,7 @@ binary_cross_entropy_with_logits = Op(
     variants=(
         _variant((5, 7)),
         _variant((1021,), reduction="none"),
+        _variant((7, 3), reduction="none"),
         _variant((3, 2, 5), reduction="sum"),
         _variant((5, 3), reduction="none", weight="positive along 0"),
         _variant((5, 4), weight="positive along 0 1", pos_weight="positive along -1"),
