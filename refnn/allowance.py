@@ -80,12 +80,14 @@ _model = model
 @dataclass(frozen=True, eq=False)
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
-    `open_branches` those so near one that rounding decides the side. For each result, `roundings` says how far worst
-    and expected error may be apart, and `library` the least that is allowed for elementary functions (see Ball)."""
+    `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that surely are
+    infinite. For each result, `roundings` says how far worst and expected error may be apart, and `library` the least
+    that is allowed for elementary functions (see Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
+    overflows: int
     roundings: list[float]
     library: list[float]
 
@@ -111,7 +113,7 @@ def worst_case(
         library.append([0.0 if b is None else b.library for b in balls])
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
     most, least = [*map(max, zip(*roundings, strict=True))], [*map(min, zip(*library, strict=True))]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, most, least)
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, most, least)
 
 
 def expected_error(

@@ -4,7 +4,8 @@ The truth comes from Arb, or from the float64 midpoints of the worst-case balls 
 enough: for a model coarser than float64 every local error of the midpoints is at most 2**-26 of the model's own (2**-29
 from the unit roundoffs, 2**3 at most from the ulps of NumPy's functions), and the rules by which balls grow are convex
 in those errors and zero where they are, so the midpoint lies within 2**-26 of the radius around the truth. Branches are
-the exception: where rounding decides the side of a kink, the truth comes from Arb.
+an exception: where rounding decides the side of a kink, the truth comes from Arb. So it does where a result on the way
+overflows, because what becomes of it says nothing about the truth.
 """
 
 from __future__ import annotations
@@ -271,6 +272,7 @@ class Judge:
         middle, allowed = np.asarray(result[0])[rows], np.asarray(result[1])[rows]
         most = np.max(allowed, initial=0.0)  # NaN and infinities fail the comparison
         close = bool(most == 0) or (self.model.compute.precision < 53 and not worst.open_branches)
+        close &= not worst.overflows
         if close and most < math.inf:
             # The common case: the midpoints are certified to be near enough, and every element is inside.
             error = np.asarray(np.abs(got - middle))
@@ -304,6 +306,8 @@ class Judge:
             # A NaN makes both false: it is outside, unless the truth is one, too.
             outside |= np.isnan(got) & ~np.isnan(t.value)
             exact = self._correctly_rounded(got, t.value, np.abs(t.low) + t.radius)
+            if self.storage.name == "float64":
+                exact |= (got == t.value) & t.certain
             if (exact | inside | outside | special | unknown).all():
                 break
         code = np.full(got.shape, ERROR, np.uint8)
@@ -442,13 +446,20 @@ class Judge:
     def _classes(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """The first declared class that explains what the accurate one does not."""
         for name in self.case.op.classes:
-            other = self._against(
-                which, got, self._worst_case(name, self.case.op.convention), self.case.op.convention, rows
-            )
-            inside = _unexplained(j) & (other.code <= OK)
+            worst = self._worst_case(name, self.case.op.convention)
+            other, result = self._against(which, got, worst, self.case.op.convention, rows), worst.results[which]
+            assert result is not None
+            inside = _unexplained(j) & ((other.code <= OK) | (other.code == SCOPE))  # where the worst case is infinite
             if self.case.random and inside.any():
                 line = self.expected_line(which, name, rows, inside)
                 inside &= j.error <= np.maximum(line, self._one_rounding(which, j))
+            if worst.overflows:
+                # Where something overflows on the way, the middle is astray, and so is every evaluation of the class.
+                middle = np.asarray(result[0])[rows]
+                astray = ~(np.abs(middle - other.expected) <= other.allowed)
+                inside |= _unexplained(j) & astray & (np.abs(got - middle) <= 2 * other.allowed)
+            # No sound algorithm makes NaN or infinity of a number.
+            inside &= np.isfinite(got) | ~np.isfinite(j.expected)
             j.call(inside, EXPLAINED, name)
 
 

@@ -155,6 +155,8 @@ def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
         yield make("swamped-batch", root.T, root.T, one, np.ones(1))
     elif op.name in ("softmax", "log_softmax"):
         yield make("swamped", small, logs, axis=1)
+    elif op.name == "logsumexp":
+        yield make("swamped", np.ones(1), logs)
     elif op.name == "cross_entropy":
         yield make("swamped", 1.0, logs, np.zeros(1, np.int64))
         gaps = np.stack([np.full(n, -math.log(u)), np.zeros(n)], 1)

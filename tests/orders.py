@@ -334,8 +334,9 @@ class Ordered(Floats):
             result = result * f
         return result if divisor is None else result / divisor
 
-    def pivot(self, x: Num, axis: int) -> Num:
-        return Num(self, np.max(x.a, axis=axis, keepdims=True))
+    def pivot(self, x: Num, axis: int, finite: bool = False) -> Num:
+        top = np.max(x.a, axis=axis, keepdims=True)
+        return Num(self, np.where(np.isinf(top), np.zeros_like(top), top) if finite else top)
 
     def where(self, mask: Array, a: Any, b: Any) -> Num:
         return Num(self, np.where(mask, self.lift(a).a, self.lift(b).a))

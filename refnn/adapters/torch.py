@@ -46,8 +46,10 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
 
 
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    """refnn's parameters as PyTorch spells them: `dim` for `axis`, tensors for arrays."""
-    return {"dim" if k == "axis" else k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in params.items()}
+    """refnn's parameters as PyTorch spells them: `dim` for `axis`, tensors for arrays, its own default for None."""
+    spelling = {"axis": "dim", "keepdims": "keepdim"}
+    given = {spelling.get(k, k): v for k, v in params.items() if v is not None}
+    return {k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
 
 def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -6,6 +6,7 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     array(x)                    lift a NumPy array of floats, exactly
     real(v)                     a real parameter (a float, or a Fraction over a power of two), or an array of them:
                                 an implementation may round each once
+    constant(name)              one of CONSTANTS, which an implementation may round once
     exp(x) log(x) tanh(x)       elementary functions
     expm1(x) log1p(x)           exp(x) - 1 and log(1 + x), without cancellation near 0
     erf(x) erfc(x)              the error function, and 1 - erf(x) without cancellation
@@ -22,7 +23,9 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     route(g, x, axis, among)    g, sent to where x has its maximum along the axis: zero elsewhere, and nowhere if none
                                 takes part; ties by a named convention
     product(*factors, over)     a product in any grouping, divided by `over`
-    pivot(x, axis)              a constant near max(x) that cancels from the final result
+    pivot(x, axis, finite)      a constant near max(x) that cancels from the final result; 0 where that is infinite,
+                                if `finite` is asked for
+    optional(x)                 x, a term that an implementation may leave out
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
     one_hot(target, n, axis)    exact zeros and ones
     take(x, target, axis)       the entries that integer targets select
@@ -33,13 +36,27 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all that is computed from them
 
 # How kinks are decided: the share of what holds above that is taken (one for all kinks, or one by the name of each),
 # or the cells that count where several are the maximum: "first", "last" or "split"; "any" for what no choice exceeds.
 Convention = float | str | Mapping[str, float]
+
+
+# Irrational constants by name: the square root of p/q times a power of pi, as (p, q, power).
+CONSTANTS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {"sqrt(1/2)": (1, 2, 0), "sqrt(2/pi)": (2, 1, -1), "sqrt(1/(2*pi))": (1, 2, -1)}
+)
+
+
+def nearest(constant: str) -> float:
+    """The float64 nearest a constant."""
+    p, q, power = CONSTANTS[constant]
+    return math.sqrt(p / q * math.pi**power)
 
 
 def share(convention: Convention, kink: str) -> float:

@@ -21,7 +21,8 @@ model fl(x op y) = (x op y)(1 + d), |d| <= u; Higham, Accuracy and Stability of 
 
 where v of the operands replaces t at most at distance rad, so magnitudes are those of |mid| + 2 rad or more.
 Where a partial sum or product may reach the overflow threshold nothing is known and rad is infinite (out of scope);
-where a single result surely does, mid is infinite and rad 0. Infinities and NaN in the inputs propagate by IEEE 754.
+where a single result surely does, mid is infinite and rad 0. Infinities and NaN propagate by IEEE 754; what becomes
+finite again, as 1/inf, has rad 0, too, and is what every evaluation gives, however far it may be from t.
 
 Everything is evaluated in float64 to nearest and rounded outward by `_up`. That needs gradual underflow in the thread,
 which `Balls` checks when it is made.
@@ -37,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import BLOCK, Convention, _erf, share, ties
+from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.noise import DOT_BLOCKS, SUM_BLOCKS, chain_share, ramp_share
 from refnn.arithmetic.operators import Operators
@@ -158,6 +159,7 @@ class Balls:
         self.model, self.convention = model(model_), convention
         self.kinks = 0  # how many elements met a kink exactly
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
+        self.overflows = 0  # how many results surely are infinite, though no operand is
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
         self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}
 
@@ -191,6 +193,10 @@ class Balls:
                 return Ball(self, mid, 0.0, bool(((mid == 0) | (np.abs(np.frexp(mid)[0]) == 0.5)).all()))
             once = np.where(np.isfinite(rounded), _up(self._half_ulp(np.abs(mid), fmt) + rest, 3), np.inf)
             return Ball(self, mid, np.where(exact, 0.0, once))
+
+    def constant(self, name: str) -> Ball:
+        mid = np.asarray(nearest(name))  # the exact value is irrational: in float64, too, it is rounded
+        return Ball(self, mid, _up(self._half_ulp(mid, self.model.compute), 2))
 
     def store(self, x: Ball) -> Ball:
         """Round a result to the storage format."""
@@ -291,6 +297,7 @@ class Balls:
         else:
             certain = np.abs(mid) - rad > fmt.max * (1 + fmt.unit_roundoff)
         surely = over & certain & ~np.isnan(mid) & (not partial)
+        self.overflows += int(np.count_nonzero(surely))
         mid[surely] = np.copysign(np.inf, mid[surely])
         rad[special | surely] = 0.0
         rad[(over & ~surely) | unknown] = np.inf
@@ -380,6 +387,8 @@ class Balls:
                         magnitudes.append((1 / np.abs(over.mid), np.where(low > 0, over.rad / low / low, np.inf)))
                     loss, reach = self._partial_products(magnitudes, roundings, losses, fmt)
                     local += loss
+                    if len(factors) == 1:  # no partial product but 1/d
+                        reach = (magnitudes[1][0] + 2 * magnitudes[1][1]) * (1 + 2 * fmt.unit_roundoff)
                     reach = np.maximum(reach, np.abs(mid) + prop + local)
             return self._close(
                 mid,
@@ -427,14 +436,14 @@ class Balls:
         Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
         """
         grown = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40)
-        reach = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(grown))
+        above_one = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(1.0))
         least = math.prod(
             (np.clip(np.where((m == 0) & (r == 0), 1.0, m - 2 * r), 0.0, 1.0) for m, r in magnitudes),
             start=np.asarray(0.5),
         )
         zero = np.logical_or.reduce(np.broadcast_arrays(*[(m == 0) & (r == 0.0) for m, r in magnitudes]))
-        lost = np.where((least < fmt.smallest_normal) & ~zero, losses * self._loss(fmt) * reach, 0.0)
-        return lost, reach
+        lost = np.where((least < fmt.smallest_normal) & ~zero, losses * self._loss(fmt) * above_one * grown, 0.0)
+        return lost, above_one * grown
 
     def sum(self, x: Ball, axis: Any = None, keepdims: bool = False) -> Ball:
         with np.errstate(all="ignore"):
@@ -639,8 +648,14 @@ class Balls:
         return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library)
 
     def relu(self, x: Ball) -> Ball:
-        roundings = 0 if _exact(x.rad) else _ENDLESS  # Noise leaves nothing of them below zero
-        return Ball(self, np.maximum(x.mid, 0.0), x.rad, roundings=roundings, library=x.library)
+        mid, rad = np.maximum(x.mid, 0.0), x.rad
+        if _exact(rad):
+            return Ball(self, mid, rad, library=x.library)
+        # Below zero no value is above mid + 2 rad, and none of those below zero counts.
+        with np.errstate(all="ignore"):
+            low = (x.mid < 0) & (rad < np.inf)
+            rad = np.where(low, np.clip(x.mid * (1 - 2.0**-50) + 2 * rad, 0.0, rad), rad)
+        return Ball(self, mid, rad, roundings=_ENDLESS, library=x.library)  # Noise leaves nothing of them below zero
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
@@ -734,10 +749,15 @@ class Balls:
                 rad, count = np.where(several, _up(np.abs(whole.mid) + 2 * whole.rad, 4), rad), _ENDLESS
             return Ball(self, mid, rad, roundings=count, library=sent.library)
 
-    def pivot(self, x: Ball, axis: int) -> Ball:
+    def pivot(self, x: Ball, axis: int, finite: bool = False) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
         roundings = 0 if _exact(rad) else _ENDLESS  # Noise has none
-        return Ball(self, np.max(x.mid, axis=axis, keepdims=True), rad, roundings=roundings)
+        top = np.max(x.mid, axis=axis, keepdims=True)
+        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings)
+
+    def optional(self, x: Ball) -> Ball:
+        with np.errstate(all="ignore"):
+            return Ball(self, x.mid, _up(np.abs(x.mid) + x.rad, 2), roundings=_ENDLESS)
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, Unsupported, share, ties
+from refnn.arithmetic import CONSTANTS, Convention, Unsupported, share, ties
 from refnn.arithmetic.floats import one_hot, take
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 
@@ -45,6 +45,9 @@ class ObjectArrays:
         if isinstance(value, Fraction):
             return self.number(value.numerator) / value.denominator
         return self._each(self.number, np.asarray(value))[()]
+
+    def constant(self, name: str) -> Any:
+        return self._refuse("constant")
 
     def _refuse(self, primitive: str) -> Any:
         raise Unsupported(self.name, primitive)
@@ -158,8 +161,11 @@ class ObjectArrays:
             result = result * f
         return result if over is None else result / over
 
-    def pivot(self, x: Array, axis: int) -> Array:
+    def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
         return np.asarray(np.max(x, axis=axis, keepdims=True), dtype=object)
+
+    def optional(self, x: Array) -> Array:
+        return x
 
     def where(self, mask: np.ndarray, a: Array, b: Array) -> Array:
         return np.where(mask, self._lifted(a), self._lifted(b))
@@ -205,6 +211,10 @@ class Arb(ObjectArrays):
         values = np.asarray(x).astype(np.float64)
         return np.asarray(np.frompyfunc(self._number, 1, 1)(values), dtype=object)
 
+    def constant(self, name: str) -> Any:
+        p, q, power = CONSTANTS[name]
+        return (self._number(p) / q * self._number.pi() ** power).sqrt()
+
     def exp(self, x: Array) -> Array:
         return self._each(self._number.exp, x)
 
@@ -240,10 +250,13 @@ class Arb(ObjectArrays):
         zero = self.number(0)
         return self._each(lambda v: v.max(zero), x)
 
-    def pivot(self, x: Array, axis: int) -> Array:
+    def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
         """The largest midpoint: any constant will do, and this one is exact."""
-        mids = self._each(self._number.mid, x)
-        return np.asarray(np.max(mids, axis=axis, keepdims=True), dtype=object)
+        tops = np.max(self._each(self._midpoint, x), axis=axis, keepdims=True)
+        return self._each(lambda v: v if v.is_finite() or not finite else self.number(0), tops)
+
+    def _midpoint(self, value: Any) -> Any:
+        return value.mid()
 
     def _largest(self, row: list[Any]) -> Any:
         top = self._number("-inf")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, Unsupported, _erf, share, ties
+from refnn.arithmetic import Convention, Unsupported, _erf, nearest, share, ties
 from refnn.arithmetic.windows import Contraction, Windows
 
 Array = Any
@@ -39,6 +39,9 @@ class Floats:
 
     def real(self, value: Any) -> Array:
         return self.xp.asarray(value, dtype=self.compute)[()]
+
+    def constant(self, name: str) -> Array:
+        return self.real(nearest(name))
 
     def exp(self, x: Array) -> Array:
         return self.xp.exp(x)
@@ -115,8 +118,12 @@ class Floats:
         result = math.prod(factors[1:], start=factors[0])
         return result if over is None else result / over
 
-    def pivot(self, x: Array, axis: int) -> Array:
-        return self.xp.max(x, axis=axis, keepdims=True)
+    def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
+        top = self.xp.max(x, axis=axis, keepdims=True)
+        return self.xp.where(self.xp.isinf(top), self.real(0), top) if finite else top
+
+    def optional(self, x: Array) -> Array:
+        return x
 
     def where(self, mask: Array, a: Array, b: Array) -> Array:
         return self.xp.where(mask, a, b)

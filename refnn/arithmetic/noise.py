@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import BLOCK, Convention, _erf, share, ties
+from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
@@ -137,6 +137,9 @@ class Noise:
         whole = (size == 0) | (np.frexp(size)[0] == 0.5)
         bias = 0.0 if whole.all() else np.where(whole, 0.0, self.model.compute.unit_roundoff * size)
         return Noisy(self, np.asarray(value, np.float64), bias=bias, pure=bool(whole.all()))
+
+    def constant(self, name: str) -> Noisy:
+        return self.real(nearest(name))
 
     def store(self, x: Noisy) -> Noisy:
         m = self.model
@@ -401,8 +404,12 @@ class Noise:
             near = rivals & (np.count_nonzero(rivals, axis=axis, keepdims=True) > 1)
             return Noisy(self, routed.mid, routed.terms, routed.bias + np.where(near, np.abs(sent.mid), 0.0))
 
-    def pivot(self, x: Noisy, axis: int) -> Noisy:
-        return Noisy(self, np.max(x.mid, axis=axis, keepdims=True))  # it cancels, and so does its noise
+    def pivot(self, x: Noisy, axis: int, finite: bool = False) -> Noisy:
+        top = np.max(x.mid, axis=axis, keepdims=True)  # it cancels, and so does its noise
+        return Noisy(self, np.where(np.isinf(top), 0.0, top) if finite else top)
+
+    def optional(self, x: Noisy) -> Noisy:
+        return Noisy(self, x.mid, x.terms, x.bias + np.abs(x.mid))
 
     def where(self, mask: np.ndarray, a: Noisy | int, b: Noisy | int) -> Noisy:
         a, b = self.lift(a), self.lift(b)

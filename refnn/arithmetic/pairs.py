@@ -472,9 +472,12 @@ class Pairs:
             sent = self.where(chosen, sent, 0)
         return sent if known.all() else Pair(self, sent.hi, sent.lo, np.where(known, sent.rad, np.inf))
 
-    def pivot(self, x: Pair, axis: int) -> Pair:
+    def pivot(self, x: Pair, axis: int, finite: bool = False) -> Pair:
         """The largest hi: any constant will do, and this one is exact."""
         return self._closed(np.max(x.hi, axis=axis, keepdims=True))
+
+    def optional(self, x: Pair) -> Pair:
+        return x
 
     def where(self, mask: np.ndarray, a: Pair | int, b: Pair | int) -> Pair:
         a, b = self.lift(a), self.lift(b)
@@ -491,6 +494,9 @@ class Pairs:
 
     def _refuse(self, primitive: str) -> Pair:
         raise Unsupported(self.name, primitive)
+
+    def constant(self, name: str) -> Pair:
+        return self._refuse("constant")
 
     def exp(self, x: Pair) -> Pair:
         return self._refuse("exp")

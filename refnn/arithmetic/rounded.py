@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention
+from refnn.arithmetic import Convention, nearest
 from refnn.arithmetic.exact import ObjectArrays
 from refnn.formats import Format, certified_round
 from refnn.models import Model, model
@@ -137,8 +137,12 @@ class Rounded(ObjectArrays):
     def _largest(self, row: list[Any]) -> Any:
         return next((v for v in row if math.isnan(v)), None) or max(row)
 
-    def pivot(self, x: Array, axis: int) -> Array:
-        return np.expand_dims(self.max(x, axis), axis)
+    def constant(self, name: str) -> Any:
+        return self.number(nearest(name))
+
+    def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
+        top = np.expand_dims(self.max(x, axis), axis)
+        return self._each(lambda v: self.number(0) if finite and math.isinf(v) else v, top)
 
 
 @lru_cache(1 << 16)

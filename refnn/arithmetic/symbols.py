@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, share
+from refnn.arithmetic import CONSTANTS, Convention, share
 from refnn.arithmetic.exact import ObjectArrays
 
 Array = Any
@@ -30,6 +30,10 @@ class Symbols(ObjectArrays):
 
     def array(self, x: Array) -> Array:
         return self._each(self.number, np.asarray(x))
+
+    def constant(self, name: str) -> Any:
+        p, q, power = CONSTANTS[name]
+        return self.sympy.sqrt(self.sympy.Rational(p, q) * self.sympy.pi**power)
 
     def exp(self, x: Array) -> Array:
         return self._each(self.sympy.exp, x)
@@ -74,6 +78,6 @@ class Symbols(ObjectArrays):
             return self._refuse("route")
         return super()._tops(row, places)
 
-    def pivot(self, x: Array, axis: int) -> Array:
+    def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
         """Zero: the constant cancels, and in exact arithmetic nothing overflows."""
         return np.zeros([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], dtype=object) + self.number(0)

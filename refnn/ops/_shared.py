@@ -1,4 +1,4 @@
-"""What several ops share: variants of elementwise ops and of losses, reductions of losses, and class targets."""
+"""What several ops share: variants of elementwise ops and of losses, online exponentials, reductions, class targets."""
 
 from __future__ import annotations
 
@@ -46,6 +46,31 @@ def each_sample(ndim: int, params: Mapping[str, Any]) -> bool:
 def between(ar: Any, x: Array, low: Any, high: Any, inside: Any, below: Any, above: Any) -> Array:
     """`inside` where low < x < high; on the bounds what holds outside, unless a convention says otherwise."""
     return ar.branch(-x, ar.branch(x, inside, below, at=low), above, at=-high)
+
+
+def kept(x: Array, axis: int) -> tuple[int, ...]:
+    """The shape of x with an axis of length 1."""
+    return tuple(1 if a == axis % x.ndim else n for a, n in enumerate(x.shape))
+
+
+def rescaled(ar: Any, n: int) -> Any:
+    """The exponential of a distance d <= 0 from the maximum of n entries, as a running maximum makes it.
+
+    Online algorithms (Milakov and Gimelshein, arXiv:1805.02867; flash attention, arXiv:2205.14135) multiply what they
+    have summed by exp(old maximum - new maximum), for single entries or for blocks, in any order. So an entry reaches
+    the end as a product of at most n exponentials, none above 1, whose exponents add up to d: they cost u |d| in all,
+    the exponentials n times their ulps, and the products n - 1 roundings. A power of two of equal factors, n or more of
+    them, costs as much or more.
+    """
+    doublings = (n - 1).bit_length()
+
+    def exp(d: Array) -> Array:
+        e = ar.exp(d / 2**doublings)
+        for _ in range(doublings):
+            e = e**2
+        return e
+
+    return exp
 
 
 def validate_pair(op: str) -> Any:

@@ -5,13 +5,15 @@ r"""Logarithm of softmax along one axis.
 
 Any shape with at least one axis; the output has the shape and dtype of x. The accurate class is (a_j - max a) - log of
 the shifted sum; its bound is absolute, u (|a_j - max a| + |z_j| + n + ...): where z_j is nearly zero no relative
-accuracy is promised. The class `softmax` differentiates with exp(a_j - max a) / sum instead of exp(z_j).
+accuracy is promised. The class `softmax` differentiates with exp(a_j - max a) / sum instead of exp(z_j); the class
+`online` rescales a running sum (see `rescaled`).
 """
 
 from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_axis
 from refnn.ops import softmax as _softmax
+from refnn.ops._shared import rescaled
 
 
 def forward(ar, x, *, axis=-1):
@@ -21,6 +23,11 @@ def forward(ar, x, *, axis=-1):
 
 def vjp(ar, g, y, x, *, axis=-1):
     return (g - ar.exp(y) * ar.sum(g, axis, keepdims=True),)
+
+
+def online(ar, x, *, axis=-1):
+    d = x - ar.pivot(x, axis)
+    return d - ar.log(ar.sum(rescaled(ar, x.shape[axis])(d), axis, keepdims=True))
 
 
 def from_softmax(ar, g, y, x, *, axis=-1):
@@ -38,7 +45,7 @@ log_softmax = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=_softmax.softmax.variants,
-    classes={"softmax": (forward, from_softmax)},
+    classes={"softmax": (forward, from_softmax), "online": (online, vjp)},
     special=(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(([0.0, -inf],), [0, -inf], ([-1, 1],), "the logarithm of a masked entry; the gradients stay finite"),

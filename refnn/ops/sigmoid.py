@@ -6,7 +6,8 @@ r"""Logistic function, elementwise.
 Any shape; the output has the shape and dtype of x. The forward is exp(min(x, 0)) / (1 + exp(-|x|)): no exponential
 above 1, so nothing overflows and subnormal results are kept; its bound covers 1 / (1 + exp(-x)) wherever that does
 not overflow, since both make one exponential, one addition and one quotient. The class `textbook` computes y (1 - y)
-from the rounded y, which loses all digits where x is large and positive.
+from the rounded y, which loses all digits where x is large and positive. The class `exp(-x)` does the same after
+1 / (1 + exp(-x)): where exp(-x) overflows the output is zero, though the exact value is still a subnormal number.
 """
 
 from math import inf, nan
@@ -24,6 +25,10 @@ def vjp(ar, g, y, x):
     return (ar.product(g, e, over=(1 + e) ** 2),)
 
 
+def by_exp(ar, x):
+    return 1 / (1 + ar.exp(-x))
+
+
 def textbook(ar, g, y, x):
     return (ar.product(g, y, 1 - y),)
 
@@ -35,7 +40,7 @@ sigmoid = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"textbook": (forward, textbook)},
+    classes={"textbook": (forward, textbook), "exp(-x)": (by_exp, textbook)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), 1, (0,), "the limit, where the slope is 0"),

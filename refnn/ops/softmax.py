@@ -14,10 +14,16 @@ from the maximum and the weighted mean of all distances (compare Blanchard, High
 from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_axis
+from refnn.ops._shared import rescaled
 
 
 def forward(ar, x, *, axis=-1):
     e = ar.exp(x - ar.pivot(x, axis))
+    return e / ar.sum(e, axis, keepdims=True)
+
+
+def online(ar, x, *, axis=-1):
+    e = rescaled(ar, x.shape[axis])(x - ar.pivot(x, axis))
     return e / ar.sum(e, axis, keepdims=True)
 
 
@@ -44,6 +50,7 @@ softmax = Op(
         {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
         {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
     ),
+    classes={"online": (online, vjp)},
     special=(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(

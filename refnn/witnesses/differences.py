@@ -17,6 +17,10 @@ Central differences of sixth order (Fornberg, Math. Comp. 51 (1988) 699):
 Their truncation error is estimated from two steps: D(h) - D(h/2) is 63 times what remains in D(h/2), up to O(h^8). So
 |D(h) - D(h/2)| as the radius around D(h/2) holds the derivative as soon as h is small enough for the first term to
 lead by a factor of 63; a kink between the points shows as a wide radius. Rounding errors are in the balls already.
+
+Where two formulas meet smoothly higher derivatives jump, and the differences to either side are taken instead, which
+are f'(x) + C h + O(h^2) each: twice what halving the step changes in them, and what they differ by, is the radius. At a
+kink they differ by the jump of the slope.
 """
 
 from __future__ import annotations
@@ -75,9 +79,11 @@ class ComplexBalls(Arb):
     def log1p(self, x: Array) -> Array:
         return self._each(lambda v: v.log1p() if v.real > -1 else self._unknown, x)
 
-    def pivot(self, x: Array, axis: int) -> Array:
-        mids = self._each(lambda v: v.real.mid(), x)
-        return self._each(self.number, np.max(mids, axis=axis, keepdims=True))
+    def _midpoint(self, value: Any) -> Any:
+        return value.real.mid()
+
+    def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
+        return self._each(self.number, super().pivot(x, axis, finite))
 
     def matmul(self, a: Array, b: Array) -> Array:
         return ObjectArrays.matmul(self, a, b)
@@ -129,12 +135,20 @@ def central(
     integers, absent inputs and those without a gradient."""
     ar = Arb(precision)
     half = flint.arb((1, -(precision // 8) - 1))  # h^6 takes 6/8 of the digits, the division by h the eighth
+    tiny = flint.arb((1, -(precision // 2)))  # to one side h takes half of them, the division by h the others
 
     def derivative(loss: Callable[[Any], Any]) -> flint.arb:
         odd = {k: loss(k * half) - loss(-k * half) for k in (1, 2, 3, 4, 6)}
         coarse = sum(flint.arb(c) * odd[2 * k] for k, c in _STENCIL.items()) / (2 * half)
         fine = sum(flint.arb(c) * odd[k] for k, c in _STENCIL.items()) / half
-        return fine + flint.arb(0, abs(coarse - fine).upper())
+        radius = abs(coarse - fine).upper()
+        if radius <= tiny:
+            return fine + flint.arb(0, radius)
+        here = loss(0 * tiny)
+        slopes = [[(loss(t) - here) / t for t in (side * tiny, side * tiny / 2)] for side in (1, -1)]
+        (_, up), (_, down) = slopes
+        radius = (abs(up - down) + 2 * sum(abs(far - near) for far, near in slopes)).upper()
+        return (up + down) / 2 + flint.arb(0, radius)
 
     return _perturbed(ar, op, inputs, params, g, derivative)
 

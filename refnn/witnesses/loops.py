@@ -14,7 +14,7 @@ from typing import Any
 import flint
 import mpmath
 import numpy as np
-from mpmath import e, erfc, exp, log, mpf, pi, sqrt
+from mpmath import e, erf, erfc, exp, log, mpf, pi, sqrt
 
 from refnn.op import Op
 
@@ -265,6 +265,91 @@ def tanh(x: Array) -> Array:
     y = np.empty(x.shape, dtype=object)
     for k in np.ndindex(x.shape):
         y[k] = (exp(x[k]) - exp(-x[k])) / (exp(x[k]) + exp(-x[k]))
+    return y
+
+
+def gelu(x: Array, *, approximate: str) -> Array:
+    """x Phi(x), the normal distribution; or 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (torch.nn.GELU)."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        if approximate == "none":
+            y[k] = x[k] * (1 + erf(x[k] / sqrt(mpf(2)))) / 2
+        else:
+            w = sqrt(2 / pi) * (x[k] + mpf(0.044715) * x[k] * x[k] * x[k])
+            y[k] = x[k] / 2 * (1 + (exp(w) - exp(-w)) / (exp(w) + exp(-w)))
+    return y
+
+
+def glu(x: Array, *, axis: int) -> Array:
+    """a sigmoid(b), where a is the first half of x along the axis and b the second (torch.nn.GLU)."""
+    half = x.shape[axis] // 2
+    y = np.empty([half if a == axis % x.ndim else n for a, n in enumerate(x.shape)], dtype=object)
+    for k in np.ndindex(y.shape):
+        other = list(k)
+        other[axis] += half
+        y[k] = x[k] / (1 + exp(-x[*other]))
+    return y
+
+
+def logsigmoid(x: Array) -> Array:
+    """log(1 / (1 + exp(-x)))"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = log(1 / (1 + exp(-x[k])))
+    return y
+
+
+def logsumexp(x: Array, *, axis: int, keepdims: bool) -> Array:
+    """log(sum_j exp(x_ij)) along the axis (torch.logsumexp)."""
+    axis %= x.ndim
+    y = np.empty([1 if a == axis else n for a, n in enumerate(x.shape)], dtype=object)
+    for k in np.ndindex(y.shape):
+        total = mpf(0)
+        for j in range(x.shape[axis]):
+            total += exp(x[*k[:axis], j, *k[axis + 1 :]])
+        y[k] = log(total)
+    return y if keepdims else y.reshape(y.shape[:axis] + y.shape[axis + 1 :])
+
+
+def mish(x: Array) -> Array:
+    """x tanh(log(1 + exp(x))) (torch.nn.Mish)."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        s = log(1 + exp(x[k]))
+        y[k] = x[k] * (exp(s) - exp(-s)) / (exp(s) + exp(-s))
+    return y
+
+
+def silu(x: Array) -> Array:
+    """x / (1 + exp(-x))"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] / (1 + exp(-x[k]))
+    return y
+
+
+def softplus(x: Array, *, beta: float, threshold: float | None) -> Array:
+    """log(1 + exp(beta x)) / beta, or x where beta x > threshold (torch.nn.Softplus)."""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        linear = threshold is not None and mpf(beta) * x[k] > threshold
+        y[k] = x[k] if linear else log(1 + exp(mpf(beta) * x[k])) / mpf(beta)
+    return y
+
+
+def softsign(x: Array) -> Array:
+    """x / (1 + |x|)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] / (1 + (x[k] if x[k] > 0 else -x[k]))
+    return y
+
+
+def tanhshrink(x: Array) -> Array:
+    """x - tanh(x)"""
+    y = tanh(x)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] - y[k]
     return y
 
 
@@ -548,6 +633,8 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "dropout": dropout,
         "elu": elu,
         "flatten": flatten,
+        "gelu": gelu,
+        "glu": glu,
         "half_squared_error": half_squared_error,
         "hardshrink": hardshrink,
         "hardsigmoid": hardsigmoid,
@@ -559,10 +646,13 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "linear": linear,
         "locally_connected2d": locally_connected2d,
         "log_softmax": log_softmax,
+        "logsigmoid": logsigmoid,
+        "logsumexp": logsumexp,
         "max_pool1d": functools.partial(max_pool, 1),
         "max_pool2d": functools.partial(max_pool, 2),
         "max_pool3d": functools.partial(max_pool, 3),
         "maxout": maxout,
+        "mish": mish,
         "mse_loss": mse_loss,
         "nll_loss": nll_loss,
         "prelu": prelu,
@@ -571,10 +661,14 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "rrelu": rrelu,
         "selu": selu,
         "sigmoid": sigmoid,
+        "silu": silu,
         "smooth_l1_loss": smooth_l1_loss,
         "softmax": softmax,
+        "softplus": softplus,
         "softshrink": softshrink,
+        "softsign": softsign,
         "tanh": tanh,
+        "tanhshrink": tanhshrink,
         "threshold": threshold,
     }
 )

@@ -1,0 +1,99 @@
+r"""Gated linear unit: one half of an axis, gated by the logistic function of the other.
+
+    y = a sigmoid(b),  x = (a, b) along the axis           Dauphin et al., arXiv:1612.08083
+    dL/da = g sigmoid(b)
+    dL/db = g a sigmoid(b) sigmoid(-b) = g a e / (1 + e)^2,  e = exp(-|b|)
+
+Any shape whose axis is even in length; the output has the dtype of x, and half the length. No exponential is above 1,
+and nothing cancels. The class `exp(-x)` computes 1 / (1 + exp(-b)), which is zero where exp(-b) overflows, and
+differentiates with s (1 - s), which loses all digits where b is large. Where the gate is 0 and the other half infinite,
+both definitions give NaN.
+"""
+
+from math import inf, nan
+
+from refnn.op import Input, Op, Special, check_axis
+from refnn.ops import sigmoid as _sigmoid
+
+
+def forward(ar, x, *, axis=-1):
+    a, b = _halves(x, axis)
+    return (a * _sigmoid.forward(ar, b)).reshape(_half(x, axis))
+
+
+def vjp(ar, g, y, x, *, axis=-1):
+    a, b = _halves(x, axis)
+    g = g.reshape(a.shape)
+    e = ar.exp(-ar.abs(b))
+    return (_joined(ar, x, axis, g * _sigmoid.forward(ar, b), ar.product(g, a, e, over=(1 + e) ** 2)),)
+
+
+def by_exp(ar, x, *, axis=-1):
+    a, b = _halves(x, axis)
+    return ar.product(a, over=1 + ar.exp(-b)).reshape(_half(x, axis))
+
+
+def by_exp_vjp(ar, g, y, x, *, axis=-1):
+    a, b = _halves(x, axis)
+    g = g.reshape(a.shape)
+    s = _sigmoid.by_exp(ar, b)
+    return (_joined(ar, x, axis, g * s, ar.product(g, a, s, 1 - s)),)
+
+
+def _split(x, axis):
+    """The shape of x with the axis in two: which half, and the place in it."""
+    axis %= x.ndim
+    return (*x.shape[:axis], 2, x.shape[axis] // 2, *x.shape[axis + 1 :])
+
+
+def _halves(x, axis):
+    whole, before = x.reshape(_split(x, axis)), (slice(None),) * (axis % x.ndim)
+    return whole[(*before, slice(0, 1))], whole[(*before, slice(1, 2))]
+
+
+def _half(x, axis):
+    return tuple(n // 2 if a == axis % x.ndim else n for a, n in enumerate(x.shape))
+
+
+def _joined(ar, x, axis, a, b):
+    mask = [True, False]
+    for _ in range(x.ndim - axis % x.ndim):
+        mask = [[m] for m in mask]
+    return ar.where(mask, a, b).reshape(x.shape)
+
+
+def validate(inputs, params):
+    x, axis = inputs["x"], params["axis"]
+    check_axis("glu", x, axis)
+    if x.shape[axis] % 2:
+        raise ValueError(f"glu: axis {axis} of shape {x.shape} has the length {x.shape[axis]}, expected an even one")
+
+
+glu = Op(
+    name="glu",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"x": Input()},
+    validate=validate,
+    variants=(
+        {"shapes": {"x": (5, 14)}, "small": {"x": (3, 4)}, "params": {"axis": -1}},
+        {"shapes": {"x": (6, 7)}, "small": {"x": (4, 3)}, "params": {"axis": 0}},
+        {"shapes": {"x": (3, 10, 5)}, "small": {"x": (3, 4, 2)}, "params": {"axis": 1}},
+        {"shapes": {"x": (2, 1026)}, "small": {"x": (2, 6)}, "params": {"axis": 1}},
+        {"shapes": {"x": (2,)}, "params": {"axis": -1}},
+        {"shapes": {"x": (0, 4)}, "small": {"x": (0, 4)}, "params": {"axis": -1}},
+    ),
+    classes={"exp(-x)": (by_exp, by_exp_vjp)},
+    special=(
+        Special(([1.0, inf],), [1], ([1, 0],), "an open gate; its slope is 0"),
+        Special(([1.0, -inf],), [0], ([0, 0],), "a shut gate; its slope is 0"),
+        Special(([inf, 0.0],), [inf], ([0.5, inf],), "half of infinity, and a slope in proportion"),
+        Special(([inf, inf],), [inf], ([1, (0, nan)],), "an open gate; infinity times a slope of 0"),
+        Special(([inf, -inf],), [nan], ([0, (0, nan)],), "infinity times 0 has no limit"),
+        Special(([0.0, inf],), [0], ([1, 0],), "either sign of zero"),
+        Special(([nan, 0.0],), [nan], ([None, nan],), "NaN in gives NaN out"),
+        Special(([1.0, nan],), [nan], ([nan, None],), "likewise"),
+        Special(([nan, -inf],), [nan], ([None, nan],), "a shut gate does not swallow NaN"),
+    ),
+    rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
+)

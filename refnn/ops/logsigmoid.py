@@ -1,0 +1,39 @@
+r"""Logarithm of the logistic function, elementwise.
+
+    y = -log(1 + exp(-x)) = min(x, 0) - log1p(exp(-|x|))
+    dy/dx = sigmoid(-x)
+
+Any shape; the output has the shape and dtype of x. Both terms are negative, no exponential is above 1 and log1p keeps
+the small ones, so nothing cancels or overflows on either side.
+"""
+
+from math import inf, nan
+
+from refnn.op import Input, Op, Special
+from refnn.ops import sigmoid as _sigmoid
+from refnn.ops._shared import ELEMENTWISE, any_array, each_element
+
+
+def forward(ar, x):
+    return -(ar.relu(-x) + ar.log1p(ar.exp(-ar.abs(x))))
+
+
+def vjp(ar, g, y, x):
+    return (g * _sigmoid.forward(ar, -x),)
+
+
+logsigmoid = Op(
+    name="logsigmoid",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"x": Input()},
+    validate=any_array,
+    variants=ELEMENTWISE,
+    special=(
+        Special((nan,), nan, (None,), "NaN in gives NaN out"),
+        Special((inf,), 0, (0,), "the limits, either sign of zero"),
+        Special((-inf,), -inf, (1,), "y = x on that side"),
+        Special((inf,), 0, (nan,), "0 times NaN is handed on", cotangent=nan),
+    ),
+    rowwise=each_element,
+)

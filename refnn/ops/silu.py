@@ -1,0 +1,55 @@
+r"""Sigmoid linear unit (swish), elementwise.
+
+    y = x sigmoid(x)                                       Hendrycks and Gimpel, arXiv:1606.08415; Elfwing et al. 2018
+    dy/dx = sigmoid(x) (1 + x sigmoid(-x))
+
+Any shape; the output has the shape and dtype of x. Neither factor is computed by cancellation or from an exponential
+above 1, so results below the normal range are kept as far as the sigmoid is. The derivative is zero near x = -1.278,
+where 1 and x sigmoid(-x) cancel: its bound is absolute there, u (1 + |x| sigmoid(-x)) sigmoid(x) times a small number.
+The class `exp(-x)` is x / (1 + exp(-x)), differentiated with 1 - sigmoid: the output is zero where exp(-x) overflows,
+though the exact value may still be a normal number. At minus infinity the limits are zero; the formulas give NaN.
+"""
+
+from math import inf, nan
+
+from refnn.op import Input, Op, Special
+from refnn.ops import sigmoid as _sigmoid
+from refnn.ops._shared import ELEMENTWISE, any_array, each_element
+
+
+def forward(ar, x):
+    return x * _sigmoid.forward(ar, x)
+
+
+def vjp(ar, g, y, x):
+    slope = _sigmoid.forward(ar, x) * (1 + x * _sigmoid.forward(ar, -x))
+    return (g * slope,)
+
+
+def by_exp(ar, x):
+    return x / (1 + ar.exp(-x))
+
+
+def by_exp_vjp(ar, g, y, x):
+    s = _sigmoid.by_exp(ar, x)
+    return (ar.product(g, s, 1 + x * (1 - s)),)
+
+
+silu = Op(
+    name="silu",
+    forward=forward,
+    vjp_definition=vjp,
+    inputs={"x": Input()},
+    validate=any_array,
+    variants=ELEMENTWISE,
+    classes={"exp(-x)": (by_exp, by_exp_vjp)},
+    special=(
+        Special((nan,), nan, (None,), "NaN in gives NaN out"),
+        Special((inf,), inf, ((1, nan),), "the slope's limit, or infinity times 0"),
+        Special((-inf,), (0, nan), ((0, nan),), "the limits, or infinity times 0"),
+        Special((0.0,), 0, (0.5,), "either sign of zero"),
+        Special((-0.0,), 0, (0.5,), "likewise"),
+        Special((1.0,), None, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
+    ),
+    rowwise=each_element,
+)
