@@ -33,6 +33,8 @@ logsigmoid = Op(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), 0, (0,), "the limits, either sign of zero"),
         Special((-inf,), -inf, (1,), "y = x on that side"),
+        Special((0.0,), None, (0.5,), "minus log 2 is rounded, and judged where zeros are; the slope is exact"),
+        Special((-0.0,), None, (0.5,), "likewise"),
         Special((inf,), 0, (nan,), "0 times NaN is handed on", cotangent=nan),
     ),
     rowwise=each_element,

@@ -51,6 +51,8 @@ mish = Op(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, ((1, nan),), "the slope's limit, or infinity times 0"),
         Special((-inf,), (0, nan), ((0, nan),), "the limits, or infinity times 0"),
+        Special((0.0,), 0, (None,), "either sign of zero; the slope 3/5 is rounded, and judged where zeros are"),
+        Special((-0.0,), 0, (None,), "likewise"),
         Special((1.0,), None, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=each_element,

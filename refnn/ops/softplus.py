@@ -92,6 +92,8 @@ softplus = Op(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, (1,), "y = x on that side"),
         Special((-inf,), 0, (0,), "the limits"),
+        Special((0.0,), None, (0.5,), "log 2 is rounded, and judged where zeros are; the slope is exact"),
+        Special((-0.0,), None, (0.5,), "likewise"),
         Special((nan,), nan, (None,), "NaN is on neither side of the threshold", params={"threshold": 2.0}),
         Special((inf,), inf, (1,), "above the threshold", params={"threshold": 2.0}),
         Special((-inf,), -inf, (1,), "beta x is infinite: y = x", params={"beta": -2.0}),
