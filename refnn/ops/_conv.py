@@ -28,9 +28,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from math import inf, nan
 
 from refnn.arithmetic.windows import Windows
-from refnn.op import Input, check_choice
+from refnn.op import Input, Special, check_choice
 
 INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
 PADDINGS = ("valid", "same", "full")
@@ -326,3 +327,34 @@ def variant(x, weight, bias=True, small=None, outputs=lambda weight, params: wei
 
 def transposed_variant(x, weight, bias=True, small=None, **params):
     return variant(x, weight, bias, small, lambda weight, params: (weight[1] * params.get("groups", 1),), **params)
+
+
+def _nested(values, depth):
+    return [_nested(values, depth - 1)] if depth else values
+
+
+def special(rank):
+    """Infinity and NaN in a kernel (w, 1) that meets (padding, 1, padding): the first window gives 1, the second w."""
+    return tuple(
+        Special(
+            (_nested([1.0], rank + 1), _nested([w, 1.0], rank + 1), None),
+            _nested([(1, nan), w], rank + 1),
+            (_nested([w], rank + 1), _nested([1, 1], rank + 1), None),
+            "infinity or NaN times padding is left out, or formed and NaN",
+            {"padding": (*[0] * (rank - 1), 1)},
+        )
+        for w in (inf, -inf, nan)
+    )
+
+
+def transposed_special(rank):
+    """Infinity and NaN in a kernel (w, 1) that is put down once: w, and 1."""
+    return tuple(
+        Special(
+            (_nested([1.0], rank + 1), _nested([w, 1.0], rank + 1), None),
+            _nested([w, (1, nan)], rank + 1),
+            (_nested([w], rank + 1), _nested([1, 1], rank + 1), None),
+            "infinity or NaN times a zero put around x is left out, or formed and NaN",
+        )
+        for w in (inf, -inf, nan)
+    )

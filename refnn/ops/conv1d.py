@@ -7,9 +7,7 @@ of x, L' = floor((L + padding - d (k - 1) - 1) / s) + 1. ValueError for shapes t
 out of range and where there is no output.
 """
 
-from math import inf, nan
-
-from refnn.op import Op, Special
+from refnn.op import Op
 from refnn.ops import _conv
 from refnn.ops._shared import product_rows
 
@@ -31,17 +29,5 @@ conv1d = Op(
         _conv.variant((0, 2, 5), (3, 2, 3)),
     ),
     classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
-    special=(
-        *product_rows(3, 3),
-        *(
-            Special(
-                ([[[1.0]]], [[[weight, 1.0]]], None),
-                [[[(1, nan), weight]]],
-                ([[[weight]]], [[[1, 1]]], None),
-                "infinity or NaN times padding is left out, or formed and NaN",
-                {"padding": 1},
-            )
-            for weight in (inf, -inf, nan)
-        ),
-    ),
+    special=(*product_rows(3, 3), *_conv.special(1)),
 )

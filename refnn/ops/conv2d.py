@@ -17,10 +17,8 @@ product of its two matrices, whose bound covers one axis after the other: no ter
 products with 0, 1 and 1/2 do not round. Other kernels are computed directly.
 """
 
-from math import inf, nan
-
 from refnn.arithmetic.windows import Windows
-from refnn.op import Op, Special
+from refnn.op import Op
 from refnn.ops import _conv
 from refnn.ops._shared import product_rows
 
@@ -131,17 +129,5 @@ conv2d = Op(
         _conv.variant((0, 2, 5, 4), (3, 2, 3, 3)),
     ),
     classes={"winograd": (winograd_forward, winograd_vjp), "fft": (_conv.fft_forward, _conv.fft_vjp)},
-    special=(
-        *product_rows(4, 4),
-        *(
-            Special(
-                ([[[[1.0]]]], [[[[weight, 1.0]]]], None),
-                [[[[(1, nan), weight]]]],
-                ([[[[weight]]]], [[[[1, 1]]]], None),
-                "infinity or NaN times padding is left out, or formed and NaN",
-                {"padding": (0, 1)},
-            )
-            for weight in (inf, -inf, nan)
-        ),
-    ),
+    special=(*product_rows(4, 4), *_conv.special(2)),
 )

@@ -38,5 +38,5 @@ conv3d = Op(
         _conv.variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
     classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
-    special=product_rows(5, 5),
+    special=(*product_rows(5, 5), *_conv.special(3)),
 )

@@ -42,5 +42,5 @@ conv_transpose3d = Op(
         _conv.transposed_variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
-    special=product_rows(5, 5),
+    special=(*product_rows(5, 5), *_conv.transposed_special(3)),
 )
