@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,9 +131,12 @@ class Op:
 
     @cached_property
     def equations(self) -> tuple[str, ...]:
-        """The equations of the sources that the docstring of the op's module cites, in its order."""
-        text = inspect.getdoc(inspect.getmodule(self.forward)) or ""
-        cited = re.findall(rf"({'|'.join(SOURCES)})((?:,? \([^)]+\))*)", text)
+        """The equations of the sources that the docstring of the op's module cites, in its order; where it cites none,
+        those of the module that holds its forward."""
+        modules = sys.modules.get(f"refnn.ops.{self.name}"), inspect.getmodule(self.forward)
+        texts = (inspect.getdoc(module) or "" for module in modules)
+        found = (re.findall(rf"({'|'.join(SOURCES)})((?:,? \([^)]+\))*)", text) for text in texts)
+        cited = next(filter(None, found), [])
         return tuple(
             dict.fromkeys(f"{key} {n}".strip() for key, list_ in cited for n in re.findall(r"\([^)]+\)", list_) or [""])
         )

@@ -1,8 +1,8 @@
 r"""Convolution, one definition for any number of spatial axes; "convolution" is cross-correlation, as in the sources.
 
-    y_no,p = b_o + sum_c sum_t w_oc,t x_nc,(s p - a + d t)   cnnmath, katsaros; challa2023 (32), with stride s, dilation
-                                                           d and a cells of padding before; x is 0 in the padding
-    dL/dw_oc,t = sum_n sum_p g_no,p x_nc,(s p - a + d t)     challa2023 (34), (38), (41), for any stride and padding
+    y_no,p = b_o + sum_c sum_t w_oc,t x_nc,(s p - a + d t)   cnnmath (convolution), katsaros (convolution); stride s,
+                                                           dilation d, a cells of padding before, where x is 0
+    dL/dw_oc,t = sum_n sum_p g_no,p x_nc,(s p - a + d t)     challa2023 (32), (34), (38), (41), for any s and a
     dL/dx_nc,q = sum_o sum_(p,t: s p - a + d t = q) g_no,p w_oc,t
                                                            challa2023 (39), (40) with the limits of p put right
     dL/db_o = sum_n sum_p g_no,p                             challa2023 (36), (43)

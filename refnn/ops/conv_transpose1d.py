@@ -1,6 +1,6 @@
 r"""Transposed convolution over one axis, the gradient of `conv1d` in x; the bounds are those of `refnn.ops._conv`.
 
-    y_no,q = b_o + sum_c sum_(p,t: s p - a + d t = q) w_co,t x_nc,p   katsaros ("reverse" convolution: the adjoint)
+    y_no,q = b_o + sum_c sum_(p,t: s p - a + d t = q) w_co,t x_nc,p   katsaros (reverse convolution)
 
 x is (N, C, L) or (C, L), weight (C, O/groups, k), bias (O,) or None; the output is (N, O, L') or (O, L') in the dtype
 of x, L' = (L - 1) s - padding + d (k - 1) + output_padding + 1, with output_padding smaller than s or d. ValueError

@@ -1,6 +1,6 @@
 r"""Transposed convolution over two axes, the gradient of `conv2d` in x; the bounds are those of `refnn.ops._conv`.
 
-    y_no,q = b_o + sum_c sum_(p,t: s p - a + d t = q) w_co,t x_nc,p   katsaros ("reverse" convolution: the adjoint)
+    y_no,q = b_o + sum_c sum_(p,t: s p - a + d t = q) w_co,t x_nc,p   katsaros (reverse convolution)
 
 x is (N, C, H, W) or (C, H, W), weight (C, O/groups, kH, kW), bias (O,) or None; the output is (N, O, H', W') or
 (O, H', W') in the dtype of x, H' = (H - 1) s - padding + d (kH - 1) + output_padding + 1. output_padding only says how

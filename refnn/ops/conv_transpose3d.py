@@ -1,6 +1,6 @@
 r"""Transposed convolution over three axes, the gradient of `conv3d` in x; the bounds are those of `refnn.ops._conv`.
 
-    y_no,q = b_o + sum_c sum_(p,t: s p - a + d t = q) w_co,t x_nc,p   katsaros ("reverse" convolution: the adjoint)
+    y_no,q = b_o + sum_c sum_(p,t: s p - a + d t = q) w_co,t x_nc,p   katsaros (reverse convolution)
 
 x is (N, C, D, H, W) or (C, D, H, W), weight (C, O/groups, kD, kH, kW), bias (O,) or None; the output is
 (N, O, D', H', W') or (O, D', H', W') in the dtype of x, D' = (D - 1) s - padding + d (kD - 1) + output_padding + 1,

@@ -1,6 +1,6 @@
 r"""Squared error as the sources write it: half the sum over each sample's outputs.
 
-    l_k = 1/2 sum_j (y_kj - t_kj)^2                        you2022, cnnmath
+    l_k = 1/2 sum_j (y_kj - t_kj)^2                        you2022 (squared error), cnnmath (cost)
     dl_k/dy_kj = y_kj - t_kj
 
 input and target are (N, ...) of one shape and dtype. Reduction "none" gives (N,), "sum" their sum, "mean" their sum

@@ -1,6 +1,6 @@
 r"""Half the sum of squares times a factor: what weight decay adds to a loss.
 
-    l = lambda/2 sum_i x_i^2                               cnnmath (weight decay, named)
+    l = lambda/2 sum_i x_i^2                               cnnmath (weight decay)
     dl/dx_i = lambda x_i
 
 x is any shape, the output a scalar; `weight_decay` is lambda, at least 0. It is added once a step, not once a sample.

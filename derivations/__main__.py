@@ -1,0 +1,58 @@
+"""`python -m derivations`: decide every claim and write the errata."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from derivations import page
+from derivations.claims import Claim
+from derivations.ledger import VERDICTS, claims
+from derivations.links import linked, required
+
+FOLDER = Path(__file__).parent
+
+
+def failures(claim: Claim) -> list[str]:
+    """What is wrong with a claim, in sentences; empty if it holds, its mutants fail and its erratum is refuted."""
+    wrong = []
+    for check in (claim.verify, claim.verify_refuted):
+        try:
+            check()
+        except (AssertionError, ArithmeticError) as error:
+            wrong.append(str(error))
+    if survivors := claim.survivors()[0]:
+        wrong.append(f"{claim.name} does not notice: {', '.join(survivors)}")
+    return wrong
+
+
+def main() -> int:
+    """0 if everything is proved; 1 otherwise, with a sentence for each failure."""
+    console = Console(stderr=True)
+    every = [*dict.fromkeys(claims().values()), *(linked(*pair) for pair in required())]
+    decided = track(every, "deciding", console=console, transient=True, disable=not console.is_terminal)
+    wrong = [sentence for claim in decided for sentence in failures(claim)]
+    blocks = page.page()
+    (FOLDER / "ERRATA.md").write_text(page.markdown(blocks), encoding="utf-8")
+    (FOLDER / "errata.html").write_text(page.page_html(blocks), encoding="utf-8")
+    _summary(len(every))
+    for sentence in wrong:
+        console.print(f"[red]{sentence}")
+    return 1 if wrong else 0
+
+
+def _summary(decided: int) -> None:
+    table = Table("source", *VERDICTS, "items", title=f"{decided} claims and links decided")
+    rows = page.counts()
+    for name, row in {**rows, "all": sum(rows.values(), Counter())}.items():
+        table.add_row(name, *(str(row[v]) for v in VERDICTS), str(row.total()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""katsaros: convolutional networks, padding, strides, pooling, activations."""

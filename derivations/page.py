@@ -1,0 +1,228 @@
+"""The errata as a page, in Markdown and in HTML with MathML, from the ledger and from what the claims compute."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from derivations.ledger import ERRATA, VERDICTS, Item, Source, sources
+
+# --- the page, as blocks; text holds mathematics between dollars and **strong** words --------------------------------
+
+
+@dataclass(frozen=True)
+class Heading:
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Labelled lines."""
+
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Block = Heading | Paragraph | Facts | Table
+
+INTRODUCTION = (
+    "What five sources on the mathematics of neural networks print, checked by machine equation by equation. Each "
+    "statement is a claim that a program has decided: printed forms that are wrong fail on the counterexample given, "
+    "the corrected forms pass on the same and on all other cases, and every claim fails when it is mutated. Numbers in "
+    "counterexamples are computed, not typed. **Proved** says for which sizes or values; nothing is claimed beyond.",
+    "Written by `python -m derivations`; do not edit. Equations are quoted, prose is not. Statements of the sources "
+    "that have lost their formula are reconstructed and marked so.",
+)
+
+
+def page() -> list[Block]:
+    """The whole page."""
+    blocks: list[Block] = [Heading(1, "Errata of five sources"), *map(Paragraph, INTRODUCTION)]
+    for source in sources():
+        blocks += _source(source)
+    blocks += _coverage()
+    return blocks
+
+
+def _source(source: Source) -> Iterator[Block]:
+    yield Heading(2, f"{source.key}: {source.author}, {source.title} ({source.date})")
+    yield Heading(3, "To correct")
+    for item in source.items:
+        if item.verdict in ERRATA:
+            yield from _erratum(item)
+    yield Heading(3, "Holds under an assumption")
+    assuming = [i for i in source.items if i.verdict == "holds under an assumption"]
+    rows = tuple((*_who(i), i.why, _without(i), i.scope) for i in assuming)
+    yield Table(("id", "place", "statement", "assumption", "without it", "proved"), rows)
+    yield Heading(3, "Holds")
+    holding = tuple((*_who(i), i.why, i.scope) for i in source.items if i.verdict == "holds")
+    yield Table(("id", "place", "statement", "remark", "proved"), holding)
+
+
+def _who(item: Item) -> tuple[str, str, str]:
+    bound = f" (`{item.definition}`)" if item.definition else ""
+    return item.id, item.place, item.printed + bound + (" (reconstructed)" if item.reconstructed else "")
+
+
+def _erratum(item: Item) -> Iterator[Block]:
+    yield Heading(4, f"{item.id}, {item.place}: {item.verdict}" + (", reconstructed" if item.reconstructed else ""))
+    claim = item.claim
+    assert claim is not None and claim.counterexample is not None
+    where, true, says = claim.counterexample
+    yield Facts(
+        (
+            ("Printed", item.printed),
+            ("Should be", item.corrected),
+            ("Why", item.why),
+            ("Counterexample", f"{where}. True: {shown(true)}. Printed form: {shown(says)}."),
+            ("Proved", item.scope),
+        )
+    )
+    if item.table:
+        printed = list(claim.cases(claim.printed))
+        yield Table(("case", "true", "printed form"), tuple((w, shown(t), shown(s)) for w, t, s in printed))
+
+
+def _without(item: Item) -> str:
+    if item.claim is None or item.claim.counterexample is None:
+        return ""
+    where, true, says = item.claim.counterexample
+    return f"{where}: {shown(true)}, not {shown(says)}"
+
+
+def counts() -> dict[str, Counter[str]]:
+    """How many items each source has of each verdict."""
+    return {source.key: Counter(item.verdict for item in source.items) for source in sources()}
+
+
+def _coverage() -> Iterator[Block]:
+    yield Heading(2, "Coverage")
+    table = counts()
+    rows = [(key, *(str(c[v]) for v in VERDICTS), str(c.total())) for key, c in table.items()]
+    total = sum(table.values(), Counter())
+    rows.append(("all", *(str(total[v]) for v in VERDICTS), str(total.total())))
+    yield Table(("source", *VERDICTS, "items"), tuple(rows))
+    yield Heading(3, "What stays unproved")
+    yield Paragraph(
+        "**For all sizes** are proved the statements marked so. The others are proved for the sizes named beside them: "
+        "for all values of the symbols where a network or a shape is named, for those numbers only where numbers are. "
+        "Networks of one size say nothing, strictly, about another."
+    )
+    yield Paragraph(
+        "**Away from kinks** only: in symbolic networks ReLU is a factor of 0 or 1 for each node. At a kink the "
+        "derivative is a choice, which the sources and refnn make alike."
+    )
+    yield Paragraph(
+        "**On trust** are SymPy's differentiation and the arithmetic of python-flint and of Python's fractions; and "
+        "that functions of which nothing is known may be treated as independent of their derivatives at a point."
+    )
+    yield Paragraph("**Not checkable**, for want of a formula, a picture or a file:")
+    missing = [(*_who(i), i.why) for s in sources() for i in s.items if i.verdict == "not checkable"]
+    yield Table(("id", "place", "statement", "why"), tuple(missing))
+
+
+def shown(value: Any) -> str:
+    """A value of a case, short enough for a line."""
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return f"({', '.join(map(shown, value))})"
+    if value is None:
+        return "none"
+    if isinstance(value, (bool, np.bool_, sp.logic.boolalg.BooleanAtom)):
+        return "yes" if value else "no"
+    if isinstance(value, Fraction) and value.denominator > 1000:
+        return f"{float(value):.5f}".rstrip("0")
+    if isinstance(value, sp.Expr) and value.is_number and not value.is_Rational:
+        return f"{sp.N(value, 6)}"
+    return str(value)
+
+
+# --- Markdown --------------------------------------------------------------------------------------------------------
+
+
+def markdown(blocks: list[Block]) -> str:
+    parts = []
+    for block in blocks:
+        match block:
+            case Heading(level, text):
+                parts.append(f"{'#' * level} {text}")
+            case Paragraph(text):
+                parts.append(text)
+            case Facts(facts):
+                parts.append("\n".join(f"- **{label}:** {text}" for label, text in facts if text))
+            case Table(header, rows):
+                lines = [header, tuple("---" for _ in header), *rows]
+                parts.append("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A bar would end the cell: in mathematics it has a name."""
+    return re.sub(r"\$[^$]*\$", lambda m: m[0].replace("|", r"\vert "), text).replace("|", r"\|")
+
+
+# --- HTML ------------------------------------------------------------------------------------------------------------
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
+h2 { margin-top: 3rem; border-bottom: 2px solid #1b1b1b; } h4 { margin-bottom: .2rem; }
+dl { margin: 0 0 1.5rem; display: grid; grid-template-columns: 9rem 1fr; gap: .2rem 1rem; }
+dt { color: #666; } dd { margin: 0; overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { text-align: left; vertical-align: top; }
+td, th { padding: .3rem .6rem; border-bottom: 1px solid #ccc; } math { font-size: 1.1em; }
+"""
+
+
+def page_html(blocks: list[Block]) -> str:
+    """One file that needs nothing else: browsers typeset MathML by themselves."""
+    body = []
+    for block in blocks:
+        match block:
+            case Heading(level, text):
+                body.append(f"<h{level}>{_inline(text)}</h{level}>")
+            case Paragraph(text):
+                body.append(f"<p>{_inline(text)}</p>")
+            case Facts(facts):
+                terms = (f"<dt>{label}</dt><dd>{_inline(text)}</dd>" for label, text in facts if text)
+                body.append(f"<dl>{''.join(terms)}</dl>")
+            case Table(header, rows):
+                head = "".join(f"<th>{_inline(h)}</th>" for h in header)
+                lines = ("".join(f"<td>{_inline(c)}</td>" for c in row) for row in rows)
+                body.append(f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")
+    title = blocks[0].text if isinstance(blocks[0], Heading) else "Errata"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</html>\n"
+    )
+
+
+def _inline(text: str) -> str:
+    from latex2mathml.converter import convert
+
+    pieces = text.split("$")
+    for n, piece in enumerate(pieces):
+        if n % 2:
+            pieces[n] = convert(piece)
+            continue
+        plain = html.escape(piece, quote=False)
+        plain = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", plain)
+        pieces[n] = re.sub(r"`(.+?)`", r"<code>\1</code>", plain)
+    return "".join(pieces)
