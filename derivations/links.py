@@ -78,6 +78,14 @@ def log_softmax(op, says):
         yield f"z_{n}", exp(z), says(list(x), n)
 
 
+@link("logsumexp", "challa2023 (4)")
+def logsumexp(op, says):
+    """The logarithm of the denominator: shares of it are the outputs."""
+    x = symbols("x", 3)
+    for n, v in enumerate(x):
+        yield f"y_{n}", exp(v - ops.forward(op, x)), says(list(x), n)
+
+
 @link("softmax", "challa2023 (5)", "challa2023 (6)")
 def softmax_vjp(op, says):
     """The Jacobian for all M, taken for three classes and contracted with a cotangent."""
@@ -383,12 +391,12 @@ def avg_pool(op, says):
 POINTS = [sp.Integer(-2), sp.Rational(-1, 3), sp.Integer(1)]
 
 
-def _elementwise(op, function):
+def _elementwise(op, function, **params):
     """Values and slopes at points on both sides of 0."""
-    z = sp.Symbol("z", real=True)
     x = np.array(POINTS, dtype=object)
-    (slopes,) = ops.vjp(op, exact([1] * len(POINTS)), x)
-    for v, y, slope in zip(POINTS, ops.forward(op, x), slopes, strict=True):
+    (slopes,) = ops.vjp(op, exact([1] * len(POINTS)), x, **params)
+    for v, y, slope in zip(POINTS, ops.forward(op, x, **params), slopes, strict=True):
+        z = sp.Symbol("z", positive=True) if v > 0 else sp.Symbol("z", negative=True)
         stated = function(z).subs(z, v), diff(function(z), z).subs(z, v)
         yield f"x = {v}", tuple(sp.sympify(e).rewrite(exp) for e in (y, slope)), stated
 
@@ -402,6 +410,27 @@ def sigmoid(op, says):
 def tanh(op, says):
     for term in range(3):
         yield from _elementwise(op, lambda z, term=term: says(z)[term])
+
+
+@link("softplus", "katsaros (softplus)")
+def softplus(op, says):
+    yield from _elementwise(op, lambda z: says(exp, log, z)[0])
+    z = sp.Symbol("z", real=True)
+    x = np.array(POINTS, dtype=object)
+    for v, slope in zip(POINTS, ops.vjp(op, exact([1] * len(POINTS)), x)[0], strict=True):
+        yield f"derivative at {v}", slope, says(exp, log, z)[1].subs(z, v)
+
+
+@link("leaky_relu", "katsaros (leaky ReLU)")
+def leaky_relu(op, says):
+    for slope in (sp.Integer(0), sp.Rational(1, 4), sp.Integer(1)):
+        yield from _elementwise(op, lambda z, slope=slope: sp.sympify(says(slope, z)), negative_slope=float(slope))
+
+
+@link("elu", "katsaros (ELU)")
+def elu(op, says):
+    for alpha in (sp.Integer(0), sp.Rational(1, 4), sp.Integer(1)):
+        yield from _elementwise(op, lambda z, alpha=alpha: sp.sympify(says(alpha, z)), alpha=float(alpha))
 
 
 @link("half_squared_error", "you2022 (squared error)")
