@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -47,10 +48,13 @@ def main() -> int:
 
 
 def _summary(decided: int) -> None:
-    table = Table("source", *VERDICTS, "items", title=f"{decided} claims and links decided")
-    rows = page.counts()
-    for name, row in {**rows, "all": sum(rows.values(), Counter())}.items():
-        table.add_row(name, *(str(row[v]) for v in VERDICTS), str(row.total()))
+    """The counts per verdict, on standard output."""
+    counts = page.counts()
+    counts["all"] = sum(counts.values(), Counter())
+    table = Table("", *counts, title=f"{decided} claims and links decided", box=SIMPLE_HEAD)
+    for verdict in VERDICTS:
+        table.add_row(verdict, *(str(c[verdict]) for c in counts.values()))
+    table.add_row("items", *(str(c.total()) for c in counts.values()))
     Console().print(table)
 
 

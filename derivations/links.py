@@ -248,11 +248,12 @@ def _axes(op, x):
     return x.reshape(*x.shape[:-1], *[1] * (count - 1), x.shape[-1])
 
 
-def _row(op, length=5, channels=(1, 1), taps=3):
+def _row(op, length=5, channels=(1, 1), taps=3, stride=1, padding=0):
     """A convolution over a row: inputs, kernels, cotangent, and the op's gradients without their axes of length 1."""
     x, w, b = symbols("x", channels[0], length), symbols("w", channels[1], channels[0], taps), symbols("b", channels[1])
-    g = symbols("g", channels[1], length - taps + 1)
-    grads = ops.vjp(op, _axes(op, g)[None], _axes(op, x)[None], _axes(op, w), b)
+    g = symbols("g", channels[1], conv.outputs(length, taps, stride, padding))
+    slide = {"stride": (*[1] * (int(op[-2]) - 1), stride), "padding": (*[0] * (int(op[-2]) - 1), padding)}
+    grads = ops.vjp(op, _axes(op, g)[None], _axes(op, x)[None], _axes(op, w), b, **slide)
     gx, gw, gb = (v.reshape(*s) for v, s in zip(grads, (x.shape, w.shape, b.shape), strict=True))
     net = SimpleNamespace(count=g.shape[1], fx_in=x, d1=g.ravel(), by_fx=(g, {}), m=exact(np.ones(g.shape, int)))
     return net, w, g, gx, gw, gb
@@ -287,9 +288,15 @@ def convolution_tap(op, says):
 
 @link(CONV, "challa2023 (34)")
 def convolution_kernel(op, says):
+    """And with the index s q + c - p for stride s and padding p."""
     net, _, _, _, gw, _ = _row(op, channels=(2, 2))
     for p, n, c in np.ndindex(2, 2, 3):
         yield f"dL/dfw_{p}{n}{c}", gw[n, p, c], says(net, p, n, c)
+    for stride, padding in ((2, 0), (1, 1), (2, 1), (3, 2)):
+        net, _, _, _, gw, _ = _row(op, stride=stride, padding=padding)
+        for c in range(3):
+            stated = says(net, 0, 0, c, index=lambda q, c, s=stride, p=padding: s * q + c - p)
+            yield f"stride {stride}, padding {padding}, dL/dfw_{c}", gw[0, 0, c], stated
 
 
 @link(CONV, "challa2023 (38)")

@@ -45,13 +45,6 @@ def total(terms: Iterable[Any]) -> Any:
     return sum(terms, 0)
 
 
-def product(factors: Iterable[Any]) -> Any:
-    out: Any = 1
-    for f in factors:
-        out = out * f
-    return out
-
-
 def delta(a: int, b: int) -> int:
     """Kronecker's."""
     return int(a == b)

@@ -140,6 +140,9 @@ def _coverage() -> Iterator[Block]:
     yield Table(("id", "place", "statement", "why"), tuple(missing))
 
 
+DECIMAL = 10**4  # fractions with these denominators are printed as decimals
+
+
 def shown(value: Any) -> str:
     """A value of a case, short enough for a line."""
     if isinstance(value, (tuple, list, np.ndarray)):
@@ -148,8 +151,8 @@ def shown(value: Any) -> str:
         return "none"
     if isinstance(value, (bool, np.bool_, sp.logic.boolalg.BooleanAtom)):
         return "yes" if value else "no"
-    if isinstance(value, Fraction) and value.denominator > 1000:
-        return f"{float(value):.5f}".rstrip("0")
+    if isinstance(value, (Fraction, sp.Rational)) and not DECIMAL % value.denominator:
+        return f"{float(value):g}"
     if isinstance(value, sp.Expr) and value.is_number and not value.is_Rational:
         return f"{sp.N(value, 6)}"
     return str(value)
@@ -185,10 +188,15 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 h2 { margin-top: 3rem; border-bottom: 2px solid #1b1b1b; } h4 { margin-bottom: .2rem; }
 dl { margin: 0 0 1.5rem; display: grid; grid-template-columns: 9rem 1fr; gap: .2rem 1rem; }
-dt { color: #666; } dd { margin: 0; overflow-x: auto; }
+dt { color: #666; } dd { margin: 0; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { text-align: left; vertical-align: top; }
-td, th { padding: .3rem .6rem; border-bottom: 1px solid #ccc; } math { font-size: 1.1em; }
+td, th { padding: .3rem .6rem; border-bottom: 1px solid #ccc; }
+math { display: inline math; }
+math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
 """
+
+
+PRIMED = r"<msup>(<mi>[^<]*</mi>)<mi>&#x02032;</mi></msup>"
 
 
 def page_html(blocks: list[Block]) -> str:
@@ -220,7 +228,10 @@ def _inline(text: str) -> str:
     pieces = text.split("$")
     for n, piece in enumerate(pieces):
         if n % 2:
-            pieces[n] = convert(piece)
+            # Displayed, for limits above and below; the style keeps it in its line. A prime is raised as it is: in an
+            # exponent it could not be seen.
+            mathml = convert(piece, display="block")
+            pieces[n] = re.sub(PRIMED, r'<mrow>\1<mo lspace="0" rspace="0">&#x2032;</mo></mrow>', mathml)
             continue
         plain = html.escape(piece, quote=False)
         plain = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", plain)

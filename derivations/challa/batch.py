@@ -215,7 +215,11 @@ def network_to_restore(says):
     before = [v.copy() for v in (*w.values(), *b.values())]
     run = case_1(w, b, *samples())  # not from the cache: it may change w and b
     after = [*run.w.values(), *run.b.values()]
-    yield "changed", any((p != q).any() for p, q in zip(before, after, strict=True)), says()
+    yield (
+        "a weight or bias differs after the gradients of S = 7 samples",
+        any((p != q).any() for p, q in zip(before, after, strict=True)),
+        says(),
+    )
     x, t = samples()
     alone = [np.array(case_1(w, b, x[k : k + 1], t[k : k + 1]).gradient(1)) for k in range(S)]
     differs = tuple(sum(alone) / S) != example()

@@ -6,12 +6,10 @@ import numpy as np
 import sympy as sp
 from sympy import diff, exp, limit, log, oo
 
-import refnn
 from derivations import ops
 from derivations.challa.overflow import rounded
 from derivations.claims import claim
 from derivations.notation import exact, symbols
-from refnn.arithmetic.symbols import Symbols
 
 z = sp.Symbol("z", real=True)
 alpha, lam = sp.symbols("alpha lambda", positive=True)
@@ -37,12 +35,12 @@ def tanh(says):
             yield f"term {n + 1} at {x}", truth, form.subs(z, x).rewrite(exp)
 
 
-def _relu(share):
+def _relu(kink):
     def cases(says):
-        op, ar, x = refnn.ops["relu"], Symbols(convention=share), exact([-2, -1, 0, 1, 3])
-        (slopes,) = op.vjp_definition(ar, exact([1] * 5), None, x)
-        for v, y, s in zip(x, op.forward(ar, x), slopes, strict=True):
-            yield f"z = {v}, derivative at 0 taken as {share}", (y, s), says(v)
+        x = exact([-2, -1, 0, 1, 3])
+        (slopes,) = ops.vjp("relu", exact([1] * 5), x, kink=kink)
+        for v, y, s in zip(x, ops.forward("relu", x), slopes, strict=True):
+            yield f"z = {v}, convention {kink}", (y, s), says(v)
 
     return cases
 
@@ -50,13 +48,13 @@ def _relu(share):
 @claim(
     "004-33",
     printed=lambda v: (max(0, v), 0 if v <= 0 else 1),
-    beyond=_relu(1.0),
+    beyond=_relu("relu'(0)=1"),
     one_at_zero=lambda v: (max(0, v), 0 if v < 0 else 1),
     absolute=lambda v: (abs(v), 0 if v <= 0 else 1),
 )
 def relu(says):
     """refnn.relu with its convention; beyond: with another that is as good, 1 at 0."""
-    yield from _relu(0.0)(says)
+    yield from _relu("relu'(0)=0")(says)
 
 
 @claim("004-34", printed=lambda: (True, 0, 1), corrected=lambda: (False, 0, 1), flat=lambda: (False, 0, 0))

@@ -32,10 +32,9 @@ def correlate(image, kernel, stride=1):
     return windows(image[:, :, None], kernel[:, :, None, None], stride)[:, :, 0]
 
 
-def padded(image, before, after=None, value=0):
-    """A frame of zeros (or of another value) around an image or a row."""
-    after = before if after is None else after
-    return np.pad(np.asarray(image, dtype=object), (before, after), constant_values=value)
+def padded(image, width):
+    """A frame of zeros around an image or a row."""
+    return np.pad(np.asarray(image, dtype=object), width)
 
 
 # --- numbers of weights ----------------------------------------------------------------------------------------------
