@@ -115,6 +115,11 @@ class Format:
         place = int(units) + ((binade - self.emin) << (self.precision - 1))
         return place if x > 0 else -place
 
+    def shortest(self, x: float) -> str:
+        """The shortest decimal that stands for this number and for no other of the format (of 16 bits: of float32, so
+        that what is short is exact)."""
+        return str(np.asarray(x, np.float64 if self.precision > 24 else np.float32)[()])
+
     def round_ball(self, ball: arb) -> float | None:
         """The one number that every point of `ball` rounds to, or None where its two ends round differently."""
         low, high = dyadic_ends(ball)

@@ -48,24 +48,6 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Where the answer of an implementation changes: `last` and `next` as in an `Edge`, for arrays of a layout, with or
-    without flush to zero."""
-
-    name: str
-    dtype: str
-    layout: str
-    flush: bool
-    last: float
-    next: float
-
-    def ulps(self, certified: Edge) -> int:
-        """How many numbers of the format farther from 0 than the certified edge it lies (nearer, if negative)."""
-        fmt = FORMATS[self.dtype]
-        return (fmt.index(self.last) - fmt.index(certified.last)) * (1 if self.next > self.last else -1)
-
-
-@dataclass(frozen=True)
 class Probe:
     """A number that a function gives at x, and what is asked of it.
 
@@ -633,3 +615,21 @@ def edge(name: str, rules: str) -> Edge:
 def edges(rules: str) -> tuple[Edge, ...]:
     """Every certified limit under a model (`float32`, `float16-each-op`, `float32-ftz`, ...), in the order of RULES."""
     return tuple(edge(r.name, rules) for r in RULES)
+
+
+def ulps(dtype: str, last: float, certified: Edge) -> int:
+    """How many numbers of a format farther from the start an edge lies than the certified one (nearer, if negative)."""
+    fmt = FORMATS[dtype]
+    return (fmt.index(last) - fmt.index(certified.last)) * (1 if certified.next > certified.last else -1)
+
+
+def describe(found: Edge) -> dict[str, Any]:
+    """An edge as plain data, its numbers as hexadecimal floats."""
+    grey = None if found.grey is None else [x.hex() for x in found.grey]
+    return {
+        "name": found.name,
+        "sentence": found.sentence,
+        "last": found.last.hex(),
+        "next": found.next.hex(),
+        "grey": grey,
+    }

@@ -35,10 +35,11 @@ ORDER = (
     ("ties",),
     ("judge",),
     ("check",),
+    ("boundaries",),
     ("adapters",),
     ("__init__",),
     ("witnesses",),
-    ("support", "tightness"),
+    ("limits_page", "support", "tightness"),
     ("cli",),
     ("__main__",),
 )

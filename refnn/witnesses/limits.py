@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from refnn.adapters.torch import to_numpy, to_torch
 from refnn.formats import FORMATS, Format
-from refnn.limits import RULES, Measured, Probe, Rule, bisect
+from refnn.limits import RULES, Probe, Rule, bisect
 
 ROWS = 67  # of a vector: several of the processor's vectors and a rest
 LAYOUTS = ("single", "vector", "strided")
@@ -93,20 +93,21 @@ def value(p: Probe, fmt: Format, x: float, layout: str, flush: bool) -> float:
     return float(np.ravel(found)[p.at])
 
 
-def measured(rule: Rule, dtype: str, layout: str = "vector", *, flush: bool = False) -> Measured | None:
-    """Where PyTorch's own answer to the question of a rule changes; None where the question is not about a function
-    that it has."""
+def measured(rule: Rule, dtype: str, layout: str = "vector", *, flush: bool = False) -> tuple[float, float] | None:
+    """The neighbours (last, next) where PyTorch's own answer to the question of a rule changes; None where the question
+    is not about a function that it has."""
     p = rule.question
     if not isinstance(p, Probe) or p.subject not in FUNCTIONS:
         return None
     fmt = FORMATS[dtype]
-    last, after = bisect(fmt, lambda x: p.test(value(p, fmt, x, layout, flush)), rule.start, rule.direction)
-    return Measured(rule.name, dtype, layout, flush, last, after)
+    return bisect(fmt, lambda x: p.test(value(p, fmt, x, layout, flush)), rule.start, rule.direction)
 
 
-def every(dtype: str, *, flush: bool = False) -> Iterator[Measured]:
-    """All limits of PyTorch's functions in one dtype, in every layout."""
+def every(dtype: str, *, flush: bool = False) -> dict[str, dict[str, tuple[float, float]]]:
+    """All limits of PyTorch's functions in one dtype: name -> layout -> (last, next)."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
     for rule in RULES:
         for layout in LAYOUTS:
-            if (found := measured(rule, dtype, layout, flush=flush)) is not None:
-                yield found
+            if (edge := measured(rule, dtype, layout, flush=flush)) is not None:
+                found.setdefault(rule.name, {})[layout] = edge
+    return found
