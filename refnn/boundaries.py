@@ -25,11 +25,13 @@ from refnn.truth import Value, truth
 ROWS: Mapping[str, tuple[tuple[np.ndarray, ...], ...]] = {
     "softmax": ((),),
     "log_softmax": ((),),
+    "logsumexp": ((),),
     "cross_entropy": ((np.array(0),), (np.array(1),)),
 }
 ELEMENTS: Mapping[str, tuple[tuple[float, ...], ...]] = {
     "sigmoid": ((),),
     "tanh": ((),),
+    "softplus": ((),),
     "binary_cross_entropy_with_logits": ((0.0,), (1.0,)),
 }
 EQUAL = (2, 3, 10)  # terms of the sums whose limits are tried as rows of equal logits

@@ -92,8 +92,8 @@ def _of(forward: Callable[..., Any], vjp: Callable[..., tuple[Any, ...]], *rest:
     return run
 
 
-def _of_op(name: str, *rest: np.ndarray, algorithm: str = "accurate") -> Subject:
-    return _of(*OPS[name].algorithm(algorithm), *rest, **OPS[name].defaults)
+def _of_op(name: str, *rest: np.ndarray, algorithm: str = "accurate", **params: Any) -> Subject:
+    return _of(*OPS[name].algorithm(algorithm), *rest, **{**OPS[name].defaults, **params})
 
 
 def _softmax(name: str) -> Subject:
@@ -130,17 +130,8 @@ def _log_1_exp(ar: Rounded, x: Any) -> Any:
     return ar.log(1 + ar.exp(x))
 
 
-def _logsumexp(ar: Rounded, x: Any) -> Any:
-    top = ar.pivot(x, -1)
-    return top + _log_sum_exp(ar, x - top)
-
-
 def _to_softmax(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
     return (g * OPS["softmax"].forward(ar, x),)
-
-
-def _softplus(ar: Rounded, x: Any) -> Any:
-    return ar.relu(x) + ar.log1p(ar.exp(-ar.abs(x)))
 
 
 def _to_sigmoid(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
@@ -155,7 +146,7 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
         "sigmoid": _of_op("sigmoid"),
         "sigmoid, textbook": _of_op("sigmoid", algorithm="textbook"),
         "1 / (1 + exp(-x))": _of(_naive_sigmoid, OPS["sigmoid"].vjp_definition),
-        "softplus": _of(_softplus, _to_sigmoid),
+        "softplus": _of_op("softplus"),
         "log(1 + exp(x))": _of(_log_1_exp, _to_sigmoid),
         "softmax": _of_op("softmax"),
         "naive softmax": _softmax("naive"),
@@ -163,7 +154,8 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
         "online softmax": _softmax("online"),
         "log_softmax": _of_op("log_softmax"),
         "log(softmax(x))": _then_log(_of_op("softmax"), 1),
-        "logsumexp": _of(_logsumexp, _to_softmax),
+        "logsumexp": _of_op("logsumexp", keepdims=True),
+        "logsumexp, exp(x - y)": _of_op("logsumexp", algorithm="exp(x - y)", keepdims=True),
         "log(sum(exp(x)))": _of(_log_sum_exp, _to_softmax),
         "cross_entropy, target 0": _of_op("cross_entropy", np.array(0)),
         "cross_entropy, target 1": _of_op("cross_entropy", np.array(1)),
@@ -456,6 +448,18 @@ RULES: tuple[Rule, ...] = (
         "logsumexp(0, -x) has a gradient that is not zero at the smaller logit",
         _UP,
         Probe("logsumexp", _gap, _nonzero, at=1, gradient=True),
+    ),
+    Rule(
+        "logsumexp-grad-shared",
+        "logsumexp(x, x) has a gradient below 1 at either logit",
+        _UP,
+        Probe("logsumexp", _equal, _below_one, gradient=True),
+    ),
+    Rule(
+        "logsumexp-grad-from-output",
+        "exp(x - y) of y = logsumexp(x, x), a gradient from the rounded output, is below 1",
+        _UP,
+        Probe("logsumexp, exp(x - y)", _equal, _below_one, gradient=True),
     ),
     Rule(
         "log-sum-exp-finite",

@@ -6,8 +6,9 @@ r"""Four softmaxes side by side: three of them are found in the wild, and the on
     online     shifted, with a running maximum and a running sum, block by block (Milakov and Gimelshein,
                arXiv 1805.02867, 2018)
 
-All are written in the primitives of an arithmetic and share the vjp y_j (g_j - sum_k g_k y_k); that of `scaled` takes s
-for a constant, and is multiplied by it.
+The class `online` of the op softmax bounds every online algorithm; here stands one. All are written in the primitives
+of an arithmetic and share the vjp y_j (g_j - sum_k g_k y_k); that of `scaled` takes s for a constant, and is multiplied
+by it.
 """
 
 from __future__ import annotations

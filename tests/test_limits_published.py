@@ -154,7 +154,12 @@ def test_torch_is_inside_its_allowance_at_every_boundary(op: str, dtype: str, fl
         base, _, row = rules.partition("@")
         rules = f"{base}-ftz@{row}"
     inputs = [user_case(c, FORMATS[dtype]) for c in cases_of(dtype) if c["op"] == op and "output" in c]
-    report = refnn.check(op, forward=inside(forward), vjp=inside(vjp), dtype=dtype, inputs=inputs, model=rules)
+    # PyTorch differentiates logsumexp from its output: a declared class, whose own limit the page tells.
+    accept = ("explained",) if op == "logsumexp" else ()
+    report = refnn.check(
+        op, forward=inside(forward), vjp=inside(vjp), dtype=dtype, inputs=inputs, model=rules, accept=accept
+    )
+    assert {f.name for f in report.findings if f.verdict == "explained"} <= {"exp(x - y)"}
     assert report.ok and report.elements > 0, str(report)
     assert torch.tensor(2.0**-149).item() > 0  # flushing ended
 

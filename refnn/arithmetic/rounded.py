@@ -8,6 +8,8 @@ left to right.
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -33,48 +35,45 @@ _ENDS = {
 _START = {"log": 0.0, "log1p": -1.0}  # where a logarithm is minus infinity; below it is NaN
 
 
+def _quotient(a: float, b: float) -> float:
+    """a / b, with IEEE's answers where Python raises."""
+    if b:
+        return a / b
+    return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _rounding(exact: Callable[[float, float], float], swapped: bool = False) -> Any:
+    """An operator that rounds. With an array on the other side it is the array that works element by element."""
+
+    def operate(self: Number, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        a, b = float(self), float(other)
+        return self.ar.number(exact(b, a) if swapped else exact(a, b))
+
+    return operate
+
+
 class Number(float):
     """A number of a format, whose operators round. `ar` is the arithmetic that it belongs to."""
 
     __slots__ = ("ar",)
     ar: Rounded
 
-    def __add__(self, other: Any) -> Number:
-        return self.ar.number(float(self) + float(other))
-
-    def __sub__(self, other: Any) -> Number:
-        return self.ar.number(float(self) - float(other))
-
-    def __rsub__(self, other: Any) -> Number:
-        return self.ar.number(float(other) - float(self))
-
-    def __mul__(self, other: Any) -> Number:
-        return self.ar.number(float(self) * float(other))
-
-    def __truediv__(self, other: Any) -> Number:
-        return self.ar.number(_quotient(float(self), float(other)))
-
-    def __rtruediv__(self, other: Any) -> Number:
-        return self.ar.number(_quotient(float(other), float(self)))
+    __add__ = __radd__ = _rounding(operator.add)
+    __mul__ = __rmul__ = _rounding(operator.mul)
+    __sub__, __rsub__ = _rounding(operator.sub), _rounding(operator.sub, swapped=True)
+    __truediv__, __rtruediv__ = _rounding(_quotient), _rounding(_quotient, swapped=True)
 
     def __pow__(self, other: Any, mod: None = None) -> Number:
         assert other == 2, f"the power is {other}, expected 2"
-        return self * self
+        return self.ar.number(float(self) * float(self))
 
     def __neg__(self) -> Number:
         return self.ar.number(-float(self))
 
     def __abs__(self) -> Number:
         return self.ar.number(abs(float(self)))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-
-def _quotient(a: float, b: float) -> float:
-    """a / b, with IEEE's answers where Python raises."""
-    if b:
-        return a / b
-    return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1.0, b)
 
 
 class Rounded(ObjectArrays):

@@ -46,6 +46,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "log_softmax": lambda x: F.log_softmax(x, -1),
         "log(softmax(x))": lambda x: torch.log(F.softmax(x, -1)),
         "logsumexp": lambda x: torch.logsumexp(x, -1, keepdim=True),
+        "logsumexp, exp(x - y)": lambda x: torch.logsumexp(x, -1, keepdim=True),
         "log(sum(exp(x)))": lambda x: torch.log(torch.exp(x).sum(-1, keepdim=True)),
         "cross_entropy, target 0": _to_class(0),
         "cross_entropy, target 1": _to_class(1),
