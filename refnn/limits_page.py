@@ -322,7 +322,7 @@ def _difference(name: str, rules: str, layouts: Mapping[str, Mapping[str, Any]])
     under = "every step rounded" if best == 0 else "float32 inside"
     e = candidates[best]
     numbers = map(FORMATS[base].shortest, (*lasts, e.last))
-    return [e.sentence, *numbers, under, ", ".join(f"{n:+,}" for n in apart[best])]
+    return [e.sentence, *numbers, under, ", ".join(dict.fromkeys(f"{n:+,}" for n in apart[best]))]
 
 
 def page(measured: Mapping[str, Any] | None) -> str:
