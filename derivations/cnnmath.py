@@ -307,14 +307,12 @@ def size_after_three_layers(says):
         yield f"w = {w}, kernels of {f}", size, says(w, f)
 
 
-def _windows(offset):
-    def cases(says):
-        y, w, b = symbols("y", 3, 4, 2), symbols("w", 2, 2, 2, 2), symbols("b", 2)
-        truth = convolve(y, w, b)
-        for i, j, n in np.ndindex(truth.shape):
-            yield f"indices from {offset}, x_{i}{j}{n}", truth[i, j, n], says(y, w, b, i + offset, j + offset, n)
-
-    return cases
+def _nodes_from_one(says):
+    y, w, b = exact(np.arange(1, 13).reshape(3, 4, 1)), exact([[1, 2], [3, 5]]).reshape(2, 2, 1, 1), exact([0])
+    truth = convolve(y, w, b)
+    for i, j, n in np.ndindex(truth.shape):
+        where = f"pixels 1 to 12 in rows of four, W = ((1, 2), (3, 5)), nodes from 1, i = {i + 1}, j = {j + 1}"
+        yield where, truth[i, j, n], says(y, w, b, i + 1, j + 1, n)
 
 
 def forward_formula(y, w, b, i, j, n):
@@ -326,13 +324,16 @@ def forward_formula(y, w, b, i, j, n):
 @claim(
     "003-R12",
     printed=forward_formula,
-    beyond=_windows(1),
+    beyond=_nodes_from_one,
     flipped=lambda y, w, b, i, j, n: forward_formula(y, w[::-1, ::-1], b, i, j, n),
     one_map=lambda y, w, b, i, j, n: forward_formula(y, w[:, :, :, :1], b, i, j, n),
 )
 def forward_of_a_convolution(says):
     """Indices from 0; beyond: outputs counted from 1 as the article counts its corner, and taps still from 0."""
-    yield from _windows(0)(says)
+    y, w, b = symbols("y", 3, 4, 2), symbols("w", 2, 2, 2, 2), symbols("b", 2)
+    truth = convolve(y, w, b)
+    for i, j, n in np.ndindex(truth.shape):
+        yield f"x_{i}{j}{n}", truth[i, j, n], says(y, w, b, i, j, n)
 
 
 def by_sign(sign):

@@ -181,6 +181,14 @@ def test_the_committed_page_is_the_generated_one() -> None:
     assert committed.read_text(encoding="utf-8") == page.markdown(page.page()), "run: python -m derivations"
 
 
+def test_counterexamples_can_be_read() -> None:
+    for item in items().values():
+        if item.claim and item.claim.counterexample:
+            where, true, says = item.claim.counterexample
+            line = f"{where}: {page.shown(true)}, not {page.shown(says)}"
+            assert len(line) < 250, f"{item.id} has a counterexample that nobody will read: {line}"
+
+
 def test_the_html_page_stands_alone() -> None:
     """Every formula is MathML without a leftover command, tags are closed, and nothing is fetched."""
 

@@ -288,7 +288,8 @@ def _slopes(activation):
     def cases(says):
         for a in (-2, -1, 1, 3):
             out = activation.subs(z, a)
-            yield f"{activation} at z = {a}", sp.diff(activation, z).subs(z, a), says(out)
+            name = "ReLU" if activation.has(sp.Max) else "ELU"
+            yield f"{name}, a = {a}", sp.diff(activation, z).subs(z, a), says(out)
 
     return cases
 

@@ -157,12 +157,25 @@ def filter_gradient(net, i, j, c, delta=flat, mask=True, index=lambda q, c: q + 
     )
 
 
-def _filters(**shape):
+def _filters(says):
+    net = conv_dense()
+    for i, j, c in ((0, 0, 0), (1, 0, 1), (0, 1, 1)):
+        yield f"fw_{i}{j}{c}", diff(net.loss, net.fw[i, j, c]), says(net, i, j, c)
+
+
+def _slid(stride, padding):
+    """One channel in numbers, all nodes active."""
+
     def cases(says):
-        net = conv_dense(**shape)
-        for i, j, c in ((0, 0, 0), (1, 0, 1), (0, 1, 1)):
-            where = ", ".join(f"{k} = {v}" for k, v in shape.items()) or "valid, stride 1"
-            yield f"{where}: fw_{i}{j}{c}", diff(net.loss, net.fw[i, j, c]), says(net, i, j, c)
+        fx, fw = exact([[2, 3, 5, 7]]), symbols("fw", 1, 1, 2)
+        fa = convolve(fx, fw, exact([0]), stride, padding)
+        d = exact([1, 10, 100, 1000, 10000])[: fa.size]
+        net = SimpleNamespace(
+            count=fa.size, fx_in=fx, d1=d, d2=exact([1]), w=d.reshape(-1, 1), m=exact([[1] * fa.size])
+        )
+        for c in range(2):
+            where = f"stride {stride}, padding {padding}, fx = (2, 3, 5, 7), dLa = {tuple(map(int, d))}, c = {c}"
+            yield where, diff(fa[0] @ d, fw[0, 0, c]), says(net, 0, 0, c)
 
     return cases
 
@@ -170,14 +183,14 @@ def _filters(**shape):
 @claim(
     "000-34",
     printed=filter_gradient,
-    beyond=_filters(stride=2, length=5),
+    beyond=_slid(2, 0),
     no_mask=lambda net, i, j, c: filter_gradient(net, i, j, c, mask=False),
     flipped=lambda net, i, j, c: filter_gradient(net, i, j, c, index=lambda q, c: q - c),
     channels_last=lambda net, i, j, c: filter_gradient(net, i, j, c, delta=lambda net, j, q: net.d1[2 * q + j]),
 )
 def gradient_of_a_filter(says):
-    """Two channels in and out."""
-    yield from _filters()(says)
+    """Two channels in and out; beyond: stride 2."""
+    yield from _filters(says)
 
 
 def two_layers_on(net, j, q):
@@ -188,14 +201,14 @@ def two_layers_on(net, j, q):
 @claim(
     "000-35",
     printed=lambda net, i, j, c: filter_gradient(net, i, j, c, delta=two_layers_on),
-    beyond=_filters(padding=1, length=3),
+    beyond=_slid(1, 1),
     no_mask=lambda net, i, j, c: filter_gradient(net, i, j, c, delta=two_layers_on, mask=False),
     one_node=lambda net, i, j, c: filter_gradient(
         net, i, j, c, delta=lambda net, j, q: net.d2[0] * net.w[net.count * j + q, 0]
     ),
 )
 def gradient_of_a_filter_from_two_layers_on(says):
-    yield from _filters()(says)
+    yield from _filters(says)
 
 
 @claim(

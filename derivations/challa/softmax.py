@@ -78,29 +78,29 @@ def loss_with_the_mean_over_classes(says):
         yield f"dL/da_{n + 1}, y = (1, 2, 3, 4)/10, t = (1, 6, 2, 1)/10", TENTHS[n] - TARGETS[n], d[n].subs(at)
 
 
-def _one_sample(samples):
-    def cases(says):
-        p, q = symbols("t", samples, 3), symbols("y", samples, 3)
-        yield f"S = {samples}", batch_mean(p, q, samples, 3), says(p, q)
-
-    return cases
+def _two_samples(says):
+    """Of classes 0 and 1."""
+    p = exact([[1, 0, 0], [0, 1, 0]])
+    q = exact([["1/2", "1/4", "1/4"], ["1/4", "1/8", "5/8"]])
+    yield "S = 2, y = (1/2, 1/8) at the target classes", batch_mean(p, q, 2, 3), says(p, q)
 
 
 @claim(
     "000-02",
     printed=lambda t, y: -total(t[0, j] * log(y[0, j]) for j in range(3)),
-    beyond=_one_sample(2),
+    beyond=_two_samples,
     short=lambda t, y: -total(t[0, j] * log(y[0, j]) for j in range(2)),
 )
 def loss_of_one_sample(says):
     """(1) with S = 1."""
-    yield from _one_sample(1)(says)
+    p, q = symbols("t", 1, 3), symbols("y", 1, 3)
+    yield "M = 3", batch_mean(p, q, 1, 3), says(p, q)
 
 
 @claim(
     "001-02",
     printed=lambda t, y: -total(t[0, j] * log(y[0, j]) for j in range(3)),
-    beyond=_one_sample(2),
+    beyond=_two_samples,
     with_constant=lambda t, y: -total(t[0, j] * log(y[0, j]) for j in range(3)) / 3,
 )
 def loss_without_constants(says):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from sympy import diff
 
 from derivations.claims import claim
 from derivations.notation import at, exact, symbols, total
@@ -269,27 +268,28 @@ def definition(first=1):
     return form
 
 
-def _defined(stride):
-    def cases(says):
-        h, w = symbols("h", 4, 5, 2), symbols("w", 2, 2, 2, 2)
-        truth = windows(h, w, stride)
-        for i, j, p in np.ndindex(truth.shape):
-            yield f"stride {stride}, i = {i + 1}, j = {j + 1}, p = {p + 1}", truth[i, j, p], says(h, w, i + 1, j + 1, p)
-
-    return cases
+def _stride_2(says):
+    h, w = exact(np.arange(1, 21).reshape(4, 5, 1)), exact([[1, 2], [3, 5]]).reshape(2, 2, 1, 1)
+    truth = windows(h, w, 2)
+    for i, j, p in np.ndindex(truth.shape):
+        where = f"stride 2, pixels 1 to 20 in rows of five, w = ((1, 2), (3, 5)), i = {i + 1}, j = {j + 1}"
+        yield where, truth[i, j, p], says(h, w, i + 1, j + 1, p)
 
 
 @claim(
     "004-13",
     printed=definition(1),
-    beyond=_defined(2),
+    beyond=_stride_2,
     offset=definition(0),
     flipped=lambda h, w, i, j, p: definition(1)(h, w[::-1, ::-1], i, j, p),
     one_map=lambda h, w, i, j, p: definition(1)(h, w[:, :, :1], i, j, p),
 )
 def convolution(says):
     """4 by 5 pixels, two maps to two, filters of 2 by 2, stride 1; it is what is called cross-correlation elsewhere."""
-    yield from _defined(1)(says)
+    h, w = symbols("h", 4, 5, 2), symbols("w", 2, 2, 2, 2)
+    truth = windows(h, w)
+    for i, j, p in np.ndindex(truth.shape):
+        yield f"i = {i + 1}, j = {j + 1}, p = {p + 1}", truth[i, j, p], says(h, w, i + 1, j + 1, p)
 
 
 @claim("004-14", printed=lambda: "iji", corrected=lambda: "ijp", two=lambda: "ij")
@@ -381,16 +381,19 @@ def filters_of_one_pixel(says):
 # --- the bias --------------------------------------------------------------------------------------------------------
 
 
-def _special(everywhere):
+def seen(ones):
+    """Outputs of a filter over 3 by 3 pixels, with the special pixel's weight where `ones` says that it is seen."""
+    h, w, b = symbols("h", 3, 3, 1), symbols("w", 2, 2, 1, 1), symbols("b", 1)
+    return h, w, b, windows(h, w)[:, :, 0] + b[0] * ones
+
+
+def _counted(ones):
     def cases(says):
-        h, w, b = symbols("h", 3, 3, 1), symbols("w", 2, 2, 1, 1), symbols("b", 1)
-        truth = windows(h, w)[:, :, 0] + b[0]
-        one = lambda i, j: 1 if everywhere or (i, j) == (0, 0) else 0  # noqa: E731
-        stated = [[windows(h, w)[i, j, 0] + b[0] * one(i, j) for j in range(2)] for i in range(2)]
-        yield "maps of 3 by 3, filter of 2 by 2: values", truth, stated
-        used = set().union(*(diff(v, b[0]).free_symbols | v.free_symbols for v in truth.ravel()))
-        counts = len(used & {*w.ravel(), *b}), len(used & set(h.ravel())) + 1
-        yield "parameters of a filter, inputs with the special one", counts, says(3, 3, 1, 2)
+        h, w, b, out = seen(ones)
+        used = [v.free_symbols for v in out.ravel()]
+        counts = min(len(u & {*w.ravel(), *b}) for u in used), len(set().union(*used) & set(h.ravel())) + 1
+        name = "by all windows" if ones.all() else "by the first window only"
+        yield f"a special pixel seen {name}: parameters in every output, inputs", counts, says(3, 3, 1, 2)
 
     return cases
 
@@ -398,9 +401,12 @@ def _special(everywhere):
 @claim(
     "004-30",
     printed=lambda rows, columns, d, f: (f * f * d + 1, 1 + rows * columns * d),
-    beyond=_special(False),
+    beyond=_counted(np.array([[1, 0], [0, 0]])),
     no_bias=lambda rows, columns, d, f: (f * f * d, rows * columns * d),
 )
 def bias_as_a_pixel(says):
     """A pixel that is 1 and seen by every window; beyond: one that only the first window sees."""
-    yield from _special(True)(says)
+    everywhere = np.ones((2, 2), dtype=int)
+    h, w, b, out = seen(everywhere)
+    yield "the bias is added to every output", windows(h, w)[:, :, 0] + b[0], out
+    yield from _counted(everywhere)(says)
