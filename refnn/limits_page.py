@@ -219,8 +219,10 @@ formats in float32 has float32's limits inside and the format's own where a resu
 **Is my framework's function safe?** If it shifts by the maximum, it does not overflow at any finite logit: the limit
 of `softmax(x, -x)` and of `logsumexp(x, x)` below is the largest number. `refnn limits --against torch` measures
 PyTorch's, and the tables at the end show what it found: softmax, log_softmax, logsumexp and cross_entropy never
-overflow; the gradient of logsumexp is exp(x - y), which is 1 at each of several equal logits that are large. Of any
-other implementation, `refnn.check("softmax", forward=f, vjp=v)` tells.
+overflow. The gradient of its logsumexp is exp(x - y), which is 1 at each of several equal logits that are large. Its
+binary_cross_entropy of a sigmoid cuts the logarithm off at -100, which hides the limit: from there on the loss is 100
+and its gradient 0, and nothing is learned any more. Of any other implementation,
+`refnn.check("softmax", forward=f, vjp=v)` tells.
 
 **What do I write instead?**
 

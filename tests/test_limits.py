@@ -8,7 +8,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import refnn
@@ -90,6 +90,7 @@ def whole(fmt: Format) -> type:
     return {2: np.int16, 4: np.int32, 8: np.int64}[fmt.dtype.itemsize]
 
 
+@settings(deadline=None)
 @given(formats, st.integers(-(2**63), 2**63 - 1))
 def test_the_order_of_numbers_is_that_of_their_bits(fmt: Format, bits: int) -> None:
     """NumPy and ml_dtypes as the witness: the bits of a magnitude, read as an integer."""
@@ -112,6 +113,7 @@ RULE = {r.name: r for r in RULES}
 LIGHT = sorted(RULE)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(LIGHT), st.sampled_from([*MODELS, "float32-ftz", "float64-ftz"]), st.data())
 def test_a_limit_is_the_only_place_where_the_answer_changes(name: str, rules: str, data: st.DataObject) -> None:
     """Any bit pattern on the near side answers yes, any on the far side no: bisection found all there is to find."""
@@ -147,6 +149,7 @@ def numbers(fmt: Format) -> st.SearchStrategy[float]:
     return st.integers(-top, top).map(fmt.number)
 
 
+@settings(deadline=None)
 @given(formats.filter(lambda f: f.precision in (24, 53)), st.data())
 def test_operators_round_as_the_processor_does(fmt: Format, data: st.DataObject) -> None:
     a, b = data.draw(numbers(fmt)), data.draw(numbers(fmt))
@@ -157,6 +160,7 @@ def test_operators_round_as_the_processor_does(fmt: Format, data: st.DataObject)
     assert [float(v).hex() for v in (x + y, x - y, x * y, x / y)] == [float(v).hex() for v in expected]
 
 
+@settings(deadline=None)
 @given(formats, st.data())
 def test_operators_round_the_exact_result(fmt: Format, data: st.DataObject) -> None:
     a, b = data.draw(numbers(fmt)), data.draw(numbers(fmt))
@@ -170,6 +174,7 @@ MP = {"exp": mpmath.exp, "expm1": mpmath.expm1, "log": mpmath.log, "log1p": mpma
 MP |= {"erf": mpmath.erf, "erfc": mpmath.erfc}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(MP)), formats, st.data())
 @example("exp", FORMATS["float32"], None)
 def test_functions_are_correctly_rounded(name: str, fmt: Format, data: st.DataObject | None) -> None:

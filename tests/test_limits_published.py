@@ -11,6 +11,8 @@ import matplotlib
 import mpmath
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import refnn
 from refnn import cli
@@ -290,6 +292,62 @@ def test_what_was_measured_covers_every_function_and_layout() -> None:
         assert all(set(m) == {"single", "vector", "strided"} for m in by_name.values() if m)
         for name in safe:  # what the page says of PyTorch
             assert all(m["ulps"] == 0 for m in by_name[name].values()), (rules, name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_torchs_binary_cross_entropy_hides_the_limit(dtype: str) -> None:
+    """What the page says: from the limit of -log(1 - sigmoid(x)) on, the loss is 100 and its gradient 0."""
+    torch = pytest.importorskip("torch")
+    e = edge("bce-of-sigmoid-finite", dtype)
+    for x, hidden in ((e.last, False), (e.next, True)):
+        logit = torch.tensor([x], dtype=getattr(torch, dtype), requires_grad=True)
+        loss = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logit), torch.zeros_like(logit))
+        (grad,) = torch.autograd.grad(loss, logit)
+        assert ((loss.item(), grad.item()) == (100.0, 0.0)) == hidden
+
+
+finite = st.sampled_from([*FORMATS]).flatmap(
+    lambda d: st.tuples(
+        st.just(d),
+        st.lists(
+            st.integers(-FORMATS[d].index(FORMATS[d].max), FORMATS[d].index(FORMATS[d].max)), min_size=2, max_size=6
+        ),
+    )
+)
+
+
+@settings(deadline=None)
+@given(finite)
+def test_torchs_softmax_is_inside_its_allowance_at_any_bits(drawn: tuple[str, list[int]]) -> None:
+    """Rows of any finite bit patterns, value and gradient; where a difference overflows nothing is claimed."""
+    pytest.importorskip("torch")
+    from refnn.witnesses.torch import FUNCTIONS
+
+    dtype, places = drawn
+    x = np.array([FORMATS[dtype].number(i) for i in places]).astype(FORMATS[dtype].dtype)
+    g = np.array([(-1.0) ** i * 2.0 ** (i % 3) for i in range(x.size)]).astype(x.dtype)
+    case = {"inputs": (x,), "cotangent": g}
+    report = refnn.check("softmax", FUNCTIONS["softmax"], framework="torch", dtype=dtype, inputs=case)
+    assert not report.findings or {f.verdict for f in report.findings} <= {"convention"}, str(report)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["float32", "float64"]), st.data())
+def test_the_naive_softmax_breaks_at_any_bits_where_theory_says(dtype: str, data_: st.DataObject) -> None:
+    """Logits near the limits: it is a distribution exactly if the exact sum of exponentials is neither beyond the
+    threshold nor below every number. Where the sum is so near the threshold that its roundings decide, nothing is
+    said: two steps of the largest logit, which are many ulps of its exponential."""
+    fmt = FORMATS[dtype]
+    low, high = edge("exp-nonzero", dtype).last, edge("exp-finite", dtype).last
+    near = st.one_of(st.integers(-3, 3).map(lambda i: fmt.number(fmt.index(high) + i)), st.floats(2 * low, 1.5 * high))
+    row = data_.draw(st.lists(near.map(lambda v: float(np.array(v).astype(fmt.dtype))), min_size=1, max_size=5))
+    with mpmath.workprec(200):
+        total = mpmath.fsum(mpmath.exp(mpmath.mpf(v)) for v in row)
+        share = total / mpmath.mpf(fmt.overflow_threshold.numerator)
+        assume(abs(share - 1) > mpmath.mpf(2 * fmt.ulp(max(row))))
+    y = functions("naive")[0](np.array(row).astype(fmt.dtype))
+    sound = bool(np.isfinite(y).all() and y.sum() > 0)
+    assert sound == (share < 1 and max(row) >= low), row
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
