@@ -466,8 +466,10 @@ def _show_limits(name: str, found: Sequence[Any], measured: dict[str, Any]) -> N
     from refnn.limits import ulps
     from refnn.models import model
 
-    fmt = model(name).storage
-    table = Table(title=name, box=None, pad_edge=False, header_style="bold", title_justify="left")
+    rules = model(name)
+    fmt = rules.storage
+    title = f"{name}: stored in {fmt.name}, computed in {rules.compute.name}{', flushed to zero' * rules.flush}"
+    table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
     for column in ("what holds", "up to x", "next number", "grey zone"):
         table.add_column(column, justify="left" if column == "what holds" else "right")
     layouts = list(next(iter(measured.values()), {}))

@@ -79,9 +79,10 @@ def arrange(row: np.ndarray, layout: str) -> torch.Tensor:
     return to_torch(rows)[:, ::2] if layout == "strided" else to_torch(rows)
 
 
-def value(p: Probe, fmt: Format, x: float, layout: str, flush: bool) -> float:
-    """The number that PyTorch gives where the probe looks, in the first row."""
-    tensor = arrange(np.array(p.row(x)).astype(fmt.dtype), layout)
+def values(p: Probe, fmt: Format, x: float, layout: str, flush: bool) -> list[float]:
+    """The numbers that PyTorch gives where the probe looks, one for each row."""
+    row = np.array(p.row(x)).astype(fmt.dtype)
+    tensor = arrange(row, layout)
     with flushing(flush):
         if p.gradient:
             tensor = tensor.detach().requires_grad_()
@@ -90,18 +91,18 @@ def value(p: Probe, fmt: Format, x: float, layout: str, flush: bool) -> float:
             seed = torch.zeros(y.shape, dtype=y.dtype)
             seed.reshape(-1, max(1, y.shape[-1] if y.ndim else 1))[:, p.seed] = 1
             (y,) = torch.autograd.grad(y, tensor, seed)
-        found = to_numpy(y)
-    return float(np.ravel(found)[p.at])
+    found = to_numpy(y)
+    return [float(v) for v in found.reshape(1 if layout == "single" else ROWS, -1)[:, p.at]]
 
 
 def measured(rule: Rule, dtype: str, layout: str = "vector", *, flush: bool = False) -> tuple[float, float] | None:
-    """The neighbours (last, next) where PyTorch's own answer to the question of a rule changes; None where the question
-    is not about a function that it has."""
+    """The neighbours (last, next) where PyTorch's own answer to the question of a rule changes, in any of the rows.
+    None where the question is not about a function that it has."""
     p = rule.question
     if not isinstance(p, Probe) or p.subject not in FUNCTIONS:
         return None
     fmt = FORMATS[dtype]
-    return bisect(fmt, lambda x: p.test(value(p, fmt, x, layout, flush)), rule.start, rule.direction)
+    return bisect(fmt, lambda x: all(map(p.test, values(p, fmt, x, layout, flush))), rule.start, rule.direction)
 
 
 def every(dtype: str, *, flush: bool = False) -> dict[str, dict[str, tuple[float, float]]]:
