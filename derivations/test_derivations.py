@@ -168,6 +168,12 @@ def test_nan_equals_nothing_and_what_is_open_is_said(monkeypatch: pytest.MonkeyP
     assert not same((1, 2), (1,)) and not same(1, (1,)) and not same(None, 0) and not same(True, 1)
     x = sympy.Symbol("x", real=True)
     assert same((x + 1) ** 2, x**2 + 2 * x + 1) and not same(x, x + 1)
+    m, n = sympy.symbols("m n", integer=True, nonnegative=True)
+    size, grid = sympy.Symbol("M", integer=True, positive=True), sympy.IndexedBase("X", real=True)
+    rows, diagonal = (
+        sympy.Sum(sympy.Sum(grid[at, n], (n, 0, size - 1)), (m, 0, size - 1)) for at in (m, n)
+    )  # indices of nested sums must not be taken for each other
+    assert same(rows, rows.subs(n, sympy.Symbol("l", integer=True, nonnegative=True))) and not same(rows, diagonal)
     monkeypatch.setattr(decide, "_proved", lambda e: False)
     with pytest.raises(Undecided):
         same((x + 1) ** 2, x**2 + 2 * x + 1)

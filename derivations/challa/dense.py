@@ -59,7 +59,13 @@ def affine_map(says):
 
 
 w_, x_, b_ = indexed("w x b")
-a_of = lambda n: Sum(w_[k, n] * x_[k], (k, 0, M - 1)) + b_[n]  # noqa: E731
+inputs = sp.Symbol("M'", integer=True, positive=True)
+l, p_, q_ = sp.symbols("l p q", integer=True, nonnegative=True)
+
+
+def a_of(n):
+    """(8) for any number of inputs."""
+    return Sum(w_[k, n] * x_[k], (k, 0, inputs - 1)) + b_[n]
 
 
 @claim(
@@ -70,7 +76,6 @@ a_of = lambda n: Sum(w_[k, n] * x_[k], (k, 0, M - 1)) + b_[n]  # noqa: E731
 )
 def affine_by_weight(says):
     """All M'. By the weight of another node the derivative is 0."""
-    l = sp.Symbol("l", integer=True, nonnegative=True)
     yield "da_j/dw_il", diff(a_of(j), w_[i, l]), says(i, l)
 
 
@@ -85,7 +90,6 @@ def affine_by_bias(says):
     other_input=lambda j1, n: (x_[j] * KroneckerDelta(n, j), KroneckerDelta(n, j)),
 )
 def affine_by_weight_and_bias(says):
-    l = sp.Symbol("l", integer=True, nonnegative=True)
     yield "da_j/dw_il, da_j/db_l", (diff(a_of(j), w_[i, l]), diff(a_of(j), b_[l])), says(i, l)
 
 
@@ -164,13 +168,24 @@ def transposed(net, n, d, j):
 FIGURE_2 = (2, 2, 2, 2)
 
 
+def any_last_layer():
+    """The last layer for all numbers of inputs and outputs, with targets that sum to one; its loss and weights."""
+    t = indexed("t")[0]
+    z = Sum(sp.exp(a_of(j)), (j, 0, M - 1))
+    target = lambda n: t[n] / Sum(t[k], (k, 0, M - 1))  # noqa: E731
+    loss = sp.log(z) - Sum(target(j) * a_of(j), (j, 0, M - 1))
+    return SimpleNamespace(last=3, delta={3: {q_: sp.exp(a_of(q_)) / z - target(q_)}}, x={2: x_}), loss
+
+
 @claim(
     "000-19",
     printed=lambda net, p, j: net.delta[net.last][j] * net.x[net.last - 1][p],
-    own_output=lambda net, p, j: net.delta[net.last][j] * net.a[net.last][p],
+    other_input=lambda net, p, j: net.delta[net.last][j] * net.x[net.last - 1][j],
 )
 def output_weight(says):
-    """dL/dw^(N-1), against diff of the loss of the network with widths 2-2-2-2."""
+    """Against diff of the loss: for all sizes, then in the network with widths 2-2-2-2."""
+    layer, loss = any_last_layer()
+    yield "all M and M'", diff(loss, w_[p_, q_]), says(layer, p_, q_)
     net = network(*FIGURE_2)
     for p in range(2):
         for q in range(2):
@@ -181,6 +196,8 @@ def output_weight(says):
     "000-20", printed=lambda net, j: net.delta[net.last][j], times_input=lambda net, j: net.delta[3][j] * net.x[2][j]
 )
 def output_bias(says):
+    layer, loss = any_last_layer()
+    yield "all M and M'", diff(loss, b_[q_]), says(layer, q_)
     net = network(*FIGURE_2)
     for q in range(2):
         yield f"b_{q}", diff(net.loss, net.b[3][q]), says(net, q)
@@ -189,9 +206,11 @@ def output_bias(says):
 @claim(
     "001-18/19",
     printed=lambda net, p, j: (net.delta[3][j] * net.x[2][p], net.delta[3][j]),
-    swapped=lambda net, p, j: (net.delta[3][p] * net.x[2][j], net.delta[3][j]),
+    other_input=lambda net, p, j: (net.delta[3][j] * net.x[2][j], net.delta[3][j]),
 )
 def output_weight_and_bias(says):
+    layer, loss = any_last_layer()
+    yield "all M and M'", (diff(loss, w_[p_, q_]), diff(loss, b_[q_])), says(layer, p_, q_)
     net = network(*FIGURE_2)
     for p in range(2):
         for q in range(2):
