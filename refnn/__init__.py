@@ -21,7 +21,16 @@ def vjp(op: str | Op, *inputs: Any, **params: Any) -> tuple[Any, Callable[[Any],
     return find(op).pullback(*inputs, **params)
 
 
-globals().update(ops)  # refnn.softmax, refnn.linear, ...
+def __getattr__(name: str) -> Op:
+    """refnn.softmax, refnn.linear, ...: the ops of the catalogue."""
+    if name in ops:
+        return ops[name]
+    raise AttributeError(f"module 'refnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *ops})
+
 
 __version__ = "0.1.0"
 __all__ = [

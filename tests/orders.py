@@ -98,15 +98,16 @@ def fma(a: Array, b: Array, c: Array) -> Array:
         unsafe = np.logical_or.reduce([(s != 0) & ~((s > _SAFE_LOW) & (s < _SAFE_HIGH)) for s in sizes])
         unsafe |= (a * b == 0) & (a != 0) & (b != 0)
         result = np.where((a == 0) | (b == 0), a * b + c, result)
+        # A finite product never decides: c is infinite or NaN then, even if a * b overflows to the other infinity.
+        factors, whole = np.isfinite(a) & np.isfinite(b), np.isfinite(c)
+        result = np.where(factors & whole, result, np.where(factors, c, a * b + c))
+        unsafe &= factors & whole
         for i in zip(*np.nonzero(unsafe), strict=True) if unsafe.ndim else [()] * int(unsafe):
             result[i] = _exact_fma(float(a[i]), float(b[i]), float(c[i]))
         return result
 
 
 def _exact_fma(a: float, b: float, c: float) -> float:
-    if not np.isfinite([a, b, c]).all():
-        # A finite product never decides: c is infinite or NaN then, even if a * b overflows to the other infinity.
-        return c if np.isfinite([a, b]).all() else a * b + c
     value = Fraction(a) * Fraction(b) + Fraction(c)
     if value == 0:
         return a * b + c

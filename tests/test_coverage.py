@@ -91,13 +91,18 @@ def missed(counts: Counts) -> list[str]:
     return [f"{place} {side}" for place, sides in counts.items() for side, n in sides.items() if n == 0]
 
 
+# Edges that no input can meet, by the place of the branch.
+GAPS = {"logsumexp._weighted": "a sum of exponentials shifted by their maximum is at least 1, or 0: never 1/2"}
+
+
 @pytest.mark.parametrize("name", refnn.ops)
 def test_every_side_of_every_branch_is_reached(name: str) -> None:
     counts = counted(refnn.ops[name])
     print(f"{name}: { ({place: dict(sides) for place, sides in counts.items()}) }")
     # A mask holds 0 and 1 and nothing on the edge between them.
     masked = any(i.kind == "mask" for i in refnn.ops[name].inputs.values())
-    assert not [side for side in missed(counts) if not (masked and side.endswith(" on"))]
+    gaps = {place for place in counts if masked or place.split(":")[0] in GAPS}
+    assert not [side for side in missed(counts) if side not in {f"{place} on" for place in gaps}]
     assert bool(counts) >= bool(refnn.ops[name].kinks)  # a kink is some place
 
 

@@ -377,6 +377,44 @@ def prelu_on_the_last_axis(x: Array, weight: Array) -> Array:
     return np.where(x > 0, x, weight * x)
 
 
+# --- smooth activations, logsumexp -----------------------------------------------------------------------------------
+
+
+def logsumexp_vjp(g: Array, x: Array, *, axis: int, keepdims: bool) -> Any:
+    """By exp(x - y), which is NaN where y is minus infinity."""
+    y, g = refnn.logsumexp(x, axis=axis, keepdims=True), g if keepdims else np.expand_dims(g, axis)
+    return (g * np.exp(x - y),)
+
+
+def logsigmoid_vjp(g: Array, x: Array) -> Any:
+    """Through min(x, 0) and |x|, both with the derivative 0 at 0."""
+    e = np.exp(-np.abs(x))
+    return (np.where(x == 0, 0.0, g * np.where(x > 0, e, 1.0) / (1 + e)),)
+
+
+def softplus_vjp(g: Array, x: Array, *, beta: float, threshold: float | None, of_output: bool = False) -> Any:
+    z = beta * x
+    e = np.exp(-np.abs(z))
+    slope = np.where(z > 0, 1.0, e) / (1 + e)
+    if threshold is None:
+        return (g * slope,)
+    decided = np.maximum(z, 0) + np.log1p(e) if of_output else z
+    return (g * np.where(decided > threshold, 1.0, slope),)
+
+
+def softplus_vjp_by_reciprocal(g: Array, x: Array, *, beta: float, threshold: float | None) -> Any:
+    """In the dtype that came: exp overflows, and infinity times zero is NaN."""
+    kind = x.dtype.type
+    e = np.exp(kind(beta) * x)
+    slope = e * (1 / (e + 1))
+    return (g * (slope if threshold is None else np.where(kind(beta) * x > threshold, kind(1), slope)),)
+
+
+def silu_vjp(g: Array, x: Array) -> Any:
+    e = np.exp(x)
+    return (g * e * (1 + e + x) / (1 + e) ** 2,)
+
+
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 # Op -> the implementation that is mutated, unmutated.
@@ -389,6 +427,7 @@ RIGHT: Mapping[str, tuple[Forward, Vjp]] = {
     "elu": (refnn.elu, in_float64(elu_vjp)),
     "selu": (refnn.selu, in_float64(selu_vjp)),
     "hardsigmoid": (refnn.hardsigmoid, in_float64(hardsigmoid_vjp)),
+    "softplus": (refnn.softplus, in_float64(softplus_vjp)),
     "dropout": (in_float64(dropout), in_float64(dropout_vjp)),
     "max_pool1d": (in_float64(max_pool(1)), in_float64(max_pool_vjp(1))),
     "max_pool2d": (in_float64(max_pool(2)), in_float64(max_pool_vjp(2))),
@@ -527,6 +566,13 @@ MUTANTS = (
         kind="equivalent",
     ),
     Mutant("prelu", "FlagGems#4992", "weights along the last axis", prelu_on_the_last_axis),
+    Mutant("logsumexp", "jax#6811", "nothing but minus infinity", vjp=logsumexp_vjp),
+    Mutant("logsigmoid", "jax#2140", "no gradient at 0", vjp=in_float64(logsigmoid_vjp)),
+    Mutant(
+        "softplus", "pytorch#55587", "threshold on the output", vjp=in_float64(partial(softplus_vjp, of_output=True))
+    ),
+    Mutant("softplus", "tt-metal PR56397", "exp(x) * (1 / (exp(x) + 1))", vjp=softplus_vjp_by_reciprocal),
+    Mutant("silu", "tensorflow#124835", "e (1 + e + x) / (1 + e)^2", vjp=silu_vjp, dtype="float64"),
     *of_ranks("avg_pool", "coremltools PR2844", "overhang counted", lambda r: avg_pool(r, overhang=True)),
     *of_ranks("avg_pool", "pytorch#188344", "padding forgotten", vjp=lambda r: avg_pool_vjp(r, shift=False)),
     *of_ranks("max_pool", "pytorch#45357", "a window that starts behind the input", lambda r: max_pool(r, keep=True)),

@@ -5,21 +5,38 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 
 from refnn.op import Op
 
 
-def _collect() -> Mapping[str, Op]:
-    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
-    ops = {n: getattr(importlib.import_module(f"{__name__}.{n}"), n) for n in names}
-    if wrong := [n for n, op in ops.items() if not isinstance(op, Op) or op.name != n]:
-        raise ImportError(f"refnn/ops/{wrong[0]}.py does not end in an Op named {wrong[0]!r}")
-    return MappingProxyType(ops)
+class Catalogue(Mapping[str, Op]):
+    """The ops by name, sorted. A module is imported when its op is asked for: import refnn stays cheap."""
+
+    def __init__(self) -> None:
+        self._ops: dict[str, Op | None] = dict.fromkeys(
+            sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+        )
+
+    def __getitem__(self, name: str) -> Op:
+        if (op := self._ops[name]) is None:
+            op = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
+            if not isinstance(op, Op) or op.name != name:
+                raise ImportError(f"refnn/ops/{name}.py does not end in an Op named {name!r}")
+            self._ops[name] = op
+        return op
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ops
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ops)
+
+    def __len__(self) -> int:
+        return len(self._ops)
 
 
-OPS: Mapping[str, Op] = _collect()
+OPS = Catalogue()
 
 
 def find(op: str | Op) -> Op:

@@ -32,6 +32,7 @@ from math import inf, nan
 
 from refnn.arithmetic.windows import Windows
 from refnn.op import Input, Special, check_choice
+from refnn.ops._shared import per_axis
 
 INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
 PADDINGS = ("valid", "same", "full")
@@ -39,11 +40,6 @@ AXES = {1: "L", 2: "HW", 3: "DHW"}
 
 
 # --- geometry --------------------------------------------------------------------------------------------------------
-
-
-def per_axis(value, rank):
-    """A parameter that is one number for all spatial axes, or one for each."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
 
 def sides(padding, kernel, dilation):

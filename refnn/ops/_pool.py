@@ -9,13 +9,9 @@ from typing import Any
 from refnn.arithmetic import Convention
 from refnn.arithmetic.windows import Windows
 from refnn.op import Special
+from refnn.ops._shared import per_axis
 
 Array = Any
-
-
-def each_axis(value: Any, rank: int) -> tuple[int, ...]:
-    """A parameter that is one number for all axes, or one for each."""
-    return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
 def windows(
@@ -29,9 +25,9 @@ def windows(
 ) -> Windows:
     """The windows over the last `rank` axes: as many as fit into the input with its padding. With `ceil_mode` one more
     along an axis where they leave a rest, if it starts inside the input or the padding before it."""
-    size, kernel = shape[-rank:], each_axis(kernel_size, rank)
-    steps = kernel if stride is None else each_axis(stride, rank)
-    before, gaps = each_axis(padding, rank), each_axis(dilation, rank)
+    size, kernel = shape[-rank:], per_axis(kernel_size, rank)
+    steps = kernel if stride is None else per_axis(stride, rank)
+    before, gaps = per_axis(padding, rank), per_axis(dilation, rank)
     count = []
     for n, k, s, p, d in zip(size, kernel, steps, before, gaps, strict=True):
         room = n + 2 * p - d * (k - 1) - 1
@@ -114,7 +110,7 @@ def validate(op: str, rank: int) -> Any:
             if wrong or len(each) not in (1, rank) or (len(each) != rank and not isinstance(value, int)):
                 wanted = "an integer" if rank == 1 else f"an integer or {rank} of them"
                 raise ValueError(f"{op}: {name} is {value!r}, expected {wanted}, at least {least}")
-        kernel, padding = each_axis(params["kernel_size"], rank), each_axis(params["padding"], rank)
+        kernel, padding = per_axis(params["kernel_size"], rank), per_axis(params["padding"], rank)
         if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
             half = f"half of kernel_size {params['kernel_size']!r}"
             raise ValueError(f"{op}: padding is {params['padding']!r}, expected at most {half}")

@@ -79,6 +79,7 @@ softplus = Op(
     validate=validate,
     variants=(
         *ELEMENTWISE,
+        {"shapes": {"x": (23,)}, "params": {}, "points": (_DEFAULT,)},
         {"shapes": {"x": (331,)}, "params": {"beta": 0.1}},
         {"shapes": {"x": (331,)}, "params": {"beta": -2.5}},
         {"shapes": {"x": (331,)}, "params": {"threshold": 20.0}, "points": (20.0,)},
