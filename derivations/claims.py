@@ -130,6 +130,8 @@ def claim(*ids: str, printed: Form, corrected: Form | None = None, beyond: Cases
     """Register the decorated function as the claim of these ledger ids."""
 
     def register(cases: Cases) -> Claim:
+        if not ids:
+            raise ValueError(f"the claim {cases.__name__} has no ledger id")
         made = Claim(ids, cases, printed, corrected, mutants, beyond)
         for i in ids:
             if i in CLAIMS:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html.parser
+import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,25 @@ def test_every_item_has_a_claim_unless_nothing_is_stated() -> None:
 
 def test_every_claim_has_an_item() -> None:
     assert set(ledger.claims()) <= set(items()), f"{set(ledger.claims()) - set(items())} are not in the ledger"
+
+
+@pytest.mark.parametrize("name", ledger.MODULES)
+def test_every_function_of_a_form_is_a_claim(name: str) -> None:
+    """What takes `says` and is public must have a ledger id; the decorator makes it a Claim."""
+    module = importlib.import_module(f"derivations.{name}")
+    for function in vars(module).values():
+        if inspect.isfunction(function) and not function.__name__.startswith("_"):
+            taken = list(inspect.signature(function).parameters)
+            assert taken != ["says"], f"{name}.{function.__name__} has no ledger id"
+
+
+@pytest.mark.usefixtures("scratch")
+def test_a_claim_without_an_id_is_refused() -> None:
+    with pytest.raises(ValueError, match="nameless has no ledger id"):
+
+        @claim(printed=lambda: 1)
+        def nameless(says):
+            yield "one", 1, says()
 
 
 @pytest.mark.parametrize("source", sources(), ids=lambda s: s.key)

@@ -28,7 +28,7 @@ def fraction(x):
 def tanh(says):
     """refnn.tanh. Two of the three terms of the slide's equation say nothing but the name again."""
     for n, form in enumerate(says(z)):
-        yield f"term {n + 1} is given by exponentials", False, form.has(sp.tanh)
+        yield f"term {n + 1} says nothing but the name", False, form.has(sp.tanh)
     for x in (sp.Integer(-1), sp.Rational(1, 3), sp.Integer(2)):
         truth = ops.forward("tanh", np.array([x]))[0].rewrite(exp)
         for n, form in enumerate(says(z)):
