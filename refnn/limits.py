@@ -107,13 +107,13 @@ def _then_log(inner: Subject, sign: int, share: Callable[[Any], Any] = lambda p:
     """sign * log(share(p)) of p = inner(x), where share is p itself or 1 - p."""
 
     def run(ar: Rounded, x: Any, g: Callable[[Any], Any]) -> tuple[Any, Any]:
-        p = share(inner(ar, x, g)[0])
+        p = ar.store(share(inner(ar, x, g)[0]))
         slope = sign if share(ar.number(0)) == 0 else -sign
 
         def to_inner(_: Any) -> Any:
             return ar.store(g(p) * slope / p)
 
-        return ar.store(sign * ar.log(ar.store(p))), inner(ar, x, to_inner)[1]
+        return ar.store(sign * ar.log(p)), inner(ar, x, to_inner)[1]
 
     return run
 
