@@ -118,7 +118,7 @@ def test_allowance_is_public_and_covers_an_evaluation() -> None:
 
 @pytest.mark.parametrize("name", OPS)
 def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) -> None:
-    """The output, the gradients and their worst cases of each row alone are those of the whole."""
+    """The output and the gradients of each row alone are those of the whole, and known where those are."""
     op, rules = OPS[name], model("float32")
     split = 0
     for c in cases(name, "float32", families=["normal", "wide"]):
@@ -129,10 +129,12 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
         pieces = list(chunks(op, c.inputs, c.params, c.cotangent, size=1))
         found = [worst_case(op, op.algorithm("accurate"), i, c.params, g, rules).results for i, g in pieces]
         for results, parts in zip(whole.results, zip(*found, strict=True), strict=True):
-            for k in () if results is None else (0, 1):
-                joined = np.concatenate([p[k] for p in parts if p is not None])
+            if results is not None:
+                middle, worst = (np.concatenate([p[k] for p in parts if p is not None]) for k in (0, 1))
                 # Sums may be added in another order, so each midpoint lies within CLOSE radii of the truth on its own.
-                assert (np.abs(joined - results[k]) <= 2 * CLOSE * results[1]).all()
+                # The radii may differ: a bound that holds for a whole array is simpler than one for each element.
+                assert (np.abs(middle - results[0]) <= CLOSE * (worst + results[1])).all()
+                assert (np.isfinite(worst) == np.isfinite(results[1])).all()
         split += len(pieces) > 1
     drawn = [c.inputs[0] for c in cases(name, "float32", families=["normal"])]
     params = [c.params for c in cases(name, "float32", families=["normal"])]

@@ -187,6 +187,7 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
                 continue
             votes = np.full(grad.shape, int(agrees))  # PyTorch's: its report was ok, every element included
             edge = np.ones(grad.shape, bool)  # where two formulas meet smoothly, steps across it tell nothing
+            enough = np.full(grad.shape, 3)
             for witness, (_, bits) in BALL_WITNESSES.items():
                 said = heard(name, witness)[number][which]
                 assert said is not None
@@ -194,7 +195,9 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
                 assert not (c.contradicts & ~kink).any(), f"{witness} contradicts the vjp in {case.id}, input {which}"
                 votes += c.agrees
                 edge &= witness == "sympy" or ~c.agrees
-            assert (votes[~kink & ~edge] >= 3).all(), f"fewer than three witnesses in {case.id}, input {which}"
+                if witness == "complex step" and formulas:  # silent where formulas meet, which leaves PyTorch to agree
+                    enough = np.where(c.agrees, 3, 2 + agrees)
+            assert (votes >= enough)[~kink & ~edge].all(), f"fewer than three witnesses in {case.id}, input {which}"
             assert (votes[~kink & edge] == 1 + agrees).all(), f"too few witnesses in {case.id}, input {which}"
             assert formulas or not (edge & ~kink).any(), (
                 f"{case.id} has no edge, but steps tell nothing of input {which}"

@@ -61,12 +61,18 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
 
 @contextmanager
 def flushing(on: bool) -> Iterator[None]:
-    """Inside, subnormal numbers are flushed if `on`, and never after. RuntimeError where the processor cannot."""
+    """Inside, subnormal numbers are flushed if `on`, and never after. RuntimeError where the processor cannot.
+
+    PyTorch sets the mode of the calling thread alone, so that one does all the work.
+    """
+    threads = torch.get_num_threads()
     if not torch.set_flush_denormal(on):
         raise RuntimeError(f"torch.set_flush_denormal({on}) is not supported on this processor")
+    torch.set_num_threads(1)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
 
 
