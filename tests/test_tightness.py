@@ -65,7 +65,7 @@ def test_every_row_reaches_the_floor_unless_it_is_excepted(committed: list[list[
         if op in EXCEPTIONS:
             assert float(worst or 0) == 0
             continue
-        assert int(elements) > 1000
+        assert int(elements) > 0  # whose allowance is not zero: few where most is selected, or one sum was built
         assert FLOOR <= float(worst) <= 1, f"{op} {dtype} {library} reaches {worst}"
         checked += 1
     assert checked >= 60

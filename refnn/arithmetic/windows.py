@@ -212,7 +212,10 @@ class Windows:
             place: list[Any] = [...]
             for t, d, n, s in zip(tap, self.dilation, self.count, self.stride, strict=True):
                 place.append(slice(t * d, t * d + (n - 1) * s + 1, s))
-            whole[tuple(place)] += part
+            if self.coverage == 1:
+                whole[tuple(place)] = part
+            else:
+                whole[tuple(place)] += part
         return np.asarray(whole[self._middle(pads)])
 
     # --- convolution: sum over windows of x w g, as a function of each pair ------------------------------------------

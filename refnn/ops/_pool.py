@@ -46,14 +46,19 @@ def inside(w: Windows) -> Any:
     return w.inside[:, None]
 
 
+def among(w: Windows) -> Any:
+    """Who takes part in a maximum: those cells, or None where that is all."""
+    return None if w.inside.all() else inside(w)
+
+
 def maximum(ar, x, w):
     taps = ar.windows(planes(x, w), w)
-    return ar.max(taps, 0, inside(w)).reshape(*x.shape[: -w.rank], *w.count)
+    return ar.max(taps, 0, among(w)).reshape(*x.shape[: -w.rank], *w.count)
 
 
 def maximum_vjp(ar, g, x, w):
     taps = ar.windows(planes(x, w), w)
-    parts = ar.route(g.reshape(-1, *w.count), taps, 0, inside(w))
+    parts = ar.route(g.reshape(-1, *w.count), taps, 0, among(w))
     return ar.fold(parts, w).reshape(*x.shape)
 
 

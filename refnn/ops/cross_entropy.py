@@ -28,6 +28,7 @@ from refnn.ops._shared import (
     class_axis,
     class_variant,
     counted,
+    hit,
     reduce,
     spread,
 )
@@ -80,16 +81,16 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         keep = () if not label_smoothing else (1 - ar.real(label_smoothing),)
         return ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz, -ar.product(z, *factors, *keep, over=over)
     valid = target != ignore_index
-    hit = ar.one_hot(valid * target, classes, axis)
     over = counted(ar, weight, target, valid) if reduction == "mean" else None
-    q = hit if weight is None else hit * column
     if label_smoothing:
-        share = ar.real(label_smoothing)
+        share, hits = ar.real(label_smoothing), ar.one_hot(valid * target, classes, axis)
         uniform = share / classes if weight is None else ar.product(share, column, over=classes)
-        q = (1 - share) * q + uniform
-    gz = ar.product(q, g, over=over)
+        gz = ar.product((1 - share) * (hits if weight is None else hits * column) + uniform, g, over=over)
+    else:
+        each = ar.product(g, over=over) if weight is None else ar.product(column, g, over=over)
+        gz = ar.where(hit(target, valid, input.shape, axis), each, 0)
     gx = ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz
-    return ar.where(spread(valid, input.shape, axis), gx, 0), None
+    return (gx if valid.all() else ar.where(spread(valid, input.shape, axis), gx, 0)), None
 
 
 def validate(inputs, params):
