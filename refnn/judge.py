@@ -22,7 +22,7 @@ import numpy as np
 
 from refnn.allowance import WorstCase, expected_error, worst_case
 from refnn.arithmetic import BLOCK, Convention
-from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.floats import Floats, keep_freed_memory
 from refnn.arithmetic.windows import Contraction
 from refnn.formats import Format
 from refnn.inputs import Case, layout
@@ -614,16 +614,6 @@ def _values_at(case: Case, index: tuple[int, ...], what: str) -> dict[str, float
     return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == shape}
 
 
-def _keep_freed_memory() -> None:
-    """Let malloc keep what is freed, up to some 64 MB: temporary arrays would otherwise fault their pages in anew,
-    which takes more than half the time of a large check.
-
-    glibc raises its thresholds for giving memory back to the size of the largest mapped block that was freed, up to
-    32 MB; elsewhere this does nothing. The block is never touched, so it costs no memory.
-    """
-    np.empty(31 << 20, np.uint8)
-
-
 def check_case(
     case: Case,
     forward: Forward | None,
@@ -639,7 +629,7 @@ def check_case(
     started = time.perf_counter()
     got, complaints = call(forward, vjp, case)
     if case.cotangent.size > BLOCK or max(x.size for x in case.inputs if x is not None) > BLOCK:
-        _keep_freed_memory()
+        keep_freed_memory()
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
     tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
     first_row = 0

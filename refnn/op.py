@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention
-from refnn.arithmetic.floats import Floats
+from refnn.arithmetic import BLOCK, Convention
+from refnn.arithmetic.floats import Floats, keep_freed_memory
 from refnn.formats import FORMATS
 
 Array = Any
@@ -213,6 +213,8 @@ class Op:
     def pullback(self, *inputs: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array | None, ...]]]:
         """The output, and the function from its cotangent to the gradients: forward runs once."""
         arrays, full = self.bind(inputs, params)
+        if max(x.size for x in arrays if x is not None) > BLOCK:
+            keep_freed_memory()
         ar = Floats(self.dtype_of(arrays), convention=self.convention)
         lifted = lift(ar, arrays)
         with np.errstate(all="ignore"):

@@ -174,3 +174,13 @@ def one_hot(target: np.ndarray, classes: int, axis: int) -> np.ndarray:
 def take(x: np.ndarray, target: np.ndarray, axis: int) -> np.ndarray:
     """x[..., target, ...] along `axis`, which disappears."""
     return np.take_along_axis(x, np.expand_dims(target, axis), axis).squeeze(axis)
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep what is freed, up to some 64 MB: temporary arrays would otherwise fault their pages in anew,
+    which takes up to half the time of work on large arrays.
+
+    glibc raises its thresholds for giving memory back to the size of the largest mapped block that was freed, up to
+    32 MB; elsewhere this does nothing. The block is never touched, so it costs no memory.
+    """
+    np.empty(31 << 20, np.uint8)
