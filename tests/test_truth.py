@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 
 import mpmath
@@ -139,3 +140,35 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
     drawn = [c.inputs[0] for c in cases(name, "float32", families=["normal"])]
     params = [c.params for c in cases(name, "float32", families=["normal"])]
     assert (split > 0) == any(op.rowwise(x.ndim, p) for x, p in zip(drawn, params, strict=True) if x is not None)
+
+
+LOSSES = [n for n, op in OPS.items() if "reduction" in op.defaults]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_many_samples_is_evaluated_sample_by_sample(
+    name: str, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same numbers as in one piece, in every variant: weights, smoothing and ignored samples included."""
+    module, op, split = sys.modules["refnn.truth"], OPS[name], 0
+    for c in cases(name, "float64", families=["normal"]):
+        inputs, params = c.inputs, {**c.params, "reduction": reduction}
+        if inputs[0] is None or inputs[0].size == 0:
+            continue
+        g = np.asarray(-1.375)
+        found = []
+        for size in (3, 1 << 30):
+            monkeypatch.setattr(module, "CHUNK", size)
+            monkeypatch.setattr(module.chunks, "__defaults__", (size,))
+            split += module._is_sum_of_samples(op, inputs, params)
+            found.append(module.evaluate(op, op.algorithm("accurate"), inputs, params, g, 128))
+        for pieces, whole in zip(*found, strict=True):
+            assert (pieces is None) == (whole is None)
+            if whole is not None:
+                assert pieces.value.shape == whole.value.shape and whole.value.size
+                sure = pieces.certain & whole.certain
+                assert np.array_equal(pieces.value[sure], whole.value[sure], equal_nan=True)
+                apart = (pieces.value - whole.value) + (pieces.low - whole.low)
+                assert (np.abs(apart) <= pieces.radius + whole.radius).all() or np.isnan(whole.value).any()
+    assert split > 0

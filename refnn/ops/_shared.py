@@ -151,9 +151,11 @@ def squared_error_rows(of: Callable[[float], Any]) -> tuple[Special, ...]:
 
 
 def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:
-    """The losses themselves, their sum, or their sum over `count`."""
+    """The losses themselves, their sum, or their sum over `count`; "count" asks for that number alone."""
     if reduction == "none":
         return losses
+    if reduction == "count":
+        return count
     total = ar.sum(losses)
     return total / count if reduction == "mean" else total
 

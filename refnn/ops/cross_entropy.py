@@ -49,7 +49,7 @@ def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mea
     factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
         losses = ar.sum(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors), axis)
-        return -reduce(ar, losses, reduction, losses.size)
+        return reduce(ar, -losses, reduction, losses.size)
     valid, weighted = target != ignore_index, ar.product(*factors)
     losses = ar.take(weighted, valid * target, axis)
     if label_smoothing:
@@ -57,7 +57,7 @@ def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mea
         uniform = ar.product(share, ar.sum(weighted, axis), over=classes)
         losses = (1 - share) * losses + uniform
     losses = ar.where(valid, losses, 0)
-    return -reduce(ar, losses, reduction, counted(ar, weight, target, valid))
+    return reduce(ar, -losses, reduction, counted(ar, weight, target, valid))
 
 
 def _smoothed(ar, target, classes, label_smoothing):
