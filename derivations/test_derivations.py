@@ -21,6 +21,7 @@ EVERY = sorted(set(ledger.claims().values()), key=lambda c: c.name)
 SIZES = {"challa2023": 74, "challa2022": 29, "you2022": 45, "cnnmath": 29, "katsaros": 58}
 
 
+@pytest.mark.system("S80")
 @pytest.mark.parametrize("c", EVERY, ids=lambda c: c.name)
 def test_the_claim_holds_and_its_mutants_fail(c: Claim) -> None:
     c.verify()
@@ -33,6 +34,7 @@ def test_the_claim_holds_and_its_mutants_fail(c: Claim) -> None:
 # --- the ledger ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system("S80")
 def test_no_item_is_lost() -> None:
     assert {s.key: len(s.items) for s in sources()} == SIZES
     assert len(items()) == sum(SIZES.values()) == 235, "an id occurs twice"
