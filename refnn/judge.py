@@ -449,7 +449,8 @@ class Judge:
             worst = self._worst_case(name, self.case.op.convention)
             other, result = self._against(which, got, worst, self.case.op.convention, rows), worst.results[which]
             assert result is not None
-            inside = _unexplained(j) & ((other.code <= OK) | (other.code == SCOPE))  # where the worst case is infinite
+            # A class whose worst case is infinite would explain anything, so it explains nothing.
+            inside = _unexplained(j) & (other.code <= OK)
             if self.case.random and inside.any():
                 line = self.expected_line(which, name, rows, inside)
                 inside &= j.error <= np.maximum(line, self._one_rounding(which, j))
@@ -458,8 +459,8 @@ class Judge:
                 middle = np.asarray(result[0])[rows]
                 astray = ~(np.abs(middle - other.expected) <= other.allowed)
                 inside |= _unexplained(j) & astray & (np.abs(got - middle) <= 2 * other.allowed)
-            # No sound algorithm makes NaN or infinity of a number.
-            inside &= np.isfinite(got) | ~np.isfinite(j.expected)
+            # No sound algorithm makes NaN or infinity of a number, or NaN of an infinity.
+            inside &= np.where(np.isnan(got), np.isnan(j.expected), np.isfinite(got) | ~np.isfinite(j.expected))
             j.call(inside, EXPLAINED, name)
 
 

@@ -60,6 +60,11 @@ class Special:
     cotangent: float = 1.0
 
 
+def _demands(entry: Any) -> bool:
+    """Whether an entry of a table of special values asks for something anywhere."""
+    return any(map(_demands, entry)) if isinstance(entry, list) else entry is not None
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """One operation.
@@ -98,6 +103,8 @@ class Op:
                     f"op {self.name!r}: the row {row.inputs} of special values has the gradients {row.grads}, "
                     f"expected one entry for each of {len(self.inputs)} inputs"
                 )
+            if not any(map(_demands, (row.output, *row.grads))):
+                raise ValueError(f"op {self.name!r}: the row {row.inputs} of special values lets anything pass")
         if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
             return  # a network: its inputs have names that are no Python parameters
         taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]

@@ -80,3 +80,23 @@ def test_the_histogram_counts_every_element_with_an_error() -> None:
 def test_an_empty_result_has_no_verdicts() -> None:
     tally = Tally(next(cases("tanh", "float32", id="*x=0x4*")), "output", FORMATS["float32"], "")
     assert tally.result().elements == 0 and tally.findings() == []
+
+
+def test_a_class_explains_nothing_where_its_own_error_is_unbounded() -> None:
+    """exp(x - y) with a rounded y of 1e38 may be anything: that does not make everything sound."""
+    x = np.full((2, 3), 1e38, np.float32)
+    garbage = refnn.check(
+        "logsumexp", forward=refnn.logsumexp, vjp=lambda g, x, **_: (np.full_like(x, 7.0),), inputs=(x,)
+    )
+    assert {f.verdict for f in garbage.findings} == {"violation"}
+
+
+def test_no_class_makes_nan_of_an_infinity() -> None:
+    """A class whose own evaluation is infinity minus infinity does not excuse NaN where the loss is infinite."""
+    x, target = np.array([-np.inf], np.float32), np.array([0.25], np.float32)
+    nan = refnn.check(
+        "binary_cross_entropy_with_logits",
+        forward=lambda *inputs, **_: np.full(1, np.nan, np.float32),
+        inputs=[{"inputs": (x, target), "params": {"reduction": "none"}}],
+    )
+    assert {f.verdict for f in nan.findings} == {"special"}

@@ -12,7 +12,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -285,56 +285,6 @@ def test_a_sum_without_its_length_is_exceeded(op: str, monkeypatch: pytest.Monke
 # --- PyTorch's own orders --------------------------------------------------------------------------------------------
 
 
-def _lost_subnormal(f: Finding, fmt: Format) -> bool:
-    return f.op == "binary_cross_entropy_with_logits" and f.got == 0 and f.inputs["input"] < fmt.emin * math.log(2.0)
-
-
-def _ignored_but_not_finite(f: Finding, fmt: Format) -> bool:
-    return f.op == "cross_entropy" and f.family == "nonfinite" and math.isnan(f.got) and f.expected == 0
-
-
-def _smoothed_too_late(f: Finding, fmt: Format) -> bool:
-    return f.op == "cross_entropy" and f.family == "limits" and f.what == "output" and math.isinf(f.got)
-
-
-def _sign_of_nan(f: Finding, fmt: Format) -> bool:
-    return f.op in ("l1_loss", "smooth_l1_loss") and f.got == 0 and not math.isfinite(f.expected)
-
-
-def _sure_and_wrong(f: Finding, fmt: Format) -> bool:
-    return f.op == "binary_cross_entropy_with_logits" and math.isnan(f.got) and math.isinf(f.expected)
-
-
-def _beyond_exp(f: Finding, fmt: Format) -> bool:
-    return f.op == "softplus" and "threshold=100.0" in f.case and not math.isfinite(f.got)
-
-
-def _twice_x(f: Finding, fmt: Format) -> bool:
-    return f.op == "gelu" and "approximate=none" in f.case and f.what == "output" and f.inputs["x"] >= fmt.max / 2
-
-
-def _square_of_x(f: Finding, fmt: Format) -> bool:
-    return (
-        f.op == "gelu"
-        and "approximate=tanh" in f.case
-        and math.isnan(f.got)
-        and abs(f.inputs["x"]) > math.sqrt(fmt.max)
-    )
-
-
-# What PyTorch 2.13.0 on CPU does outside every declared class, beside what stands in the committed expected findings.
-KNOWN: Mapping[str, Callable[[Finding, Format], bool]] = {
-    "1 / (1 + exp(-x)) is 0 where exp(-x) overflows, so results below the normal range are lost": _lost_subnormal,
-    "exp(x) overflows below a threshold of 100": _beyond_exp,
-    "gelu on vectors of float32 or bfloat16 forms 2 x, which overflows": _twice_x,
-    "the gradient of gelu with tanh multiplies x^2, which overflows, by 0": _square_of_x,
-    "an ignored sample with logits that are not finite gets the gradient 0 * NaN": _ignored_but_not_finite,
-    "sign(NaN) is 0, so the gradient of an absolute error swallows a NaN": _sign_of_nan,
-    "(1 - t) x is 0 times infinity where an infinite logit is wrong": _sure_and_wrong,
-    "smoothed losses are summed before they are scaled by label_smoothing / C: the sum overflows": _smoothed_too_late,
-}
-
-
 def conforming(op: str, dtype: str, rules: str) -> tuple[collections.Counter[str], list[Finding]]:
     """Verdicts of PyTorch's function under a model, and what no class explains."""
     from refnn.witnesses.torch import FUNCTIONS
@@ -356,21 +306,16 @@ def recorded() -> Report:
     return Report({}, expected=json.loads(path.read_text())["expected"])
 
 
-def is_known(f: Finding, fmt: Format) -> bool:
-    """Whether a finding is one of PyTorch's known ones."""
-    return any(predicate(f, fmt) for predicate in KNOWN.values()) or recorded().reason(f) is not None
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 @pytest.mark.parametrize("op", list(OPS))
 def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
     """16-bit kernels that round between two steps are of the class of the model that rounds every intermediate."""
     pytest.importorskip("torch")
     verdicts, bad = conforming(op, dtype, f"{dtype}@torch-cpu")
-    if FORMATS[dtype].precision < 24 and any(not is_known(f, FORMATS[dtype]) for f in bad):
+    if FORMATS[dtype].precision < 24 and any(recorded().reason(f) is None for f in bad):
         _, bad = conforming(op, dtype, f"{dtype}-each-op@torch-cpu")
     if bad and all("not implemented for" in f.message for f in bad):
         pytest.skip(f"PyTorch has no {op} of {dtype}")
-    unknown = [f for f in bad if not is_known(f, FORMATS[dtype])]
+    unknown = [f for f in bad if recorded().reason(f) is None]
     assert not unknown, "\n".join(str(f) for f in unknown[:10])
     assert sum(verdicts[v] for v in ("exact", "ok", "convention", "suspect", "explained")) >= ENOUGH

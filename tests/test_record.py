@@ -11,6 +11,7 @@ import pytest
 
 import refnn
 from refnn import Input, Op
+from refnn.op import Special
 
 
 def forward(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
@@ -104,6 +105,14 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "derivative": (
         with_vjp(lambda ar, g, y, x, r, s: (ar.branch(x, g, 0), g)),
         "but the derivative of the forward is",
+    ),
+    "always at a kink": (
+        with_forward(lambda ar, x, r, s: r + ar.relu(x - x)),
+        "the complex step finds no derivative for x anywhere in scaled_relu/float64/normal/",
+    ),
+    "row": (
+        lambda: record(special=(Special(([1.0], [2.0]), [None], ([None], None), "nothing"),)),
+        "the row ([1.0], [2.0]) of special values lets anything pass",
     ),
     "class": (
         lambda: check(replace(record(), classes={"other": (forward, with_scale_forgotten)})),

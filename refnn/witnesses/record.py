@@ -80,12 +80,19 @@ def _differentiates(case: Case, algorithm: str) -> None:
     for name, mine, theirs, wanted in zip(op.inputs, own, steps, differentiable(case), strict=True):
         if not wanted or mine is None or theirs is None:
             continue
+        compared = 0
         for place in np.ndindex(theirs.shape):
             a: Any = np.asarray(mine, dtype=object)[place]
             b: Any = theirs[place]
             sharp = b.is_finite() and b.rad() < 2.0 ** -(promised_bits_complex_step() // 2) * max(1, abs(b.mid()))
+            compared += sharp
             if sharp and not a.overlaps(b):
                 raise ValueError(
                     f"op {op.name!r}, {algorithm}: the vjp gives {float(a.mid())!r} for {name}{list(place)}, but the "
                     f"derivative of the forward is {float(b.mid())!r}, in {case.id}"
                 )
+        if theirs.size and not compared:
+            raise ValueError(
+                f"op {op.name!r}, {algorithm}: the complex step finds no derivative for {name} anywhere in {case.id}: "
+                f"the vjp cannot be verified there"
+            )
