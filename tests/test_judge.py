@@ -10,6 +10,7 @@ from refnn.formats import FORMATS
 from refnn.inputs import cases
 from refnn.judge import NAMES, Judge, Tally
 from refnn.models import model
+from refnn.ops import OPS
 
 HOSTILE = (0.0, 2.0**-60, 2.0**-40, 2.0**-25, 2.0**-20)  # how far from a midpoint, in units of the number
 
@@ -92,11 +93,11 @@ def test_a_class_explains_nothing_where_its_own_error_is_unbounded() -> None:
 
 
 def test_no_class_makes_nan_of_an_infinity() -> None:
-    """A class whose own evaluation is infinity minus infinity does not excuse NaN where the loss is infinite."""
-    x, target = np.array([-np.inf], np.float32), np.array([0.25], np.float32)
-    nan = refnn.check(
-        "binary_cross_entropy_with_logits",
-        forward=lambda *inputs, **_: np.full(1, np.nan, np.float32),
-        inputs=[{"inputs": (x, target), "params": {"reduction": "none"}}],
-    )
-    assert {f.verdict for f in nan.findings} == {"special"}
+    """Classes whose own evaluation is infinity minus infinity do not excuse NaN where the loss is infinite."""
+    found = cases(OPS["binary_cross_entropy_with_logits"], "float32", families=["nonfinite"])
+    j = Judge(next(c for c in found if c.params["reduction"] == "none"), model("float32"), "accurate", 7.0)
+    truth = j.worst.results[0][0]
+    infinite = np.isinf(truth)
+    assert infinite.sum() > 10
+    assert (j.judge(0, truth).code[infinite] == NAMES.index("exact")).all()
+    assert (j.judge(0, np.where(infinite, np.nan, truth)).code[infinite] == NAMES.index("special")).all()
