@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -119,6 +119,20 @@ def matrix_product(n: int) -> Contraction:
     return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1), cut=(1, 0))
 
 
+def per_axis(value: Any, rank: int) -> tuple[Any, ...]:
+    """A parameter that is one number for all spatial axes, or one for each."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+
+
+def sides(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """How many cells of padding lie before and after each axis: a number of them, a pair, or "valid" for none, "same"
+    for as many as keep the size (half padding; an odd one goes after), "full" for as many as leave a cell inside."""
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        return [{"valid": (0, 0), "same": (r // 2, r - r // 2), "full": (r, r)}[padding] for r in reach]
+    return [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in per_axis(padding, len(kernel))]
+
+
 @dataclass(frozen=True)
 class Windows:
     """Where windows lie: one number per spatial axis for each field.
@@ -133,6 +147,50 @@ class Windows:
     dilation: tuple[int, ...]
     before: tuple[int, ...]
     count: tuple[int, ...]
+
+    @classmethod
+    def over(
+        cls,
+        size: Sequence[int],
+        kernel: Sequence[int],
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+    ) -> Windows:
+        """As many windows as fit into `size` cells with their padding: floor((L + padding - d (k - 1) - 1) / s) + 1,
+        katsaros (output size). With `ceil_mode` one more along an axis where they leave a rest, if it starts inside the
+        input or the padding before it."""
+        stride, dilation = per_axis(stride, len(size)), per_axis(dilation, len(size))
+        pads = sides(padding, kernel, dilation)
+        count = []
+        for n, k, s, d, p in zip(size, kernel, stride, dilation, pads, strict=True):
+            room = n + sum(p) - d * (k - 1) - 1
+            more = ceil_mode and room % s > 0 and (room // s + 1) * s < n + p[0]
+            count.append(room // s + 1 + more)
+        return cls(tuple(size), tuple(kernel), stride, dilation, tuple(p[0] for p in pads), tuple(count))
+
+    @classmethod
+    def into(
+        cls,
+        count: Sequence[int],
+        kernel: Sequence[int],
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        output_padding: Any = 0,
+    ) -> Windows:
+        """The `count` windows of the convolution that a transposed one goes back through, over
+        (count - 1) s - padding + d (k - 1) + output_padding + 1 cells."""
+        stride, dilation = per_axis(stride, len(count)), per_axis(dilation, len(count))
+        pads, extra = sides(padding, kernel, dilation), per_axis(output_padding, len(count))
+        size = [
+            (n - 1) * s - sum(p) + d * (k - 1) + e + 1
+            for n, k, s, d, p, e in zip(count, kernel, stride, dilation, pads, extra, strict=True)
+        ]
+        return cls(tuple(size), tuple(kernel), stride, dilation, tuple(p[0] for p in pads), tuple(count))
 
     @property
     def rank(self) -> int:

@@ -30,48 +30,12 @@ import math
 from collections.abc import Mapping
 from math import inf, nan
 
-from refnn.arithmetic.windows import Windows
+from refnn.arithmetic.windows import Windows, per_axis, sides
 from refnn.op import Input, Special, check_choice
-from refnn.ops._shared import per_axis
 
 INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
 PADDINGS = ("valid", "same", "full")
 AXES = {1: "L", 2: "HW", 3: "DHW"}
-
-
-# --- geometry --------------------------------------------------------------------------------------------------------
-
-
-def sides(padding, kernel, dilation):
-    """How many cells of padding lie before and after each axis."""
-    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-    if isinstance(padding, str):
-        return [{"valid": (0, 0), "same": (r // 2, r - r // 2), "full": (r, r)}[padding] for r in reach]
-    return [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in per_axis(padding, len(kernel))]
-
-
-def windows_of(size, kernel, stride, padding, dilation):
-    """The windows of a convolution over `size` cells."""
-    stride, dilation = per_axis(stride, len(size)), per_axis(dilation, len(size))
-    pads = sides(padding, kernel, dilation)
-    count = [
-        (n + sum(p) - d * (k - 1) - 1) // s + 1
-        for n, p, k, d, s in zip(size, pads, kernel, dilation, stride, strict=True)
-    ]
-    return Windows(tuple(size), tuple(kernel), stride, dilation, tuple(p[0] for p in pads), tuple(count))
-
-
-def windows_into(count, kernel, stride, padding, output_padding, dilation):
-    """The windows of the convolution that a transposed one over `count` cells goes back through."""
-    stride, dilation = per_axis(stride, len(count)), per_axis(dilation, len(count))
-    pads = sides(padding, kernel, dilation)
-    size = [
-        (n - 1) * s - sum(p) + d * (k - 1) + e + 1
-        for n, p, k, d, s, e in zip(
-            count, pads, kernel, dilation, stride, per_axis(output_padding, len(count)), strict=True
-        )
-    ]
-    return Windows(tuple(size), tuple(kernel), stride, dilation, tuple(p[0] for p in pads), tuple(count))
 
 
 # --- convolution -----------------------------------------------------------------------------------------------------
@@ -94,14 +58,14 @@ def bias_gradient(ar, g, bias):
 
 def forward(ar, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     rows, lead = batched(x, weight)
-    w = windows_of(rows.shape[2:], weight.shape[2:], stride, padding, dilation)
+    w = Windows.over(rows.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation)
     y = ar.contract(w.correlate(weight.shape, groups), rows, weight, column(bias, w.rank))
     return y.reshape(*lead, *y.shape[1:])
 
 
 def vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     rows, _ = batched(x, weight)
-    w = windows_of(rows.shape[2:], weight.shape[2:], stride, padding, dilation)
+    w = Windows.over(rows.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation)
     g, _ = batched(g, weight)
     return (
         ar.contract(w.spread(weight.shape, groups), g, weight).reshape(*x.shape),
@@ -112,14 +76,16 @@ def vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, grou
 
 def transposed_forward(ar, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     rows, lead = batched(x, weight)
-    w = windows_into(rows.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation)
+    rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    w = Windows.into(rows.shape[2:], weight.shape[2:], **rest)
     y = ar.contract(w.spread(weight.shape, groups), rows, weight, column(bias, w.rank))
     return y.reshape(*lead, *y.shape[1:])
 
 
 def transposed_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     rows, _ = batched(x, weight)
-    w = windows_into(rows.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation)
+    rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    w = Windows.into(rows.shape[2:], weight.shape[2:], **rest)
     g, _ = batched(g, weight)
     return (
         ar.contract(w.correlate(weight.shape, groups), g, weight).reshape(*x.shape),
@@ -158,14 +124,16 @@ def blurred_weight_gradient(ar, gw, g, x, w):
 
 
 def fft_forward(ar, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
-    y = forward(ar, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    w = windows_of(x.shape[2 - weight.ndim :], weight.shape[2:], stride, padding, dilation)
+    rest = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = forward(ar, x, weight, bias, groups=groups, **rest)
+    w = Windows.over(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
     return blurred(ar, y, x, weight, fft_factor(w, weight.shape[1], math.prod(w.size) * w.taps))
 
 
 def fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
-    grads = vjp(ar, g, y, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    w = windows_of(x.shape[2 - weight.ndim :], weight.shape[2:], stride, padding, dilation)
+    rest = {"stride": stride, "padding": padding, "dilation": dilation}
+    grads = vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
+    w = Windows.over(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
     gx = blurred(ar, grads[0], g, weight, fft_factor(w, weight.shape[0] // groups, math.prod(w.count) * w.taps))
     return gx, blurred_weight_gradient(ar, grads[1], g, x, w), grads[2]
 
@@ -173,14 +141,14 @@ def fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, 
 def transposed_fft_forward(ar, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
     y = transposed_forward(ar, x, weight, bias, groups=groups, **rest)
-    w = windows_into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
+    w = Windows.into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
     return blurred(ar, y, x, weight, fft_factor(w, weight.shape[0] // groups, math.prod(w.count) * w.taps))
 
 
 def transposed_fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
     grads = transposed_vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
-    w = windows_into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
+    w = Windows.into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
     gx = blurred(ar, grads[0], g, weight, fft_factor(w, weight.shape[1], math.prod(w.size) * w.taps))
     return gx, blurred_weight_gradient(ar, grads[1], x, g, w), grads[2]
 
@@ -261,7 +229,7 @@ def validate(op, rank):
                 f"expected weight to have {channels // groups} on axis 1"
             )
         size, kernel = x.shape[x.ndim - rank :], weight.shape[2:]
-        w = windows_of(size, kernel, params["stride"], params["padding"], params["dilation"])
+        w = Windows.over(size, kernel, **{n: params[n] for n in ("stride", "padding", "dilation")})
         if min(w.count) < 1:
             pads = sides(params["padding"], kernel, w.dilation)
             padded = tuple(n + sum(p) for n, p in zip(size, pads, strict=True))
@@ -294,14 +262,8 @@ def transposed_validate(op, rank):
                 f"{op}: weight has shape {weight.shape} and x has {x.shape[x.ndim - rank - 1]} channels, "
                 f"expected weight to have as many on axis 0"
             )
-        w = windows_into(
-            x.shape[x.ndim - rank :],
-            weight.shape[2:],
-            params["stride"],
-            params["padding"],
-            params["output_padding"],
-            params["dilation"],
-        )
+        placing = {n: params[n] for n in ("stride", "padding", "output_padding", "dilation")}
+        w = Windows.into(x.shape[x.ndim - rank :], weight.shape[2:], **placing)
         if min(w.size) < 1:
             raise ValueError(f"{op}: the output would have {w.size} cells, expected at least 1 on every axis")
 

@@ -7,9 +7,8 @@ from math import inf, nan
 from typing import Any
 
 from refnn.arithmetic import Convention
-from refnn.arithmetic.windows import Windows
+from refnn.arithmetic.windows import Windows, per_axis
 from refnn.op import Special
-from refnn.ops._shared import per_axis
 
 Array = Any
 
@@ -23,17 +22,10 @@ def windows(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Windows:
-    """The windows over the last `rank` axes: as many as fit into the input with its padding. With `ceil_mode` one more
-    along an axis where they leave a rest, if it starts inside the input or the padding before it."""
-    size, kernel = shape[-rank:], per_axis(kernel_size, rank)
-    steps = kernel if stride is None else per_axis(stride, rank)
-    before, gaps = per_axis(padding, rank), per_axis(dilation, rank)
-    count = []
-    for n, k, s, p, d in zip(size, kernel, steps, before, gaps, strict=True):
-        room = n + 2 * p - d * (k - 1) - 1
-        more = ceil_mode and room % s > 0 and (room // s + 1) * s < n + p
-        count.append(room // s + 1 + more)
-    return Windows(size, kernel, steps, gaps, before, tuple(count))
+    """The windows over the last `rank` axes, side by side unless a stride is given."""
+    kernel = per_axis(kernel_size, rank)
+    steps = kernel if stride is None else stride
+    return Windows.over(shape[-rank:], kernel, stride=steps, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
 def planes(x: Array, w: Windows) -> Array:

@@ -35,11 +35,6 @@ def each_element(ndim: int, params: Mapping[str, Any]) -> bool:
     return ndim > 0
 
 
-def per_axis(value: Any, rank: int) -> tuple[Any, ...]:
-    """A parameter that is one number for all spatial axes, or one for each."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
-
-
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 

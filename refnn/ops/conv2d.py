@@ -17,7 +17,7 @@ product of its two matrices, whose bound covers one axis after the other: no ter
 products with 0, 1 and 1/2 do not round. Other kernels are computed directly.
 """
 
-from refnn.arithmetic.windows import Windows
+from refnn.arithmetic.windows import Windows, per_axis, sides
 from refnn.op import Op
 from refnn.ops import _conv
 from refnn.ops._shared import product_rows
@@ -34,13 +34,13 @@ _KERNELS_T = [list(column) for column in zip(*_KERNELS, strict=True)]
 
 def _fast(weight, stride, padding, dilation):
     """Whether F(2x2, 3x3) applies; padding beyond that of "full" only adds outputs that are the bias."""
-    plain = (*weight.shape[2:], *_conv.per_axis(stride, 2), *_conv.per_axis(dilation, 2)) == (3, 3, 1, 1, 1, 1)
-    return plain and all(max(p) <= 2 for p in _conv.sides(padding, (3, 3), (1, 1)))
+    plain = (*weight.shape[2:], *per_axis(stride, 2), *per_axis(dilation, 2)) == (3, 3, 1, 1, 1, 1)
+    return plain and all(max(p) <= 2 for p in sides(padding, (3, 3), (1, 1)))
 
 
 def _lay(size, padding):
     """The windows of the 4x4 tiles in x, of the transformed tiles, and of the 2x2 cells in the output."""
-    w = _conv.windows_of(size, (3, 3), 1, padding, 1)
+    w = Windows.over(size, (3, 3), padding=padding)
     tiles = ((w.count[0] + 1) // 2, (w.count[1] + 1) // 2)
     return (
         Windows(w.size, (4, 4), (2, 2), (1, 1), w.before, tiles),
@@ -90,7 +90,7 @@ def winograd_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilatio
         (h * per_group + o) * channels + c for h in range(groups) for c in range(channels) for o in range(per_group)
     ]
     turned = weight.reshape(-1, 3, 3)[swapped][:, ::-1, ::-1].reshape(groups * channels, per_group, 3, 3)
-    pads = [(2 - before, 2 - after) for before, after in _conv.sides(padding, (3, 3), (1, 1))]
+    pads = [(2 - before, 2 - after) for before, after in sides(padding, (3, 3), (1, 1))]
     gx = winograd_forward(ar, g, turned, padding=pads, groups=groups)
     kernels = ar.array([[k] for k in _OUTPUTS] * out)
     spread = ar.contract(cells.correlate((16 * out, 1, 2, 2), out), g, kernels)[:, _places_first(out)]

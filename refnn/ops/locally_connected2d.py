@@ -9,6 +9,7 @@ is (N, O, H', W') or (O, H', W') in the dtype of x, H' = floor((H - kH) / s) + 1
 that of `linear`. ValueError for shapes that do not go together.
 """
 
+from refnn.arithmetic.windows import Windows
 from refnn.op import Op
 from refnn.ops import _conv
 from refnn.ops._shared import product_rows
@@ -18,7 +19,7 @@ def _lay(x, weight, stride):
     """x with a batch axis, its shape before the channels, and the windows."""
     lead = x.shape[: x.ndim - 3]
     rows = x.reshape(-1, *x.shape[x.ndim - 3 :])
-    return rows, lead, _conv.windows_of(rows.shape[2:], weight.shape[4:], stride, 0, 1)
+    return rows, lead, Windows.over(rows.shape[2:], weight.shape[4:], stride=stride)
 
 
 def forward(ar, x, weight, bias=None, *, stride=1):
@@ -50,7 +51,7 @@ def validate(inputs, params):
             f"locally_connected2d: weight has shape {weight.shape} and x has {x.shape[-3]} channels, "
             f"expected weight to have as many on axis 1"
         )
-    w = _conv.windows_of(x.shape[-2:], weight.shape[4:], params["stride"], 0, 1)
+    w = Windows.over(x.shape[-2:], weight.shape[4:], stride=params["stride"])
     if weight.shape[2:4] != w.count:
         raise ValueError(
             f"locally_connected2d: weight has shape {weight.shape}, expected kernels for {w.count} places on axes 2 "
