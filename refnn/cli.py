@@ -193,9 +193,10 @@ def _prepare(out: Path) -> Path:
 
 def _run(subjects: Sequence[tuple[str, Callable[[], Report]]], path: Path, header: dict[str, Any]) -> None:
     """Check them all; each one's lines are written as soon as it is done."""
+    from refnn.progress import progress
     from refnn.report.lines import Writer
 
-    with _writing(path), Writer(path, header) as writer, _progress(len(subjects)) as step:
+    with _writing(path), Writer(path, header) as writer, progress(len(subjects)) as step:
         for label, check in subjects:
             step(label)
             try:
@@ -204,28 +205,6 @@ def _run(subjects: Sequence[tuple[str, Callable[[], Report]]], path: Path, heade
                 # Not the disk that the report is on.
                 raise RuntimeError(f"checking {label} raised {type(e).__name__}: {e}") from e
             writer.add(part)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error, if that is a terminal; `step(label)` says what is begun."""
-    if not sys.stderr.isatty():
-        yield lambda label: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        begun = 0
-
-        def step(label: str) -> None:
-            nonlocal begun
-            progress.update(task, description=label, completed=begun)
-            begun += 1
-
-        yield step
 
 
 def _show(report: Report) -> None:

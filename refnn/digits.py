@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refnn import train as training
 from refnn.conformance import data
 from refnn.network import Network, Node
 from refnn.ops import find
@@ -32,8 +33,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 def split() -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training images and of the random fifth that is held back."""
-    order = np.random.default_rng(SEED).permutation(1797)
-    return np.sort(order[359:]), np.sort(order[:359])
+    return training.split(1797, SEED)
 
 
 def initial() -> Network:
@@ -59,18 +59,25 @@ def loss_gradient(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def train(net: Network) -> dict[str, np.ndarray]:
-    """Mini-batch gradient descent in float64 (challa2023 (28)), from the initial weights; rounded to float32."""
+    """Mini-batch gradient descent in float64 from the initial weights, with a rate that falls to zero; rounded to
+    float32. Here the biases decay, too."""
     images, labels = load()
-    training, _ = split()
-    params = {k: v.astype(np.float64) for k, v in net.weights["initial"].items()}
-    rng = np.random.default_rng(SEED)
-    for epoch in range(EPOCHS):
-        rate = LEARNING_RATE * (1 - epoch / EPOCHS)
-        for batch in np.array_split(rng.permutation(training), len(training) // BATCH):
-            run = net.forward(params, images[batch])
-            grads = net.backward(run, loss_gradient(run.output, labels[batch]))
-            params = {k: v - rate * (grads[k] + DECAY * v) for k, v in params.items()}
-    return {k: v.astype(np.float32) for k, v in params.items()}
+    chosen, _ = split()
+    learned = training.train(
+        net,
+        {k: v.astype(np.float64) for k, v in net.weights["initial"].items()},
+        images[chosen],
+        labels[chosen],
+        head="softmax",
+        rates=[LEARNING_RATE * (1 - epoch / EPOCHS) for epoch in range(EPOCHS)],
+        batch=BATCH,
+        weight_decay=DECAY,
+        decayed=net.parameters,
+        seed=SEED,
+    )
+    if learned.stopped:  # half a training is no fixture
+        raise RuntimeError(f"{net.name} is not trained: {learned.stopped}")
+    return {k: v.astype(np.float32) for k, v in learned.params.items()}
 
 
 def accuracy(net: Network, params: dict[str, np.ndarray], indices: np.ndarray) -> float:
@@ -83,11 +90,11 @@ def accuracy(net: Network, params: dict[str, np.ndarray], indices: np.ndarray) -
 def main() -> None:
     net = initial()
     net.weights["trained"] = train(net)
-    training, held_back = split()
+    chosen, held_back = split()
     net.about = {
         "data": "digits",
         "seed": SEED,
-        "accuracy on the training images": round(accuracy(net, net.weights["trained"], training), 4),
+        "accuracy on the training images": round(accuracy(net, net.weights["trained"], chosen), 4),
         "accuracy on the held-back fifth": round(accuracy(net, net.weights["trained"], held_back), 4),
     }
     folder: Path = data("data").parent / "networks" / net.name

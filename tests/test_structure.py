@@ -19,7 +19,7 @@ OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.
 
 # Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
 ORDER = (
-    ("formats", "conformance"),
+    ("formats", "conformance", "progress"),
     ("models",),
     ("arithmetic",),
     ("op",),
@@ -27,6 +27,7 @@ ORDER = (
     ("softmaxes",),
     ("limits",),
     ("network",),
+    ("train",),
     ("digits",),
     ("inputs",),
     ("truth",),
