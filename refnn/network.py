@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
 from refnn.op import Input, Op
 from refnn.ops import find
@@ -60,6 +61,7 @@ class Network:
         self.weights = {k: dict(v) for k, v in (weights or {}).items()}
         self.shapes, self.about = dict(shapes or {}), dict(about or {})
         self.parameters = self._check()
+        self._inferred: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()
 
     def _check(self) -> tuple[str, ...]:
         """The names of the parameters; ValueError where a value is used before it is made, or made twice."""
@@ -84,11 +86,39 @@ class Network:
             made.add(node.name)
         return tuple(parameters)
 
+    def infer(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """The shape of every value, from those of the inputs and parameters; nothing is computed.
+
+        `values` holds them by name, as arrays or as shapes. ValueError or TypeError names the first node whose arrays
+        do not go together, with their shapes.
+        """
+        ar = Shapes()
+        made = {n: v if _integers(v) else zeros(getattr(v, "shape", v)) for n, v in values.items()}
+        for node in self.nodes:
+            op = find(node.op)
+            try:
+                arrays, params = op.bind(tuple(self._arguments(node, made)), node.params)
+            except (TypeError, ValueError) as wrong:
+                call = f"{node.name} = {node.op}({', '.join(node.inputs)})"
+                raise type(wrong)(f"{self.name}: at {call}: {str(wrong).removeprefix(f'{node.op}: ')}") from None
+            with np.errstate(all="ignore"):
+                made[node.name] = zeros(op.forward(ar, *arrays, **params).shape)
+        return {n: v.shape for n, v in made.items()}
+
+    def _infer_once(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Infer, unless these shapes have been; classes are looked at every time."""
+        shapes = tuple((n, a.shape) for n, a in arrays.items())
+        if shapes not in self._inferred or any(map(_integers, arrays.values())):
+            self.infer(arrays)
+            self._inferred.add(shapes)
+
     # --- values and gradients ----------------------------------------------------------------------------------------
 
     def forward(self, params: Params, *inputs: np.ndarray) -> Run:
-        """The values of all nodes, in the dtype of the inputs."""
+        """The values of all nodes, in the dtype of the inputs. ValueError or TypeError, before anything is computed,
+        names the first node whose arrays do not go together."""
         arrays = self._arrays(params, inputs)
+        self._infer_once(arrays)
         ar = Floats(next(a.dtype for a in arrays.values() if a.dtype.kind not in "iu"))
         with np.errstate(all="ignore"):
             values = self._forward(ar, _lifted(ar, arrays))
@@ -173,7 +203,7 @@ class Network:
             forward=forward,
             vjp_definition=vjp,
             inputs={n: Input(differentiable=n in self.parameters) for n in names},
-            validate=lambda inputs, params: None,
+            validate=lambda inputs, params: self._infer_once(inputs),
             variants=({"shapes": {}, "params": {}},),
             classes={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.classes)},
             kinks=next((op.kinks for op in ops if op.kinks), {}),
@@ -241,6 +271,11 @@ class Network:
 
 def _algorithm(op: Op, name: str) -> Any:
     return op.algorithm(name if name in op.classes else "accurate")
+
+
+def _integers(value: Any) -> bool:
+    """Whether a value is an array of indices, such as classes, which are looked at."""
+    return getattr(value, "dtype", np.dtype(float)).kind in "iu"
 
 
 def _lifted(ar: Floats, arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:

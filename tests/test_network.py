@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,6 +223,94 @@ def test_bad_networks_get_one_sentence(name: str) -> None:
     with pytest.raises((ValueError, LookupError, OSError)) as caught:
         make()
     assert sentence in str(caught.value)
+
+
+# What does not go together at a node -> the sentence that names it.
+UNMET: dict[str, tuple[dict[str, Any], str]] = {
+    "input": (
+        {"x": (5, 1, 8, 10)},
+        "small: at fc = linear(flatten, fc.weight, fc.bias): x has shape (5, 24) and weight (3, 18), expected x to end "
+        "in 18, as weight does",
+    ),
+    "channels": (
+        {"x": (5, 2, 8, 8)},
+        "small: at conv = conv2d(x, conv.weight): weight has shape (2, 1, 3, 3) and x has 2 channels in 1 groups, "
+        "expected weight to have 2 on axis 1",
+    ),
+    "rank": ({"x": (5, 64)}, "small: at conv = conv2d(x, conv.weight): x has shape (5, 64), expected (N, C, H, W)"),
+    "layer": (
+        {"fc.weight": (3, 72)},
+        "small: at fc = linear(flatten, fc.weight, fc.bias): x has shape (5, 18) and weight (3, 72)",
+    ),
+    "bias": (
+        {"fc.bias": (4,)},
+        "small: at fc = linear(flatten, fc.weight, fc.bias): bias has shape (4,), expected (3,)",
+    ),
+    "no window": ({"x": (5, 1, 3, 3)}, "small: at pool = max_pool2d(relu): no window fits: x has shape (5, 2, 1, 1)"),
+    "label": (
+        {"labels": np.array([0, 1, 2, 3, 0])},
+        "small: at loss = cross_entropy(fc, labels): target holds the class 3, expected 0 to 2",
+    ),
+    "labels": (
+        {"labels": np.array([0, 1])},
+        "small: at loss = cross_entropy(fc, labels): target has shape (2,), expected (5,): input without its classes",
+    ),
+}
+SMALL = Network(
+    [
+        Node("conv", "conv2d", ("x", "conv.weight")),
+        Node("relu", "relu", ("conv",)),
+        Node("pool", "max_pool2d", ("relu",), {"kernel_size": 2, "stride": 2}),
+        Node("flatten", "flatten", ("pool",)),
+        Node("fc", "linear", ("flatten", "fc.weight", "fc.bias")),
+        Node("loss", "cross_entropy", ("fc", "labels")),
+    ],
+    name="small",
+    inputs=("x", "labels"),
+)
+SMALL_SHAPES = {
+    "x": (5, 1, 8, 8),
+    "labels": np.array([0, 1, 2, 2, 0]),
+    "conv.weight": (2, 1, 3, 3),
+    "fc.weight": (3, 18),
+    "fc.bias": (3,),
+}
+
+
+def test_shapes_are_inferred_node_by_node() -> None:
+    found = SMALL.infer(SMALL_SHAPES)
+    made = [found[n.name] for n in SMALL.nodes]
+    assert made == [(5, 2, 6, 6), (5, 2, 6, 6), (5, 2, 3, 3), (5, 18), (5, 3), ()]
+    arrays = {n: np.ones(v, np.float32) if isinstance(v, tuple) else v for n, v in SMALL_SHAPES.items()}
+    run = SMALL.forward(arrays, arrays["x"], arrays["labels"])
+    assert found == {n: v.shape for n, v in run.values.items()}
+
+
+@pytest.mark.parametrize("name", UNMET)
+def test_layers_that_do_not_meet_are_named_with_both_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From shapes; and from arrays, before anything is computed."""
+    changed, sentence = UNMET[name]
+    values = {**SMALL_SHAPES, **changed}
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        SMALL.infer(values)
+    assert "\n" not in str(caught.value)
+    arrays = {n: np.ones(v, np.float32) if isinstance(v, tuple) else v for n, v in values.items()}
+    monkeypatch.setattr(Network, "_forward", lambda *_: pytest.fail("something is computed"))
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        SMALL.forward(arrays, arrays["x"], arrays["labels"])
+
+
+def test_classes_are_looked_at_every_time_though_shapes_are_known() -> None:
+    arrays = {n: np.ones(v, np.float32) if isinstance(v, tuple) else v for n, v in SMALL_SHAPES.items()}
+    SMALL.forward(arrays, arrays["x"], np.array([0, 1, 2, 2, 0]))
+    with pytest.raises(ValueError, match="target holds the class -1, expected 0 to 2"):
+        SMALL.forward(arrays, arrays["x"], np.array([0, 1, 2, -1, 0]))
+
+
+def test_a_parameter_that_an_op_does_not_have_is_named_with_its_node() -> None:
+    net = Network([Node("pool", "max_pool2d", ("x",), {"kernel": 2})])
+    with pytest.raises(TypeError, match=r"at pool = .*: max_pool2d has no parameter 'kernel'"):
+        net.infer({"x": (1, 1, 4, 4)})
 
 
 def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
