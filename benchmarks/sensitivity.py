@@ -22,8 +22,8 @@ from refnn.witnesses import torch as witness
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]
 
 
-def module() -> torch.nn.Sequential:
-    """The digits network as a torch.nn.Sequential, with refnn's names."""
+def module() -> torch.nn.Module:
+    """The digits network as a torch.nn.Module, with refnn's names."""
     return witness.module(refnn.Network.load("digits_mlp"))
 
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 import refnn
+from refnn.adapters.torch import arguments
 from refnn.report.header import environment
 from refnn.witnesses.torch import FUNCTIONS
 
@@ -64,14 +65,14 @@ def passes(op: str, shapes: tuple[tuple[int, ...], ...], params: dict[str, Any])
     g = np.asarray(np.random.default_rng(1).normal(size=np.shape(refnn.ops[op](*arrays, **params))))
     tensors, cotangent = [torch.from_numpy(a) for a in arrays], torch.from_numpy(g)
     floats = [t.requires_grad_() for t in tensors if t.is_floating_point()]
-    renamed = {"dim" if k == "axis" else k: v for k, v in params.items()}
+    settings = arguments({**refnn.ops[op].defaults, **params})
 
     def ours() -> Any:
         y, pull = refnn.vjp(op, *arrays, **params)
         return y, pull(g)
 
     def theirs() -> Any:
-        y = FUNCTIONS[op](*tensors, **renamed)
+        y = FUNCTIONS[op](*tensors, **settings)
         return y, torch.autograd.grad(y, floats, cotangent)
 
     return [ours, theirs]

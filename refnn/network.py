@@ -254,19 +254,21 @@ class Network:
 
     @classmethod
     def from_torch(cls, module: Any, *, name: str = "network") -> Network:
-        """The network of a torch.nn.Sequential, with its parameters as the weights "module".
+        """The network of a torch.nn.Module that is made of the catalogue's ops, as layers or as functions, in any
+        nesting that torch.fx can follow; its parameters are the weights "module".
 
-        TypeError names a layer that has no op here.
+        Dropout in evaluation is left out. TypeError names what has no place in a network.
         """
-        from refnn.adapters.torch import nodes_of, state_of
+        from refnn.adapters.modules import nodes_of
+        from refnn.adapters.torch import to_numpy
 
-        nodes, shape = nodes_of(module)
-        return cls(
-            [Node(*n) for n in nodes],
-            name=name,
-            weights={"module": state_of(module)},
-            shapes={"x": shape} if shape else {},
-        )
+        specs, inputs = nodes_of(module)
+        nodes = [Node(*spec) for spec in specs]
+        used = {value for node in nodes for value in node.inputs}
+        weights = {k: to_numpy(v).copy() for k, v in module.named_parameters() if k in used}
+        first = {n.inputs[0]: weights[n.inputs[1]].shape[1:] for n in nodes if n.op == "linear"}
+        shapes = {n: first[n] for n in inputs if n in first}
+        return cls(nodes, name=name, inputs=inputs, weights={"module": weights}, shapes=shapes)
 
 
 def _algorithm(op: Op, name: str) -> Any:

@@ -45,10 +45,12 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
     return x.numpy()
 
 
+SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
+
+
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     """refnn's parameters as PyTorch spells them: `dim` for `axis`, tensors for arrays, its own default for None."""
-    spelling = {"axis": "dim", "keepdims": "keepdim"}
-    given = {spelling.get(k, k): v for k, v in params.items() if v is not None}
+    given = {SPELLING.get(k, k): v for k, v in params.items() if v is not None}
     return {k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
 
@@ -80,41 +82,6 @@ def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any
 
 
 # --- modules ---------------------------------------------------------------------------------------------------------
-
-LAYERS = {
-    torch.nn.Linear: "linear",
-    torch.nn.ReLU: "relu",
-    torch.nn.Tanh: "tanh",
-    torch.nn.Sigmoid: "sigmoid",
-    torch.nn.Softmax: "softmax",
-    torch.nn.LogSoftmax: "log_softmax",
-}
-
-
-def nodes_of(module: torch.nn.Module) -> tuple[list[tuple[str, str, tuple[str, ...], dict[str, Any]]], tuple[int, ...]]:
-    """The layers of a torch.nn.Sequential as (name, op, inputs, parameters), and the shape of one input (empty where
-    no layer tells)."""
-    if not isinstance(module, torch.nn.Sequential):
-        raise TypeError(f"Network.from_torch got a {type(module).__name__}, expected a torch.nn.Sequential")
-    nodes: list[tuple[str, str, tuple[str, ...], dict[str, Any]]] = []
-    before = "x"
-    shape: tuple[int, ...] = ()
-    for name, layer in module.named_children():
-        op = LAYERS.get(type(layer))
-        if op is None:
-            known = ", ".join(t.__name__ for t in LAYERS)
-            raise TypeError(f"Network.from_torch: layer {name!r} is a {type(layer).__name__}, expected one of {known}")
-        own = tuple(f"{name}.{p}" for p, _ in layer.named_parameters())
-        params = {"axis": layer.dim} if op in ("softmax", "log_softmax") else {}
-        if isinstance(layer, torch.nn.Linear) and not shape:
-            shape = (layer.in_features,)
-        nodes.append((name, op, (before, *own), params))
-        before = name
-    return nodes, shape
-
-
-def state_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
-    return {k: to_numpy(v).copy() for k, v in module.named_parameters()}
 
 
 @dataclass(frozen=True)
@@ -148,14 +115,19 @@ def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
         raise ValueError(f"the module has no parameter {missing[0]!r}, it has {', '.join(own) or 'none'}")
     saved = {n: (p.data, p.grad) for n, p in own.items()}
     layers = dict(module.named_modules())
+    hasty = [layer for layer in layers.values() if getattr(layer, "inplace", False)]
     seen: dict[str, dict[str, Any]] = {n.name: {} for n in net.nodes if n.name in layers}
     hooks = [h for name in seen for h in _watch(layers[name], seen[name])]
     try:
+        for layer in hasty:  # they would overwrite what is to be seen
+            layer.inplace = False
         for n, p in own.items():
             p.grad = None
             if n in params:
                 p.data = to_torch(np.array(params[n]))
-        inputs = [to_torch(np.array(x)).requires_grad_() for x in case.inputs[count:] if x is not None]
+        inputs = [to_torch(np.array(x)) for x in case.inputs[count:] if x is not None]
+        for x in inputs:
+            x.requires_grad_(x.is_floating_point())
         y = module(*inputs)
         y.backward(to_torch(np.array(case.cotangent)))
         pulled = {n: own[n].grad for n in net.parameters}
@@ -170,11 +142,14 @@ def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
     finally:
         for h in hooks:
             h.remove()
+        for layer in hasty:
+            layer.inplace = True
         for n, p in own.items():
             p.data, p.grad = saved[n]
     output = to_numpy(y)
     whole = (*(grads[n] for n in net.parameters), *[None] * len(net.inputs))
-    steps = [_step(net, node, case, seen[node.name], params, grads) for node in net.nodes if seen.get(node.name)]
+    passed = [node for node in net.nodes if "cotangent" in seen.get(node.name, {})]
+    steps = [_step(net, node, case, seen[node.name], params, grads) for node in passed]
     return Trace(lambda *_: output, lambda *_: whole, steps)
 
 
@@ -207,7 +182,7 @@ def _step(
         {**op.defaults, **node.params},
         seen["cotangent"],
         case.family,
-        random=all(varied(x) for x in (*values, seen["cotangent"])),
+        random=all(varied(x) for x in (*values, seen["cotangent"]) if x.dtype.kind not in "iu"),
     )
     names = {"output": node.name, **{f"grad[{s}]": f"grad[{n}]" for s, n in zip(op.inputs, node.inputs, strict=False)}}
     return Step(step, lambda *_, **__: output, lambda *_, **__: every, names)

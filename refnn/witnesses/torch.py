@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +12,9 @@ import torch.nn.functional as F
 
 from refnn.adapters import torch as adapter
 from refnn.inputs import Case
-from refnn.network import Network
+from refnn.network import Network, Node, Params
 from refnn.op import Op
+from refnn.ops import find
 
 
 def half_squared_error(input: torch.Tensor, target: torch.Tensor, *, reduction: str = "mean") -> torch.Tensor:
@@ -31,11 +31,6 @@ def dropout(x: torch.Tensor, mask: torch.Tensor, *, p: float = 0.5) -> torch.Ten
     """What `F.dropout` does with the mask that it draws: PyTorch takes none from its caller."""
     noise = torch.zeros((), dtype=x.dtype) if p == 1 else mask / (1 - p)
     return x * noise
-
-
-def flatten(x: torch.Tensor, *, start: int = 1) -> torch.Tensor:
-    """`torch.flatten`, which calls the axis start_dim and takes 0 for it if none is given."""
-    return torch.flatten(x, start)
 
 
 def l2_penalty(x: torch.Tensor, *, weight_decay: float) -> torch.Tensor:
@@ -123,7 +118,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "cross_entropy": F.cross_entropy,
         "dropout": dropout,
         "elu": F.elu,
-        "flatten": flatten,
+        "flatten": torch.flatten,
         "gelu": F.gelu,
         "glu": F.glu,
         "half_squared_error": half_squared_error,
@@ -165,21 +160,57 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
 )
 
 
-def module(net: Network) -> torch.nn.Sequential:
-    """A chain of layers as PyTorch's own modules, under the network's names. ValueError where a node is no layer."""
-    layers = {op: kind for kind, op in adapter.LAYERS.items()}
-    made: OrderedDict[str, torch.nn.Module] = OrderedDict()
-    before = net.inputs[0]
+class Layer(torch.nn.Module):
+    """A node of a network: PyTorch's function for its op, with its parameters."""
+
+    def __init__(self, node: Node, weights: Params) -> None:
+        super().__init__()
+        self.op, self.settings = node.op, adapter.arguments({**find(node.op).defaults, **node.params})
+        for name in node.inputs:
+            if name in weights:
+                value = adapter.to_torch(np.array(weights[name]))
+                self.register_parameter(name.rpartition(".")[2], torch.nn.Parameter(value))
+
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        return FUNCTIONS[self.op](*values, *self.parameters(), **self.settings)
+
+    def extra_repr(self) -> str:
+        return ", ".join([self.op, *(f"{k}={v!r}" for k, v in self.settings.items())])
+
+
+class Graph(torch.nn.Module):
+    """The layers of a network in its order; `module` puts them in."""
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        values = dict(zip(self.net.inputs, inputs, strict=True))
+        for node in self.net.nodes:
+            arguments = [values[n] for n in node.inputs if n not in self.net.parameters]
+            values[node.name] = self.get_submodule(node.name)(*arguments)
+        return values[self.net.nodes[-1].name]
+
+
+def module(net: Network) -> torch.nn.Module:
+    """A network as a module: its nodes are layers under its own names, with the first of its sets of weights.
+
+    ValueError where it has none.
+    """
+    weights = next(iter(net.weights.values()), {})
+    if missing := [p for p in net.parameters if p not in weights]:
+        raise ValueError(f"{net.name} has no weights that say what shape {missing[0]!r} has")
+    made = Graph(net)
     for node in net.nodes:
-        if node.op not in layers or node.inputs[0] != before:
-            raise ValueError(f"{net.name}: node {node.name!r} ({node.op} of {node.inputs[0]!r}) is no layer in a chain")
-        arguments: tuple[int, ...] = ()
-        if node.op == "linear":
-            weight = next(iter(net.weights.values()))[f"{node.name}.weight"]
-            arguments = (weight.shape[1], weight.shape[0])
-        made[node.name] = layers[node.op](*arguments)
-        before = node.name
-    return torch.nn.Sequential(made)
+        parent: torch.nn.Module = made
+        *path, name = node.name.split(".")
+        for part in path:
+            if not hasattr(parent, part):
+                parent.add_module(part, torch.nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(name, Layer(node, weights))
+    return made
 
 
 def gradients(op: Op, case: Case) -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:
