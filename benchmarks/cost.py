@@ -2,7 +2,8 @@
 
 `python benchmarks/cost.py [--ops GLOB]` prints a Markdown table. The implementation under test is our own `Floats`, so
 that every op has one; its time is taken out. The cost is relative to one forward and one vjp in `Floats`, measured in
-the same run, at two sizes a factor of 4 apart: growth is the ratio of the two times. Memory is the growth of the peak
+the same run, at two sizes a factor of 4 apart: growth is the ratio of the two times. Both run on one thread, since it
+is their work that is compared: a BLAS with more threads would divide the products of `Floats` alone. Memory is the growth of the peak
 resident set over the check, in a process of its own, relative to the data (inputs, cotangent, output and gradients).
 """
 
@@ -12,6 +13,7 @@ import argparse
 import fnmatch
 import inspect
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -33,6 +35,7 @@ TARGETS = {"float32": 30.0, "float64": 600.0}
 IMPORT_TARGET = 2.0
 FACTOR = 4  # between the two sizes
 IMPORTS = 15  # how often each import is measured
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # read by a BLAS when it is loaded
 
 
 def inputs(op: str, dtype: str, size: int) -> tuple[tuple[np.ndarray | None, ...], Mapping[str, Any]]:
@@ -123,7 +126,8 @@ def _peak() -> int:
 
 
 def in_own_process(*args: Any) -> Cost:
-    """`measure` in a process that ends with it."""
+    """`measure` in a process that ends with it, on one thread."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *args).result()
 

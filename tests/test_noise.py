@@ -327,11 +327,14 @@ def test_partial_sums_are_at_least_their_share_of_the_magnitudes(n: int) -> None
     terms[100:150] = np.resize([1.0, -1.0], n) * rng.uniform(0.5, 1, (50, 1))
     further = rng.normal(size=200) * n
 
+    sizes = np.diff([*starts, n]).tolist()
+
     def blocks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.add.reduceat(x, starts, axis=1).T, np.add.reduceat(x * x, starts, axis=1).T
+        return np.add.reduceat(x, starts, axis=1).T, (np.array(sizes) - 1) / 6 @ np.add.reduceat(
+            x * x, starts, axis=1
+        ).T
 
     total, slightly_less = np.abs(terms).sum(1), 1 - n * 2.0**-50
-    sizes = np.diff([*starts, n]).tolist()
     share = _chain(sizes, *blocks(terms)) / total
     assert (share >= chain_share(n // SUM_BLOCKS, SUM_BLOCKS) * slightly_less).all()
     assert n < SUM_BLOCKS or share.min() < 4 * chain_share(n // SUM_BLOCKS, SUM_BLOCKS)
@@ -360,5 +363,5 @@ def test_the_partial_sums_in_closed_form_are_those_of_the_straight_lines(n: int)
                     total += np.square(at + p.sum() * np.arange(1, len(p) + 1) / len(p)).sum()
                     at += p.sum()
                 ways.append(total + (0 if further is None or first else (at + further) ** 2))
-        found = _chain([*map(len, pieces)], [p.sum() for p in pieces], [(p * p).sum() for p in pieces], further)
+        found = _chain([*map(len, pieces)], [p.sum() for p in pieces], bridges, further)
         assert abs(found**2 - max(ways)) <= n * 2.0**-50 * max(ways)

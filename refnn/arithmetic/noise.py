@@ -230,7 +230,9 @@ class Noise:
             starts = _starts(n, SUM_BLOCKS)
             blocks = np.add.reduceat(scaled, starts, axis=1).T
             squares = np.add.reduceat(scaled * scaled, starts, axis=1).T
-            chain = (_chain(np.diff([*starts, n]).tolist(), blocks, squares) * scale[:, 0]).reshape(np.shape(mid))
+            sizes = np.diff([*starts, n])
+            chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares) * scale[:, 0]
+            chain = chain.reshape(np.shape(mid))
             own = chain * (self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
@@ -463,26 +465,27 @@ def _starts(n: int, blocks: int) -> list[int]:
     return sorted({n * i // blocks for i in range(blocks)})
 
 
-def _chain(sizes: list[int], blocks: Any, squares: Any, further: Any = None) -> Array:
+def _chain(sizes: list[int], blocks: Any, bridges: Array, further: Any = None) -> Array:
     """The root of the sum of squares of all partial sums, from left to right or from right to left, whichever is more,
-    of the terms whose sums and sums of squares over each block are given; a `further` term comes first or last: either
-    it moves all partial sums, or it makes one more.
+    of terms whose sums over each block are given; a `further` term comes first or last: either it moves all partial
+    sums, or it makes one more.
 
-    From one end of a block to the other, a to e, the partial sums go straight, apart from a bridge whose mean squares
-    add up to a sixth of the block's length times its sum of squares. The straight ones add up to
+    From one end of a block to the other, a to e, the partial sums go straight, apart from a bridge: its mean squares
+    add up to (m - 1)/6 times the block's sum of squares, where m is its length. `bridges` is the sum of those, or a
+    bound. The straight ones add up to
 
         sum over j = 1..m of (a + (e - a) j/m)^2 = m a e + m/3 (e - a)^2 + (e^2 - a^2)/2 + (e - a)^2/(6m),
 
     where the third terms telescope. From the right, a and e are S - e and S - a, with S the sum of all.
     """
     n = sum(sizes)
-    left: Array = 0.0
+    left = bridges
     line: Array = 0.0  # twice the sum of the straight partial sums, up to S
     end: Array = 0.0
-    for block, square, m in zip(blocks, squares, sizes, strict=True):
+    for block, m in zip(blocks, sizes, strict=True):
         if m:
             start, end = end, end + block
-            left = left + m * (start * end) + (m / 3 + 1 / (6 * m)) * np.square(block) + (m - 1) / 6 * square
+            left = left + m * (start * end) + (m / 3 + 1 / (6 * m)) * np.square(block)
             line = line + m * (start + end)
     left = left + end * end / 2
     back = end * n - line
@@ -516,13 +519,13 @@ def _contraction_roundings(
         for size, x, y in form.parts(part, b, DOT_BLOCKS):
             sizes.append(size)
             blocks.append(applied(x, y))
-        squares = [applied(x, y) for _, x, y in form.parts(np.square(part), squared_b, DOT_BLOCKS)]
         where = piece if form.left == (0, 0) else ...
         extra = None if further is None else further[where]
-        total = sum(squares)
+        total = applied(np.square(part), squared_b)
         rounded = np.sqrt(total)
         if form.terms > 1 or extra is not None:
-            rounded += _chain(sizes, blocks, squares, extra)
+            # One product of squares, with the longest block's share of it, where each block's own would take as many.
+            rounded += _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, extra)
         if b.dtype == np.float64 and np.min(total, initial=1.0) < _SMALL:
             # Squares may have vanished: no partial sum is above the sum of magnitudes.
             most = applied(np.abs(part), np.abs(b)) + (0.0 if extra is None else np.abs(extra))
