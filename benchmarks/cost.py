@@ -2,9 +2,10 @@
 
 `python benchmarks/cost.py [--ops GLOB]` prints a Markdown table. The implementation under test is our own `Floats`, so
 that every op has one; its time is taken out. The cost is relative to one forward and one vjp in `Floats`, measured in
-the same run, at two sizes a factor of 4 apart: growth is the ratio of the two times. Both run on one thread, since it
-is their work that is compared: a BLAS with more threads would divide the products of `Floats` alone. Memory is the growth of the peak
-resident set over the check, in a process of its own, relative to the data (inputs, cotangent, output and gradients).
+the same run, at two sizes a factor of 4 apart: growth is the ratio of the two times. Both are processor time on
+one thread, since it is their work that is compared: a BLAS with more threads would divide the products of `Floats`
+alone. Memory is the growth of the peak resident set over the check, in a process of its own, relative to the data
+(inputs, cotangent, output and gradients).
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ class Timed:
         self.function, self.seconds = function, 0.0
 
     def __call__(self, *args: Any, **params: Any) -> Any:
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             return self.function(*args, **params)
         finally:
-            self.seconds += time.perf_counter() - started
+            self.seconds += time.process_time() - started
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,16 @@ def measure(op_name: str, dtype: str, size: int, repeats: int) -> Cost:
     refnn.check(op_name, forward=op, vjp=op.vjp, dtype=dtype, families=["normal"])
     floats = math.inf
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         op.pullback(*arrays, **params)[1](g)
-        floats = min(floats, time.perf_counter() - started)
+        floats = min(floats, time.process_time() - started)
     before, cost = _peak(), math.inf
     case = {"inputs": arrays, "params": params, "cotangent": g}
     for _ in range(repeats):
         forward, vjp = Timed(op), Timed(op.vjp)
-        started = time.perf_counter()
+        started = time.process_time()
         report = refnn.check(op_name, forward=forward, vjp=vjp, dtype=dtype, inputs=case)
-        cost = min(cost, time.perf_counter() - started - forward.seconds - vjp.seconds)
+        cost = min(cost, time.process_time() - started - forward.seconds - vjp.seconds)
     return Cost(op_name, dtype, size, elements, floats, cost, data, _peak() - before, report.verdict)
 
 
