@@ -423,3 +423,34 @@ def test_import_is_light() -> None:
     code = f"import sys, refnn; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# --- with PyTorch and without it -------------------------------------------------------------------------------------
+
+
+@pytest.mark.system("S79")
+def test_pytorch_and_numpy_are_checked_alike() -> None:
+    """The same function, and the same mistake, from either."""
+    torch = pytest.importorskip("torch")
+    few = {"dtype": F32, "families": ["normal", "grid"]}
+    assert refnn.check("softmax", torch.nn.functional.softmax, framework="torch", **few).ok
+    assert run_softmax().ok
+    wrong = refnn.check("softmax", lambda x, dim: torch.softmax(-x, dim), framework="torch", **few)
+    same = run_softmax(
+        lambda x, *, axis: softmax(-x, axis=axis), lambda g, x, *, axis: (-softmax_vjp(g, -x, axis=axis)[0],)
+    )
+    assert wrong.verdict == same.verdict == "violation"
+    assert {f.what for f in wrong.findings} == {f.what for f in same.findings} == {"output", "grad[x]"}
+
+
+@pytest.mark.system("S79")
+def test_without_pytorch_the_rest_works() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; import refnn; op = refnn.softmax;"
+        "print(refnn.check(op, forward=op, vjp=op.vjp, families=['normal']).ok);"
+        "refnn.check(op, None, framework='torch')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n"
+    assert done.stderr.splitlines()[-1].startswith("LookupError: framework 'torch' is not installed (")
+    assert done.stderr.splitlines()[-1].endswith("): pip install 'refnn[torch]'")

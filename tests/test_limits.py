@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import refnn
+from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.rounded import Rounded, correctly_rounded
 from refnn.formats import FORMATS, Format
 from refnn.limits import RULES, TERMS, Edge, Probe, bisect, edge, edges, holds, probe
@@ -318,8 +319,29 @@ def test_the_limits_of_the_sources_are_those_they_print() -> None:
     }
 
 
+@pytest.mark.system("S8")
+def test_the_limits_of_the_audit() -> None:
+    """Numbers of the audit of the sources, from other code: the last whose exponential is finite, or not zero, with its
+    neighbour; the last that gives a normal number; the last of which M exponentials have a finite sum, to two decimals,
+    which is ln(max) - ln M."""
+    printed = {
+        ("exp-finite", "float32"): (88.72283172607422, 88.72283935546875),
+        ("exp-finite", "float64"): (709.782712893384, 709.7827128933841),
+        ("exp-nonzero", "float32"): (-103.97207641601562, -103.97208404541016),
+        ("exp-nonzero", "float64"): (-745.1332191019411, -745.1332191019412),
+    }
+    assert {(n, d): (edge(n, d).last, edge(n, d).next) for n, d in printed} == printed
+    assert round(edge("exp-normal", "float32").last, 5) == -87.33654
+    assert round(edge("exp-normal", "float64").last, 11) == -708.39641853226
+    for dtype, ends in (("float32", (88.03, 86.42, 81.82)), ("float64", (709.09, 707.48, 702.87))):
+        assert [round(edge(f"sum-{terms}", dtype).last, 2) for terms in (2, 10, 1000)] == [*ends]
+        for terms, top in zip((2, 10, 1000), ends, strict=True):
+            assert round(math.log(FORMATS[dtype].max) - math.log(terms), 2) == top
+
+
+@pytest.mark.system("S7")
 def test_scaling_changes_the_distribution() -> None:
-    """Values of the audit of the sources, five digits, from other code."""
+    """Values of the audit of the sources, from other code."""
     scaled = functions("scaled")[0]
     first, second = np.array([1000.0, 999.0, 990.0]), np.array([-1000.0, -1001.0])
     assert np.round(scaled(first), 5).tolist() == [0.66981, 0.32964, 0.00056]
@@ -327,6 +349,29 @@ def test_scaling_changes_the_distribution() -> None:
     assert scaled(first.astype(np.float32)).tolist() == [0, 0, 0]
     assert np.round(scaled(second.astype(np.float32)), 4).tolist() == np.float32([0.5220, 0.4780]).tolist()
     assert np.round(refnn.softmax(second), 4).tolist() == [0.7311, 0.2689]
+
+
+@pytest.mark.system("S7")
+def test_three_scores_at_the_limit_that_the_sources_print_overflow_the_sum() -> None:
+    for dtype, score in ((np.float32, 88), (np.float64, 709)):
+        scores = np.full(3, score, dtype)
+        assert functions("naive")[0](scores).tolist() == [0, 0, 0]
+        assert refnn.softmax(scores).tolist() == [dtype(1) / dtype(3)] * 3
+
+
+@pytest.mark.system("S7")
+def test_the_gradient_of_a_scaled_softmax_is_not_y_minus_t() -> None:
+    """Scores scaled to 88, class 1: the loss and its gradient with the scale held constant, y - t of the scaled
+    outputs, and the truth; values of the audit, from autograd."""
+    (forward, vjp), ar = SOFTMAXES["scaled"], Floats()
+    scores, t = np.array([1000.0, 999.0, 990.0]), np.array([0.0, 1.0, 0.0])
+    y = forward(ar, scores, limit=88)
+    (gradient,) = vjp(ar, -t / y, y, scores, limit=88)
+    truth = refnn.cross_entropy.vjp(np.array(1.0), scores[None], t[None])[0][0]
+    assert np.round([-np.log(y[1]), refnn.cross_entropy(scores[None], t[None])], 4).tolist() == [0.9341, 1.3133]
+    assert np.round(gradient, 4).tolist() == [0.0378, -0.0534, 0.0157]
+    assert np.round(y - t, 4).tolist() == [0.4291, -0.6071, 0.1780]
+    assert np.round(truth, 4).tolist() == [0.7310, -0.7311, 0.0000]
 
 
 @pytest.mark.parametrize("name", SOFTMAXES)

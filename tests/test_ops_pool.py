@@ -24,6 +24,7 @@ IMAGE = np.array(
 )
 
 
+@pytest.mark.system("S26", "S27", "S68")
 def test_the_tables_of_the_lecture() -> None:
     """katsaros (pooling tables): windows of 3 x 3 with stride 1; the means are printed with one digit after the point.
     With stride 2 the corners remain."""
@@ -35,6 +36,7 @@ def test_the_tables_of_the_lecture() -> None:
         assert op(IMAGE[None], kernel_size=3, stride=2)[0].tolist() == whole[::2, ::2].tolist()
 
 
+@pytest.mark.system("S68")
 def test_two_by_two_windows_leave_a_quarter_of_the_activations() -> None:
     """katsaros: 16 values become 4."""
     x = np.arange(16.0).reshape(1, 4, 4)
@@ -52,6 +54,7 @@ def test_pooling_is_invariant_to_shifts_inside_a_window_only() -> None:
     assert pooled[0] == pooled[1] != pooled[2]
 
 
+@pytest.mark.system("S68")
 def test_channels_do_not_mix() -> None:
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 6))
     order = [2, 0, 1]
@@ -59,9 +62,22 @@ def test_channels_do_not_mix() -> None:
         assert (op(x[:, order], kernel_size=(2, 3)) == op(x, kernel_size=(2, 3))[:, order]).all()
 
 
+@pytest.mark.system("S26")
 def test_maximum_pads_with_nothing_where_zeros_would_win() -> None:
     """katsaros pads with zeros, which are not neutral: of -1 everywhere the maximum is -1."""
     assert (refnn.max_pool2d(np.full((1, 4, 4), -1.0), kernel_size=3, stride=1, padding=1) == -1).all()
+
+
+@pytest.mark.system("S26")
+def test_the_first_of_equals_gets_the_gradient() -> None:
+    """In scan order, row by row, as in the sources and in PyTorch; a cell under two windows gets the sum."""
+    torch = pytest.importorskip("torch")
+    x, g = np.array([[[1.0, 2.0, 2.0], [2.0, 0.0, 2.0]]]), np.array([[[3.0, 5.0]]])
+    (gx,) = refnn.max_pool2d.vjp(g, x, kernel_size=2, stride=1)
+    assert gx.tolist() == [[[0, 8, 0], [0, 0, 0]]]
+    given = torch.from_numpy(x).requires_grad_()
+    torch.nn.functional.max_pool2d(given, 2, 1).backward(torch.from_numpy(g))
+    assert given.grad.tolist() == gx.tolist()
 
 
 # --- where windows lie -----------------------------------------------------------------------------------------------
@@ -100,6 +116,7 @@ def test_axes_have_their_own_numbers() -> None:
     assert w.count == (3, 3)
 
 
+@pytest.mark.system("S27")
 def test_what_is_counted_in_an_average() -> None:
     """5 cells, padding 1 and a window of 3 every 3: the last one begins at 5, counts cell 5 as padding, 6 and 7 not."""
     w = _pool.windows((6,), 1, 3, 3, 1, ceil_mode=True)
@@ -122,6 +139,7 @@ def test_three_axes_are_one_axis_at_a_time() -> None:
         assert (whole == axis_by_axis).all()
 
 
+@pytest.mark.system("S77")
 def test_maxout_takes_consecutive_channels() -> None:
     x = np.array([[1.0, 5.0, 3.0, -2.0, -7.0, -3.0]])
     assert refnn.maxout(x, groups=2).tolist() == [[5, -2]]
