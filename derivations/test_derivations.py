@@ -21,7 +21,7 @@ EVERY = sorted(set(ledger.claims().values()), key=lambda c: c.name)
 SIZES = {"challa2023": 74, "challa2022": 29, "you2022": 45, "cnnmath": 29, "katsaros": 58}
 
 
-@pytest.mark.system("S80")
+@pytest.mark.system("S2", "S80")
 @pytest.mark.parametrize("c", EVERY, ids=lambda c: c.name)
 def test_the_claim_holds_and_its_mutants_fail(c: Claim) -> None:
     c.verify()

@@ -21,6 +21,7 @@ import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.symbols import Symbols
 from refnn.network import Network, Node
+from refnn.witnesses import torch as autograd
 
 
 def whole(*shape: int, seed: int = 0) -> np.ndarray:
@@ -328,6 +329,7 @@ class Activation:
         return y, op.vjp_definition(ar, ar.array(np.ones(x.shape)), y, *given, **params)[0]
 
 
+# Softmax and maxout are vectors and stand elsewhere; softtanh, which has no definition, is taken for tanh.
 ACTIVATIONS = {
     "ReLU": Activation("relu", (0 * z, z), (0,), (0,)),
     "leaky ReLU": Activation("leaky_relu", (z / 4, z), (0,), (QUARTER,), params={"negative_slope": 0.25}),
@@ -366,3 +368,12 @@ def test_an_activation_is_stable_far_out(activation: Activation) -> None:
     for end, y, slope in zip((-1000, 1000), *activation([-1000.0, 1000.0]), strict=True):
         formula = activation.pieces[-1 if end > 0 else 0]
         assert (y, slope) == tuple(float(sp.N(f.subs(z, end), 30)) for f in (formula, sp.diff(formula, z)))
+
+
+@pytest.mark.system("S67")
+@EACH
+def test_pytorch_has_the_same_activation(activation: Activation) -> None:
+    """Values, and gradients by autograd, within what float64 allows; softplus is the one that turns linear at 20."""
+    function, one = autograd.FUNCTIONS[activation.op], {"dtype": "float64", "families": ["normal", "kinks"]}
+    report = refnn.check(activation.op, function, framework="torch", accept=["explained"], **one)
+    assert report.ok, str(report)

@@ -166,7 +166,7 @@ def test_every_case_is_a_call_that_the_op_takes(name: str) -> None:
         assert len(taken) > 3
 
 
-@pytest.mark.system("S2", "S26", "S27", "S31", "S46", "S67", "S77")
+@pytest.mark.system("S2", "S26", "S27", "S31", "S77")
 @pytest.mark.parametrize("name", NAMES)
 def test_vjp_agrees_with_three_witnesses(name: str) -> None:
     op, agreed, kinks, undefined = refnn.ops[name], 0, 0, 0
