@@ -27,6 +27,8 @@ ORDER = (
     ("softmaxes",),
     ("limits",),
     ("network",),
+    ("shapes",),
+    ("equivariance",),
     ("train",),
     ("digits",),
     ("inputs",),
