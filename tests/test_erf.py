@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import refnn
 from refnn.arithmetic import Unsupported, _erf
 from refnn.arithmetic.floats import Floats
 
@@ -72,3 +73,22 @@ def test_what_has_no_erf_refuses_by_name() -> None:
         Floats(xp=SimpleNamespace(asarray=np.asarray)).erfc(np.ones(3))
     elsewhere = SimpleNamespace(asarray=np.asarray, erf=lambda x: x)
     assert Floats(xp=elsewhere).erf(3.0) == 3.0
+
+
+def test_what_the_forward_asked_for_is_known_to_the_vjp(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(x: np.ndarray) -> np.ndarray:
+        asked.append(x)
+        return honest(x)
+
+    honest = _erf.erfc
+    monkeypatch.setattr(_erf, "erfc", counted)
+    x, g = np.array([-1.5, 0.0, 2.0]), np.ones(3)
+    _, pull = refnn.vjp("gelu", x)
+    assert (pull(g)[0] == refnn.gelu.vjp(g, x)[0]).all()
+    assert len(asked) == 2, "one for each forward"
+    ar = Floats()
+    for given in (x, x + 1, x, np.array([np.nan]), np.array([np.nan]), np.ones(1)):
+        np.testing.assert_array_equal(ar.erfc(given), honest(given))
+    assert len(asked) == 8, "a NaN equals nothing"

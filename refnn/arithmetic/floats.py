@@ -29,6 +29,7 @@ class Floats:
         self.dtype, self.convention, self.xp = dtype, convention, xp
         sixteen = xp is np and np.dtype(dtype).itemsize == 2
         self.compute = np.dtype(np.float32) if sixteen and not each_op else dtype
+        self._last: dict[str, tuple[Array, Array]] = {}
 
     def array(self, x: Array) -> Array:
         return self.xp.asarray(x, dtype=self.compute)
@@ -65,12 +66,20 @@ class Floats:
         return self._in_float64("erfc", _erf.erfc, x)
 
     def _in_float64(self, name: str, function: Callable[[Array], Array], x: Array) -> Array:
-        """A function that NumPy lacks, rounded once where the dtype is shorter; longdouble is refused."""
+        """A function that NumPy lacks, rounded once where the dtype is shorter; longdouble is refused.
+
+        A vjp often asks for what its forward has asked for, which takes thirty times as long as to compare arguments.
+        """
         if self.xp is not np and hasattr(self.xp, name):
             return getattr(self.xp, name)(x)
         if self.xp is not np or np.dtype(self.compute).itemsize > 8:
             raise Unsupported(f"{self.name} of {self.compute}", name)
-        return function(x).astype(self.compute)
+        argument, value = self._last.get(name, (None, None))
+        if argument is None or not np.array_equal(argument, x):
+            value = function(x).astype(self.compute, copy=False)
+            value.flags.writeable = False  # it may be given out again
+            self._last[name] = x, value
+        return value
 
     def abs(self, x: Array) -> Array:
         return self.xp.abs(x)
