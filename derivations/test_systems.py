@@ -13,7 +13,7 @@ from derivations.systems import NUMBERS, ROOT, System, main, mutated, prove, sys
 
 # No entry yet. A system that gets one leaves this list, which must become empty.
 NOT_YET = {f"S{n}" for n in (
-    9, 10, 11, 14, 15, 16, 17, 18, 19, 23, 24, 25, 44,
+    9, 10, 11, 17, 18, 19, 23, 24, 25, 44,
 
     48, 70, 72, 73, 74, 78,
 

@@ -7,7 +7,7 @@ nodes. Parameters are named `node.input`, as in a torch state_dict. The value of
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,11 +149,25 @@ class Network:
         class `algorithm` use it."""
         made = dict(values)
         for node in self.nodes:
-            op = find(node.op)
-            forward, _ = _algorithm(op, algorithm)
-            stored = ar.store(forward(ar, *self._arguments(node, made), **{**op.defaults, **node.params}))
-            made[node.name] = ar.array(stored) if isinstance(ar, Floats) else stored
+            made[node.name] = self.step(ar, node, made, algorithm)
         return made
+
+    def step(self, ar: Any, node: Node, values: Mapping[str, Array], algorithm: str = "accurate") -> Array:
+        """What a node makes of these values, in any arithmetic, rounded to the storage format."""
+        op = find(node.op)
+        forward, _ = _algorithm(op, algorithm)
+        return _stored(ar, forward(ar, *self._arguments(node, values), **{**op.defaults, **node.params}))
+
+    def pull(
+        self, ar: Any, node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
+    ) -> Iterator[tuple[str, Array]]:
+        """The names of what a node computes from, each with its cotangent for the cotangent `g` of the output."""
+        op = find(node.op)
+        _, vjp = _algorithm(op, algorithm)
+        grads = vjp(ar, g, values[node.name], *self._arguments(node, values), **{**op.defaults, **node.params})
+        for name, grad in zip(node.inputs, grads, strict=False):
+            if grad is not None:
+                yield name, _stored(ar, grad)
 
     def _arguments(self, node: Node, values: Mapping[str, Array]) -> list[Array | None]:
         absent = len(find(node.op).inputs) - len(node.inputs)
@@ -165,15 +179,8 @@ class Network:
         """The cotangent of every value that reaches the output, in any arithmetic; those of several uses add up."""
         cotangents = {self.nodes[-1].name: g}
         for node in reversed(self.nodes):
-            if node.name not in cotangents:
-                continue
-            op, given = find(node.op), self._arguments(node, values)
-            _, vjp = _algorithm(op, algorithm)
-            pulled = vjp(ar, cotangents[node.name], values[node.name], *given, **{**op.defaults, **node.params})
-            for name, grad in zip(node.inputs, pulled, strict=False):
-                if grad is not None:
-                    stored = ar.store(grad)
-                    grad = ar.array(stored) if isinstance(ar, Floats) else stored
+            if node.name in cotangents:
+                for name, grad in self.pull(ar, node, values, cotangents[node.name], algorithm):
                     cotangents[name] = cotangents[name] + grad if name in cotangents else grad
         return cotangents
 
@@ -271,6 +278,12 @@ class Network:
         return cls(nodes, name=name, inputs=inputs, weights={"module": weights}, shapes=shapes)
 
 
+def _stored(ar: Any, x: Array) -> Array:
+    """A result as the next node finds it: rounded to the storage format, where the arithmetic has one."""
+    stored = ar.store(x)
+    return ar.array(stored) if isinstance(ar, Floats) else stored
+
+
 def _algorithm(op: Op, name: str) -> Any:
     return op.algorithm(name if name in op.classes else "accurate")
 
@@ -282,3 +295,23 @@ def _integers(value: Any) -> bool:
 
 def _lifted(ar: Floats, arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
     return {k: v if v.dtype.kind in "iu" else ar.array(v) for k, v in arrays.items()}
+
+
+def mlp(widths: Sequence[int], *, activation: str = "relu", active_last: bool = False, name: str = "mlp") -> Network:
+    """A fully connected network of these widths: affine layers fc1, fc2, ..., each but the last with its activation.
+
+        a^n = W^n x^(n-1) + b^n,  x^n = g(a^n),  x^0 = x   challa2023 (8), (21); cnnmath (forward propagation)
+
+    With `active_last` the last layer has it too, as in cnnmath. Weights are (out, in), cnnmath's W_ji; challa2023's
+    w_ij is their transpose.
+    """
+    if len(widths) < 2 or min(widths) < 1:
+        raise ValueError(f"mlp: widths is {tuple(widths)}, expected at least two numbers of nodes, none below 1")
+    nodes: list[Node] = []
+    x, last = "x", len(widths) - 1
+    for n in range(1, last + 1):
+        nodes.append(Node(f"fc{n}", "linear", (x, f"fc{n}.weight", f"fc{n}.bias")))
+        if n < last or active_last:
+            nodes.append(Node(f"{activation}{n}", activation, (f"fc{n}",)))
+        x = nodes[-1].name
+    return Network(nodes, name=name, shapes={"x": (widths[0],)})

@@ -29,6 +29,7 @@ ORDER = (
     ("network",),
     ("shapes",),
     ("equivariance",),
+    ("schedules",),
     ("train",),
     ("digits",),
     ("inputs",),
