@@ -1,4 +1,4 @@
-"""`python -m derivations`: decide every claim and write the errata."""
+"""`python -m derivations`: decide every claim, and write the errata and the conventions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from derivations import page
+from derivations import conventions, page
 from derivations.claims import Claim
 from derivations.ledger import VERDICTS, claims
 from derivations.links import linked, required
@@ -40,6 +40,7 @@ def main() -> int:
     wrong = [sentence for claim in decided for sentence in failures(claim)]
     blocks = page.page()
     (FOLDER / "ERRATA.md").write_text(page.markdown(blocks), encoding="utf-8")
+    (FOLDER / "CONVENTIONS.md").write_text(page.markdown(conventions.page()), encoding="utf-8")
     (FOLDER / "errata.html").write_text(page.page_html(blocks), encoding="utf-8")
     _summary(len(every))
     for sentence in wrong:
