@@ -218,7 +218,8 @@ def _parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any],
     return WEIGHTS[kind](rng, shape or (full[min(1, len(full) - 1)],)).astype(fmt.dtype)
 
 
-def _slug(variant: Mapping[str, Any]) -> str:
+def slug(variant: Mapping[str, Any]) -> str:
+    """What a variant is called in an id: its shapes and parameters, without blanks."""
     shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant["shapes"].items() if s is not None]
     kinds = [f"{n}:{k}" for n, k in variant.get("kinds", {}).items()]
     params = [f"{n}={str(v).replace(', ', ',').replace(' ', '-')}" for n, v in variant["params"].items()]
@@ -273,7 +274,7 @@ def cases(
     for family in NAMES:
         if family == "special":
             chosen = () if families and family not in families else op.special
-            yield from _special_cases(op, fmt, chosen, where or {}, id, seed)
+            yield from special_cases(op, fmt, chosen, where or {}, id, seed)
             continue
         for variant in op.variants:
             number += 1  # fixed by the position, so that a selection does not change what is in a case
@@ -282,9 +283,9 @@ def cases(
             if not _matches(op, variant["params"], where or {}):
                 continue
             kind = sorted(COTANGENTS)[number % len(COTANGENTS)]
-            name = f"{op.name}/{dtype}/{family}/{_slug(variant)}/{kind}/{seed}"
+            name = f"{op.name}/{dtype}/{family}/{slug(variant)}/{kind}/{seed}"
             if fnmatch.fnmatchcase(name, id) or name == id:
-                yield _build(name, op, fmt, family, variant, kind, number)
+                yield build(name, op, fmt, family, variant, kind, number)
 
 
 def _matches(op: Op, params: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
@@ -292,17 +293,17 @@ def _matches(op: Op, params: Mapping[str, Any], where: Mapping[str, Any]) -> boo
     return not any(full[k] != v for k, v in where.items())
 
 
-def _special_cases(
+def special_cases(
     op: Op, fmt: Format, rows: Iterable[Special], where: Mapping[str, Any], id: str, seed: int
 ) -> Iterator[Case]:
-    """One case for each row of the table of special values."""
+    """One case for each of these rows of the table of special values."""
     for row in rows:
         if not _matches(op, row.params, where):
             continue
         given = [*zip(op.inputs, row.inputs, strict=True), *row.params.items()]
         given += [("g", row.cotangent)] if row.cotangent != 1 else []
-        slug = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)
-        name = f"{op.name}/{fmt.name}/special/{slug}/given/{seed}"
+        values = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)
+        name = f"{op.name}/{fmt.name}/special/{values}/given/{seed}"
         if not (fnmatch.fnmatchcase(name, id) or name == id):
             continue
         inputs = tuple(
@@ -322,7 +323,8 @@ def _compact(value: Any) -> str:
     return re.sub(r"[\s'\"]", "", str(value)).replace("/", "|")
 
 
-def _build(name: str, op: Op, fmt: Format, family: str, variant: Mapping[str, Any], kind: str, number: int) -> Case:
+def build(name: str, op: Op, fmt: Format, family: str, variant: Mapping[str, Any], kind: str, number: int) -> Case:
+    """The case of that id: its numbers drawn by a generator that the id seeds, its memory layout chosen by `number`."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(_draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
     params = {**op.defaults, **{k: _parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
@@ -364,14 +366,22 @@ def smaller(op: Op) -> Op:
 
 
 def case(id: str, op: Op | None = None) -> Case:
-    """The case of that id, with its inputs, parameters and cotangent. LookupError where there is none. `op` is the
-    record itself where it is not in the catalogue."""
+    """The case of that id, of a check or of the fixtures, with its inputs, parameters and cotangent. LookupError where
+    there is none. `op` is the record itself where it is not in the catalogue."""
     parts = id.split("/")
     if len(parts) >= 6 and parts[-1].isdigit():
         for found in cases(op or parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]):
             if found.id == id:
                 return found
-    raise LookupError(f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed")
+    if len(parts) >= 4 and op is None:
+        from refnn.fixtures.plan import case as of_fixture
+
+        if (planned := of_fixture(id)) is not None:
+            return planned
+    raise LookupError(
+        f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed, those of fixtures "
+        "op/dtype/family/variant"
+    )
 
 
 # --- inputs given by the user ----------------------------------------------------------------------------------------

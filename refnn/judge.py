@@ -340,7 +340,7 @@ class Judge:
         """What a row of the table of special values says: nothing is computed."""
         entry = row.output if which == 0 else row.grads[which - 1]
         allowed = np.empty(got.shape, dtype=object)
-        _spread(allowed, (), entry, got.ndim)
+        spread(allowed, (), entry, got.ndim)
         code, expected = np.full(got.shape, FREE, np.uint8), np.full(got.shape, np.nan)
         for i in np.ndindex(got.shape):
             if allowed[i] is not None:
@@ -469,14 +469,14 @@ def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
     return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
 
 
-def _spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:
+def spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:
     """An entry of a table of special values as a set for each element; what is said of a whole holds for its parts."""
     if isinstance(entry, list):
         for i, e in enumerate(entry):
-            _spread(into, (*place, i), e, ndim)
+            spread(into, (*place, i), e, ndim)
     elif len(place) < ndim:
         for i in range(into.shape[len(place)]):
-            _spread(into, (*place, i), entry, ndim)
+            spread(into, (*place, i), entry, ndim)
     else:
         into[place] = entry if entry is None or isinstance(entry, tuple) else (entry,)
 

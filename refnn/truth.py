@@ -69,7 +69,18 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
     g = None
     if cotangent is not None:
         g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), op.dtype_of(arrays))
-    for values in refine(op, op.algorithm("accurate"), arrays, full, g):
+    return certify(op, arrays, full, g)
+
+
+def certify(
+    op: Op,
+    inputs: Sequence[np.ndarray | None],
+    params: Mapping[str, Any],
+    g: np.ndarray | None,
+    convention: Convention | None = None,
+) -> Truth:
+    """The truth with arrays and parameters already validated. The convention is the op's own if none is given."""
+    for values in refine(op, op.algorithm("accurate"), inputs, params, g, convention):
         if all(v is None or (v.certain & (v.radius <= np.fmax(_SHARP * np.abs(v.value), _TINY))).all() for v in values):
             break
     # What is still open lies within 2**-4000 or so of the middle between two float64: either is nearest.

@@ -40,6 +40,8 @@ ORDER = (
     ("judge",),
     ("check",),
     ("boundaries",),
+    ("encoding", "schema"),
+    ("fixtures",),
     ("adapters",),
     ("__init__",),
     ("witnesses",),
@@ -49,7 +51,7 @@ ORDER = (
 )
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Imports inside functions that go the other way on purpose, so that an import of refnn stays light.
-LAZY = {("network", "adapters"), ("check", "adapters"), ("check", "witnesses")}
+LAZY = {("network", "adapters"), ("check", "adapters"), ("check", "witnesses"), ("inputs", "fixtures")}
 HEAVY = {"torch": {"adapters", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
 
 

@@ -1,0 +1,563 @@
+"""The fixture files: generated again to the byte, complete, not vacuous; the rule they are judged by, in Python and in
+C; and what a reader must refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refnn
+from refnn.conformance import data
+from refnn.encoding import decode, decode_bounds, encode, encode_bounds
+from refnn.fixtures import Claim, Expected, Fixture
+from refnn.fixtures.make import document, manifest
+from refnn.fixtures.plan import NAMES, cases
+from refnn.fixtures.read import Suite, load
+from refnn.fixtures.verdict import accepts, judge
+from refnn.judge import NAMES as VERDICT_NAMES
+from refnn.judge import Judge
+from refnn.models import model
+from refnn.ops import OPS
+from refnn.schema import check
+
+FOLDER = data("MANIFEST.json").parent
+SAMPLE = ("binary_cross_entropy_with_logits", "cross_entropy", "hardshrink", "linear", "max_pool2d", "softmax")
+SUITE = Suite()
+
+
+def every() -> list[Fixture]:
+    return [f for op, family in SUITE.entries for f in SUITE.cases(op, family)]
+
+
+# --- what there is ---------------------------------------------------------------------------------------------------
+
+
+def same_again(op: str) -> None:
+    for family in NAMES:
+        assert document(op, family) == (FOLDER / "ops" / op / f"{family}.json").read_text(encoding="utf-8"), (
+            f"python -m refnn.fixtures conformance {op}"
+        )
+
+
+@pytest.mark.parametrize("op", SAMPLE)
+def test_the_files_are_written_again_to_the_byte(op: str) -> None:
+    same_again(op)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", [n for n in OPS if n not in SAMPLE])
+def test_all_files_are_written_again_to_the_byte(op: str) -> None:
+    same_again(op)
+
+
+def test_the_manifest_is_of_these_files() -> None:
+    assert manifest(FOLDER) == (FOLDER / "MANIFEST.json").read_text(encoding="utf-8")
+    SUITE.verify()
+
+
+def test_every_op_has_every_family_forward_and_gradients() -> None:
+    assert set(SUITE.entries) == {(op, family) for op in OPS for family in NAMES}
+    for fixture in every():
+        op = OPS[fixture.op]
+        wanted = {
+            f"d/{n}"
+            for n, x in fixture.inputs.items()
+            if x is not None and x.dtype.kind == "f" and op.inputs[n].differentiable
+        }
+        assert set(fixture.wants) == {"y"} | wanted, fixture.id
+
+
+def test_ids_are_unique_and_hold_no_blank() -> None:
+    ids = Counter(f.id for f in every())
+    assert max(ids.values()) == 1 and len(ids) > 2000
+    assert all(re.fullmatch("[!-~]+", i) for i in ids)
+
+
+def test_an_id_does_not_depend_on_what_stands_beside_it() -> None:
+    """Neither the numbers nor the id of a case change when an op gets another variant."""
+    op = OPS["softmax"]
+    more = replace(op, variants=({"shapes": {"x": (2, 2)}, "params": {"axis": 0}}, *op.variants))
+    before = {c.id: c for c in cases(op, "normal")}
+    after = {c.id: c for c in cases(more, "normal")}
+    kept = before.keys() & after.keys()
+    assert len(kept) >= 7
+    for i in kept:
+        assert all(np.array_equal(a, b) for a, b in zip(before[i].inputs, after[i].inputs, strict=True)), i
+
+
+def test_no_case_is_vacuous() -> None:
+    """Something is claimed in each case, in all but the special ones of at least half of the elements."""
+    for fixture in every():
+        letters = "".join(e.main.classes for e in fixture.expect.values())
+        claimed = len(letters) - letters.count("*")
+        assert 2 * claimed >= len(letters) if fixture.family != "special" else claimed, fixture.id
+
+
+def test_bounds_mean_something() -> None:
+    """On normal numbers the median bound of an op is below 16 unit roundoffs of the largest number of its results."""
+    for dtype, unit in (("float32", 2.0**-24), ("float64", 2.0**-53)):
+        shares: dict[str, list[float]] = {}
+        for fixture, _ in SUITE.select(dtype=dtype, families=["normal"]):
+            for e in fixture.expect.values():
+                if e.main.hi.size and np.abs(e.main.hi).max():
+                    share = np.median(e.main.bounds[dtype]) / np.abs(e.main.hi).max()
+                    shares.setdefault(fixture.op, []).append(float(share) / unit)
+        assert len(shares) == len(OPS)
+        assert {op: m for op, found in shares.items() if not (m := float(np.median(found))) <= 16} == {}
+
+
+def test_the_data_stay_under_two_megabytes_in_a_wheel() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(p for p in FOLDER.rglob("*") if p.is_file()):
+            archive.write(path, path.relative_to(FOLDER))
+    assert len(packed.getvalue()) <= 2_000_000
+
+
+def test_a_fixture_is_found_by_its_id() -> None:
+    for fixture in (f for f in every() if f.op in SAMPLE[:3]):
+        case = refnn.case(fixture.id)
+        mine = [*case.inputs, case.cotangent]
+        for a, b in zip(mine, [*fixture.inputs.values(), fixture.cotangent], strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or (a.dtype == b.dtype and encode(a) == encode(b)), fixture.id
+        assert {k: str(v) for k, v in case.params.items()} == {k: str(v) for k, v in fixture.attrs.items()}
+
+
+# --- numbers as text -------------------------------------------------------------------------------------------------
+
+
+def test_bits_are_most_significant_first() -> None:
+    assert encode(np.array([1.0, -1.0, -0.0, np.inf, np.nan, -np.nan], np.float32)) == (
+        "3f800000bf800000800000007f8000007fc000007fc00000"
+    )
+    assert encode(np.array([[2, -100]])) == "0000000000000002ffffffffffffff9c"
+    assert encode(np.asfortranarray([[1.0, 2.0], [3.0, 4.0]])) == encode(np.array([1.0, 2.0, 3.0, 4.0]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64"])
+def test_bits_survive_the_round_trip(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    size = 2 if dtype.endswith("16") else 4 if dtype.endswith("32") else 8
+    raw = rng.integers(0, 256, size=(3, 5, size), dtype=np.uint8).tobytes().hex()
+    x = decode(raw, dtype, (3, 5))
+    back = decode(encode(x), dtype, (3, 5))
+    assert x.shape == (3, 5)
+    assert all(a == b or (a != a and b != b) for a, b in zip(x.ravel(), back.ravel(), strict=True))
+
+
+def test_bounds_are_rounded_up_and_never_lost() -> None:
+    rng = np.random.default_rng(1)
+    exact = np.abs(rng.normal(size=200)) * 2.0 ** rng.integers(-100, 100, 200)
+    short = decode_bounds(encode_bounds(exact), 200)
+    assert (short >= exact).all() and (short <= exact * (1 + 2.0**-22)).all() and (short > exact).any()
+    for beyond in (5e-324, 2.0**-127, 1e39):
+        assert decode_bounds(encode_bounds(np.array([1.0, beyond])), 2).tolist() == [1.0, beyond]
+    assert encode_bounds(np.zeros(2)) == "0" * 16
+
+
+# --- the rule --------------------------------------------------------------------------------------------------------
+
+
+def claim(letter: str, hi: float = 0.0, lo: float = 0.0, bound: float = 0.0) -> Claim:
+    return Claim(letter, np.array([hi]), np.array([lo]), {"float32": np.array([bound])})
+
+
+NUMBERS = (0.0, -0.0, 1.0, 1.5, -2.0, 5e-324, 1e308, math.inf, -math.inf, math.nan)
+ACCEPTED = {
+    ("f", 1.0, 0.0, 0.0): {1.0},
+    ("f", 1.25, 0.0, 0.25): {1.0, 1.5},
+    ("f", 1.25, 1e-20, 0.25): {1.0, 1.5},
+    ("f", 0.0, 0.0, 0.0): {0.0},
+    ("r", 1.0, -2.0, 0.0): {0.0, 5e-324, 1.0, -2.0},
+    ("r", 0.0, 1.25, 0.25): {0.0, 5e-324, 1.0, 1.5},
+    ("n", 0.0, 0.0, 0.0): {"nan"},
+    ("p", 0.0, 0.0, 0.0): {math.inf},
+    ("m", 0.0, 0.0, 0.0): {-math.inf},
+    ("z", 0.0, 0.0, 0.0): {"+0"},
+    ("Z", 0.0, 0.0, 0.0): {"-0"},
+    ("*", 0.0, 0.0, 0.0): set(NUMBERS[2:-1]) | {"nan", "+0", "-0"},
+    ("q", 0.0, 0.0, 0.0): set(),
+}
+
+
+def named(x: float, allowed: set[Any]) -> bool:
+    words = {"nan"} if math.isnan(x) else ({"+0"} if math.copysign(1, x) > 0 else {"-0"}) if x == 0 else set()
+    return bool(words & allowed) or (x == x and x in allowed)
+
+
+@pytest.mark.parametrize("given", ACCEPTED, ids=str)
+def test_what_each_letter_accepts(given: tuple[str, float, float, float]) -> None:
+    for x in NUMBERS:
+        assert bool(accepts(claim(*given), np.array([x]), "float32")[0]) == named(x, ACCEPTED[given]), x
+
+
+@pytest.fixture(scope="module")
+def page() -> list[str]:
+    """The C programs of FORMAT.md."""
+    return re.findall(r"```c\n(.*?)```", (FOLDER / "FORMAT.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def compiled(source: str, folder: Path, *options: str) -> Path:
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no C compiler")
+    (folder / "program.c").write_text(source)
+    command = ["gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", *options, "program.c", "-o", "program", "-lm"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder / "program"
+
+
+def test_the_rule_is_twenty_lines_of_c(page: list[str]) -> None:
+    rule = page[0]
+    assert len([line for line in rule.splitlines() if line.strip()]) <= 20
+
+
+def test_the_rule_in_c_and_in_python_are_one(page: list[str], tmp_path: Path) -> None:
+    """On every letter and on numbers at, beside and far from the ends of what is allowed."""
+    program = compiled(
+        page[0]
+        + """
+        #include <stdio.h>
+        int main(void) {
+            char c; double hi, lo, bound, got;
+            while (scanf(" %c %lf %lf %lf %lf", &c, &hi, &lo, &bound, &got) == 5)
+                printf("%d", accepts(c, hi, lo, bound, got));
+            return 0;
+        }""",
+        tmp_path,
+    )
+    rng = np.random.default_rng(2)
+    rows = [(*given, x) for given in ACCEPTED for x in NUMBERS]
+    for letter in "frfr":
+        for _ in range(200):
+            hi, scale = rng.normal(), 2.0 ** rng.integers(-60, 3)
+            lo = hi * 2.0**-54 * rng.uniform(-1, 1) if letter == "f" else rng.normal()
+            for got in (hi + scale, hi - scale, np.nextafter(hi + scale, 9), np.nextafter(hi - scale, -9), hi, lo):
+                rows.append((letter, hi, lo, scale, got))
+    text = "\n".join(f"{c} {hi!r} {lo!r} {b!r} {got!r}" for c, hi, lo, b, got in rows).replace("np.float64(", "")
+    out = subprocess.run([program], input=text.replace(")", ""), capture_output=True, text=True, check=True).stdout
+    mine = [int(accepts(claim(c, hi, lo, b), np.array([got]), "float32")[0]) for c, hi, lo, b, got in rows]
+    assert [*map(int, out)] == mine
+    assert 0.2 < np.mean(mine) < 0.8
+
+
+WRONG = {
+    "the mean is not subtracted": ("(g[at + k * inner] - dot)", "g[at + k * inner]"),
+    "no shift": ("expf(x[at + k * inner] - max)", "expf(x[at + k * inner])"),
+    "zeros": ("dx[at + k * inner] = ", "dx[at + k * inner] = 0 * "),
+    "NaN": ("dx[at + k * inner] = ", "dx[at + k * inner] = NAN * "),
+    "the other axis": ("axis += axis < 0 ? rank : 0;", "axis = 0;"),
+    "one ulp of a float16": ("dot += ", "dot += 0.001f * "),
+}
+
+
+def test_a_newcomer_verifies_a_softmax_from_the_page_and_the_files_alone(page: list[str], tmp_path: Path) -> None:
+    files = sorted((FOLDER / "ops" / "softmax").glob("*.json"))
+    program = compiled("\n".join(page), tmp_path, "-fsanitize=address,undefined")
+    done = subprocess.run([program, *files], capture_output=True, text=True)
+    cases_ = sum(f.dtype == "float32" for family in NAMES for f in SUITE.cases("softmax", family))
+    assert (done.returncode, done.stdout) == (0, f"{cases_} of {cases_} cases pass\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_newcomer_sees_what_is_wrong(page: list[str], tmp_path: Path, name: str) -> None:
+    source = "\n".join(page)
+    assert WRONG[name][0] in source
+    program = compiled(source.replace(*WRONG[name]), tmp_path)
+    done = subprocess.run(
+        [program, *sorted((FOLDER / "ops" / "softmax").glob("*.json"))], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "softmax/float32/" in done.stdout
+
+
+def perturbed(e: Expected, dtype: str, rng: np.random.Generator) -> np.ndarray:
+    """Answers inside, on the edge of, and outside what is allowed, and some that are no numbers."""
+    bound = e.main.bounds[dtype]
+    factor = rng.choice([0.0, 0.5, 0.98, 1.1, 2.0, 1e3], size=bound.shape)
+    got = e.main.hi + factor * bound * rng.choice([-1.0, 1.0], size=bound.shape)
+    got = np.where((bound == 0) & (factor > 1), np.nextafter(got.astype(dtype), np.dtype(dtype).type(9)), got)
+    got = np.where(rng.random(bound.shape) < 0.1, rng.choice([np.nan, np.inf, 0.0], size=bound.shape), got)
+    with np.errstate(over="ignore"):
+        return got.astype(dtype).astype(np.float64)
+
+
+SOUND = ("exact", "ok", "convention")
+
+
+@pytest.mark.parametrize("op", ["conv1d", "cross_entropy", "elu", "gelu", "linear", "relu", "softmax", "tanh"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_file_and_the_judge_agree(op: str, dtype: str) -> None:
+    """What the file accepts, the judge accepts, and the other way round, for right answers and for wrong ones: where
+    both make a claim. The judge also knows what is suspect, in families that the files leave out."""
+    rng = np.random.default_rng(3)
+    compared = Counter[bool]()
+    for fixture, _ in SUITE.select(op, dtype, ["smoke", "normal", "hard", "limits"]):
+        case = fixture.case(dtype)
+        judges = Judge(case, model(dtype), "accurate", math.inf)
+        for want, e in fixture.expect.items():
+            which = 0 if want == "y" else 1 + [*case.op.inputs].index(want[2:])
+            for got in (e.main.hi.astype(dtype).astype(np.float64), *(perturbed(e, dtype, rng) for _ in range(3))):
+                mine = judge(e, got, dtype, fixture.conventions).codes
+                theirs = judges.judge(which, got.reshape(fixture.shape(want))).code.ravel()
+                for a, b, hi, bound, x in zip(mine, theirs, e.main.hi, e.main.bounds[dtype], got, strict=True):
+                    word = VERDICT_NAMES[b]
+                    if not a or not word or word == "out_of_scope":
+                        assert not a and word in ("", "out_of_scope"), (fixture.id, want, a, word)
+                        continue
+                    # On the edge itself the file is that much kinder: its bounds are rounded up to float32.
+                    if x != hi and abs(abs(x - hi) - bound) <= bound * 2.0**-20 + 2.0**-1072:
+                        continue
+                    assert (a in SOUND) == (word in SOUND), (fixture.id, want, a, word, x, hi, bound)
+                    compared[a in SOUND] += 1
+    assert min(compared[True], compared[False]) > 100
+
+
+@pytest.mark.parametrize("op", ["max_pool1d", "maxout"])
+def test_the_file_and_the_judge_agree_on_ties(op: str) -> None:
+    """Whatever shares of a tied window: those that sum to its cotangent pass, others do not."""
+    tried = 0
+    for fixture, dtype in SUITE.select(op, families=["hard", "smoke"]):
+        e = fixture.expect["d/x"]
+        if not e.groups or any(len(set(g.at) & set(h.at)) for g in e.groups for h in e.groups if g is not h):
+            continue
+        case = fixture.case(dtype)
+        judges = Judge(case, model(dtype), "accurate", math.inf)
+        right = np.asarray(case.op.vjp(case.cotangent, *case.inputs, **case.params)[0], np.float64)
+        assert set(judge(e, right, dtype).codes) <= set(SOUND)
+        for group in e.groups:
+            wrong = right.copy().ravel()
+            wrong[group.at] = group.hi  # the full gradient to every cell of the tie
+            mine = judge(e, wrong, dtype).codes
+            theirs = judges.judge(1, wrong.reshape(right.shape)).code.ravel()
+            assert not any(mine[i] in SOUND for i in group.at), fixture.id
+            assert not all(VERDICT_NAMES[theirs[i]] in SOUND for i in group.at), fixture.id
+            tried += 1
+    assert tried >= 5
+
+
+def test_refnn_itself_passes_every_case_in_every_format() -> None:
+    for dtype in (None, "float64"):
+        for fixture, working in SUITE.select(dtype=dtype):
+            case = fixture.case(working)
+            y, pull = case.op.pullback(*case.inputs, **case.params)
+            results = {"y": y, **{f"d/{n}": g for n, g in zip(case.op.inputs, pull(case.cotangent), strict=True)}}
+            for want, e in fixture.expect.items():
+                found = judge(e, results[want], working, fixture.conventions)
+                assert set(found.codes) <= {*SOUND, ""}, (fixture.id, want, found.counts())
+
+
+# --- what must be refused --------------------------------------------------------------------------------------------
+
+
+def softmax(family: str = "special") -> dict[str, Any]:
+    return json.loads((FOLDER / "ops" / "softmax" / f"{family}.json").read_text())
+
+
+def first(d: dict[str, Any]) -> dict[str, Any]:
+    return d["cases"][0]
+
+
+def broken(change: Any) -> str:
+    file = softmax()
+    change(file)
+    return json.dumps(file)
+
+
+def at(*path: Any, to: Any) -> Any:
+    def change(file: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            file = file[key]
+        file[path[-1]] = to
+
+    return change
+
+
+CASE = ("cases", 0)
+Y = (*CASE, "expect", "y")
+REFUSED = {
+    "another schema": (at("schema", to=2), "schema is 2, expected 1"),
+    "an unknown field of the file": (at("extra", to=1), "unknown field 'extra'"),
+    "an unknown field of a case": (at(*CASE, "extra", to=1), "cases[0] has the unknown field 'extra'"),
+    "an unknown field of a result": (at(*Y, "rtol", to=1), "expect.y has the unknown field 'rtol'"),
+    "a missing field": (lambda f: first(f).pop("dtype"), "cases[0] has no field 'dtype'"),
+    "too few cases": (lambda f: f["cases"].pop(), "numberOfCases is 7, but it has 6 cases"),
+    "no cases": (at("cases", to=[]), "has 0 entries, expected at least 1"),
+    "the same id twice": (lambda f: f["cases"].__setitem__(1, f["cases"][0]), "a second case of this id"),
+    "an id of another op": (
+        at(*CASE, "id", to="relu/float32/special/x"),
+        "its id is not one of softmax/float32/special",
+    ),
+    "a blank in an id": (at(*CASE, "id", to="softmax/float32/special/x y"), "cases[0].id is"),
+    "an unknown dtype": (at(*CASE, "dtype", to="f32"), "dtype is 'f32', expected one of float16"),
+    "a digit that is none": (at(*CASE, "inputs", "x", "bits", to="7fc000003f80000040000g00"), "inputs.x.bits is"),
+    "a digit too few": (at(*CASE, "inputs", "x", "bits", to="7fc00000"), "inputs.x.bits has 8 digits, expected 24"),
+    "ten gigabytes": (
+        at(*CASE, "inputs", "x", "shape", to=[2_500_000_000]),
+        "inputs.x.bits has 24 digits, expected 20000000000: 8 for each of 2500000000 float32",
+    ),
+    "a negative size": (at(*CASE, "inputs", "x", "shape", to=[-3]), "shape[0] is -3, expected at least 0"),
+    "a class string of the wrong length": (at(*Y, "class", to="nn"), "expect.y.class has 2 letters, expected 3"),
+    "an unknown class": (at(*Y, "class", to="nnq"), "expect.y.class is 'nnq'"),
+    "hi of the wrong length": (at(*Y, "hi", to=""), "expect.y.hi has 0 digits, expected 48"),
+    "NaN in hi": (at(*Y, "hi", to="7ff8000000000000" * 3), "hi and lo hold NaN or infinity"),
+    "a negative bound": (at(*Y, "bound", "float32", to="bf800000" * 3), "bound.float32 holds -1.0, expected finite"),
+    "an infinite bound": (at(*Y, "bound", "float32", to="7f800000" * 3), "bound.float32 holds inf, expected finite"),
+    "a bound that is NaN": (at(*Y, "bound", "float32", to="7fc00000" * 3), "bound.float32 holds nan, expected finite"),
+    "a bound too few": (at(*Y, "bound", "float32", to="00000000"), "bound.float32 has 8 digits, expected 24"),
+    "no bound for its format": (lambda f: first(f)["expect"]["y"]["bound"].pop("float32"), "working formats"),
+    "a result of no input": (lambda f: first(f)["expect"].update({"d/z": {}}), "expect.d/z has no field"),
+    "a place beyond the end": (
+        at("cases", 3, "expect", "y", "also", 0, "at", to=[0, 1, 3]),
+        "also[0].at is [0, 1, 3], expected increasing places below 3",
+    ),
+    "a flag without a note": (at(*CASE, "flags", to=["odd"]), "the flag 'odd' has no note"),
+    "true for a number": (at("numberOfCases", to=True), "numberOfCases is True, expected integer"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_broken_file_is_refused_in_one_sentence(name: str) -> None:
+    change, expected = REFUSED[name]
+    with pytest.raises(ValueError, match=re.escape(expected)) as e:
+        load(broken(change), "special.json")
+    assert str(e.value).startswith("special.json") and "\n" not in str(e.value)
+
+
+def test_a_file_that_is_as_it_was_is_read() -> None:
+    assert len(load(broken(lambda f: None), "special.json")) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "it is not JSON (Expecting value at line 1, column 1)"),
+        ('{"schema": 1,\n]', "it is not JSON (Expecting property name"),
+        ('{"schema": 1, "schema": 1}', "the field 'schema' stands twice"),
+        ('{"schema": NaN}', "NaN is not JSON"),
+        ("[" * 100_000, "it is not JSON (RecursionError)"),
+        (b'{"schema": "\xff"}', "it is not JSON (UnicodeDecodeError)"),
+        ("[]", "its schema is None, expected 1"),
+    ],
+)
+def test_what_is_no_json_is_refused(text: str | bytes, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        load(text, "x.json")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    for name in ("softmax", "relu"):
+        shutil.copytree(FOLDER / "ops" / name, tmp_path / "ops" / name)
+    (tmp_path / "MANIFEST.json").write_text(manifest(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_of_fixtures_is_read(copied: Path) -> None:
+    suite = Suite(copied)
+    suite.verify()
+    assert {f.op for f, _ in suite.select()} == {"relu", "softmax"}
+    assert [d for _, d in suite.select("softmax", "float64")].count("float64") > 40
+
+
+def test_a_tampered_file_is_refused(copied: Path) -> None:
+    path = copied / "ops" / "softmax" / "smoke.json"
+    path.write_text(path.read_text().replace("3f", "3e", 1))
+    with pytest.raises(ValueError, match=r"smoke.json: its sha256 is .* but the manifest says .* it was changed"):
+        Suite(copied).verify()
+    with pytest.raises(ValueError, match="it was changed"):
+        [*Suite(copied).select("softmax")]
+
+
+def test_a_loosened_bound_is_refused(copied: Path) -> None:
+    path = copied / "ops" / "relu" / "normal.json"
+    text = path.read_text()
+    loose = re.sub(r'"float32":"0{8}', '"float32":"3f800000', text, count=1)
+    assert loose != text
+    path.write_text(loose)
+    with pytest.raises(ValueError, match="it was changed"):
+        Suite(copied).verify()
+
+
+def changed_manifest(folder: Path, change: Any) -> Path:
+    path = folder / "MANIFEST.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return folder
+
+
+def test_a_wrong_manifest_is_refused(copied: Path) -> None:
+    def entry(**fields: Any) -> Any:
+        return lambda m: m["files"][0].update(fields)
+
+    for change, expected in (
+        (entry(path="ops/../../outside.json"), "leaves its folder"),
+        (entry(path="/etc/passwd"), "leaves its folder"),
+        (entry(path="ops/none/smoke.json"), "there is no file 'ops/none/smoke.json'"),
+        (entry(sha256="0" * 63), "files[0].sha256 is"),
+        (entry(cases=99), "totals.cases is"),
+        (lambda m: m["files"].pop(), "totals.cases is"),
+        (lambda m: m.update(schema=7), "its schema is 7, expected 1"),
+        (lambda m: m.update(commit="x"), "unknown field 'commit'"),
+    ):
+        shutil.copy(copied / "MANIFEST.json", copied / "kept")
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            Suite(changed_manifest(copied, change)).verify()
+        shutil.copy(copied / "kept", copied / "MANIFEST.json")
+    (copied / "MANIFEST.json").unlink()
+    with pytest.raises(ValueError, match=r"MANIFEST.json: there is no such file"):
+        Suite(copied)
+
+
+def test_a_file_that_is_not_listed_is_refused(copied: Path) -> None:
+    shutil.copy(copied / "ops" / "relu" / "smoke.json", copied / "ops" / "relu" / "more.json")
+    with pytest.raises(ValueError, match=r"'ops/relu/more.json' is not listed"):
+        Suite(copied).verify()
+
+
+def test_a_link_out_of_the_folder_is_refused(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "smoke.json"
+    path = copied / "ops" / "relu" / "smoke.json"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+    with pytest.raises(ValueError, match="leaves its folder"):
+        Suite(copied).verify()
+
+
+# --- schemas ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_schemas_mean_the_same_to_another_validator() -> None:
+    """jsonschema, which is not ours, accepts and refuses the same."""
+    jsonschema = pytest.importorskip("jsonschema")
+    for name in ("fixture", "manifest", "protocol"):
+        jsonschema.Draft202012Validator.check_schema(json.loads(data("schema", f"{name}.schema.json").read_text()))
+    validator = jsonschema.Draft202012Validator(json.loads(data("schema", "fixture.schema.json").read_text()))
+    for family in NAMES:
+        assert validator.is_valid(softmax(family))
+    for name, (change, _) in REFUSED.items():
+        file = json.loads(broken(change))
+        try:
+            check(file, "fixture", "x")
+            valid = True
+        except ValueError:
+            valid = False
+        assert validator.is_valid(file) == valid, name
+
+
+def test_the_hash_of_the_manifest_is_that_of_its_bytes() -> None:
+    assert SUITE.digest == hashlib.sha256((FOLDER / "MANIFEST.json").read_bytes()).hexdigest()
