@@ -43,11 +43,11 @@ REFUSED: Mapping[str, tuple[Callable[[], Any], str]] = {
     ),
     "hardtanh order": (
         lambda: refnn.hardtanh(X, min_val=1.0, max_val=-1.0),
-        r"hardtanh: min_val is 1\.0 and max_val -1\.0, expected min_val below max_val",
+        r"hardtanh: min_val is 1\.0 and max_val -1\.0, expected min_val at most max_val",
     ),
-    "hardtanh equal": (
-        lambda: refnn.hardtanh(X, min_val=0.5, max_val=0.5),
-        r"hardtanh: min_val is 0\.5 and max_val 0\.5, expected min_val below max_val",
+    "hardtanh nan": (
+        lambda: refnn.hardtanh(X, min_val=float("nan"), max_val=0.5),
+        r"hardtanh: min_val",
     ),
     "hardtanh number": (
         lambda: refnn.hardtanh(X, max_val=None),
@@ -109,6 +109,18 @@ def test_own_values_at_kinks_and_jumps(name: str) -> None:
     assert certified.output.value.tolist() == outputs
     assert certified.grads[0] is not None
     assert certified.grads[0].value.tolist() == derivatives
+
+
+def test_clipping_to_a_single_number_is_constant() -> None:
+    """As PyTorch has it, at the number too; there a slope of 1 would be no convention but wrong."""
+    pytest.importorskip("torch")
+    from refnn.witnesses.torch import FUNCTIONS
+
+    case = {"inputs": (np.array([-1, 0.5, 2], F32),), "params": {"min_val": 0.5, "max_val": 0.5}}
+    report = refnn.check("hardtanh", FUNCTIONS["hardtanh"], framework="torch", inputs=[case])
+    assert report.ok and {v for r in report.results for v in r.verdicts} == {"exact"}
+    closed = refnn.check("hardtanh", forward=refnn.hardtanh, vjp=lambda g, x, **_: (g * (x == 0.5),), inputs=[case])
+    assert closed.verdict == "violation"
 
 
 @pytest.mark.parametrize(("name", "lambd"), [("softshrink", 0.0), ("hardshrink", 0.0), ("hardshrink", -0.5)])

@@ -3,9 +3,9 @@ r"""Clipping to an interval, elementwise.
     y = min(max_val, max(min_val, x))                      katsaros (hardtanh)
     dy/dx = 1 where min_val < x < max_val, 0 elsewhere
 
-Any shape; the output has the shape and dtype of x. The bounds are any numbers with min_val below max_val. On the bounds
-the derivative is a convention: refnn takes 0, as PyTorch does, so that it is 1 on the open interval; JAX takes the
-closed one. Output and gradient are selections: only bounds that the format does not hold are rounded.
+Any shape; the output has the shape and dtype of x. The bounds are any numbers with min_val at most max_val; where they
+are equal the output is constant and the derivative zero. On the bounds of an interval the derivative is a convention:
+refnn takes 0, as PyTorch does, so that it is 1 on the open interval; JAX takes the closed one. Output and gradient are selections: only bounds that the format does not hold are rounded.
 """
 
 from math import inf, nan
@@ -19,14 +19,15 @@ def forward(ar, x, *, min_val=-1.0, max_val=1.0):
 
 
 def vjp(ar, g, y, x, *, min_val=-1.0, max_val=1.0):
-    return (between(ar, x, ar.real(min_val), ar.real(max_val), g, 0, 0),)
+    inside = 0 if min_val == max_val else g
+    return (between(ar, x, ar.real(min_val), ar.real(max_val), inside, 0, 0),)
 
 
 def validate(inputs, params):
     check_real("hardtanh", params, "min_val", "max_val")
     low, high = params["min_val"], params["max_val"]
-    if not low < high:
-        raise ValueError(f"hardtanh: min_val is {low!r} and max_val {high!r}, expected min_val below max_val")
+    if not low <= high:
+        raise ValueError(f"hardtanh: min_val is {low!r} and max_val {high!r}, expected min_val at most max_val")
 
 
 hardtanh = Op(
