@@ -5,7 +5,8 @@ r"""Clipping to an interval, elementwise.
 
 Any shape; the output has the shape and dtype of x. The bounds are any numbers with min_val at most max_val; where they
 are equal the output is constant and the derivative zero. On the bounds of an interval the derivative is a convention:
-refnn takes 0, as PyTorch does, so that it is 1 on the open interval; JAX takes the closed one. Output and gradient are selections: only bounds that the format does not hold are rounded.
+refnn takes 0, as PyTorch does, so that it is 1 on the open interval; JAX takes the closed one. Output and gradient are
+selections: only bounds that the format does not hold are rounded.
 """
 
 from math import inf, nan
