@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from refnn.calculus import Dual, value
+
 Array = Any
 
 # Symbolic sizes, and indices that run below them.
@@ -62,38 +64,6 @@ def each(f: Callable[[Any], Any], x: Array) -> Array:
 def at(array: Array, *place: int) -> Any:
     """The entry, or 0 outside the array: what a missing term of a sum adds."""
     return array[place] if all(0 <= p < n for p, n in zip(place, array.shape, strict=True)) else 0
-
-
-class Dual:
-    """A number with its derivatives by a list of parameters, exactly; it knows nothing of backpropagation."""
-
-    def __init__(self, value: Any, slope: Array) -> None:
-        self.value, self.slope = value, slope
-
-    def __add__(self, other: Any) -> Dual:
-        return Dual(self.value + value(other), self.slope + slope(other))
-
-    def __mul__(self, other: Any) -> Dual:
-        return Dual(self.value * value(other), self.slope * value(other) + self.value * slope(other))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def __neg__(self) -> Dual:
-        return self * -1
-
-    def __sub__(self, other: Any) -> Dual:
-        return self + -other
-
-    def __rsub__(self, other: Any) -> Dual:
-        return -self + other
-
-
-def value(x: Any) -> Any:
-    return x.value if isinstance(x, Dual) else x
-
-
-def slope(x: Any) -> Any:
-    return x.slope if isinstance(x, Dual) else 0
 
 
 def duals(*arrays: Array) -> list[Array]:
