@@ -113,7 +113,11 @@ def unproved(system: System, root: Path, passes: int | None) -> str:
     if passes != PASSED:
         return f"{' '.join(system.test)} does not pass ({_ended(passes)})"
     module = root / system.module
-    text, changed = module.read_text(encoding="utf-8"), mutated(system, root)
+    text = module.read_text(encoding="utf-8")
+    try:
+        changed = mutated(system, root)
+    except ValueError as error:
+        return str(error)
     try:
         _write(module, changed)
         ended = run(system.test, root)

@@ -149,6 +149,7 @@ def test_what_proves_nothing_is_reported(checkout: Path) -> None:
         made("S4", "test_is_not_there"),
         made("S5", "test_looks", new="return 2.0 *"),
         made("S6", "test_looks", "def twice", "1 / 0\n\ndef twice"),
+        made("S7", "test_looks", new="return 2 *"),
     ]
     assert {system.number: why for system, why in prove(chosen, checkout)} == {
         "S1": "",
@@ -157,6 +158,7 @@ def test_what_proves_nothing_is_reported(checkout: Path) -> None:
         "S4": "test_m.py::test_is_not_there does not pass (pytest ended with 4)",
         "S5": "test_m.py::test_looks does not notice 'return 2.0 *' (pytest ended with 0)",
         "S6": "test_m.py::test_looks does not notice '1 / 0\\n\\ndef twice' (pytest ended with 4)",
+        "S7": "S7: 'return 2 *' in m.py changes no statement",
     }
     assert "return 2 *" in (checkout / "m.py").read_text(), "the checkout itself is mutated"
 
