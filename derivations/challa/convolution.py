@@ -129,6 +129,25 @@ def likeness_to_a_dense_weight(says):
     yield from _windows(1)(says)
 
 
+def flat_index(place, shape, channels_last=False):
+    """Where flatten puts the value at (channel j, *position) of a layer of that shape: Q j + q for a row of Q places,
+    (j H + h) W + w for an image; J q + j and (h W + w) J + j, for J channels, with the channels last."""
+    place, shape = ((*v[1:], v[0]) if channels_last else v for v in (place, shape))
+    index = 0
+    for p, n in zip(place, shape, strict=True):
+        index = index * n + p
+    return index
+
+
+def place_of(index, shape, channels_last=False):
+    """The way back: the channel and the position of a value of the flat layer."""
+    place = []
+    for n in reversed((*shape[1:], shape[0]) if channels_last else shape):
+        index, p = divmod(index, n)
+        place.insert(0, p)
+    return (place[-1], *place[:-1]) if channels_last else tuple(place)
+
+
 def flat(net, j, q):
     return net.d1[net.count * j + q]
 
