@@ -50,7 +50,7 @@ def whole(*shape: int, seed: int = 0) -> np.ndarray:
 
 def by_torch(x: Any, weight: Any, bias: Any = None, **params: Any) -> Any:
     """PyTorch's conv2d of one image, in float64, where sums of small whole numbers are exact."""
-    tensors = [None if v is None else torch.tensor(np.array(v, dtype=float)) for v in (x, weight, bias)]
+    tensors: list[Any] = [None if v is None else torch.tensor(np.array(v, dtype=float)) for v in (x, weight, bias)]
     return F.conv2d(tensors[0][None], *tensors[1:], **params)[0].numpy()
 
 
