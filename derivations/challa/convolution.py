@@ -15,6 +15,7 @@ from sympy import diff
 
 from derivations.claims import claim
 from derivations.notation import at, exact, gradient, symbols, total
+from refnn.storage import outputs_form, taps_form
 
 
 def outputs(length, taps, stride=1, padding=0):
@@ -268,15 +269,8 @@ def formula_that_needs_stride_1(says):
 
 # --- case 2: convolution after convolution ---------------------------------------------------------------------------
 
-
-def outputs_form(q, count, taps):
-    """Pairs (q', tap) by output positions: q' from max(0, q-FS+1) to min(q, Q-1), tap q-q'."""
-    return [(p, q - p) for p in range(max(0, q - taps + 1), min(q, count - 1) + 1)]
-
-
-def taps_form(q, count, taps):
-    """The same pairs by taps: c from max(0, q-Q+1) to min(FS-1, q), output q-c."""
-    return [(q - c, c) for c in range(max(0, q - count + 1), min(taps - 1, q) + 1)]
+# refnn's outputs_form(q, Q, FS) and taps_form(q, Q, FS) are the pairs (q', tap) with q' + tap = q: by output positions,
+# q' from max(0, q-FS+1) to min(q, Q-1), and by taps, c from max(0, q-Q+1) to min(FS-1, q).
 
 
 def printed_limits(q, count, taps):

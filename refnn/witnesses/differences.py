@@ -33,6 +33,7 @@ import numpy as np
 
 from refnn.arithmetic import Convention
 from refnn.arithmetic.exact import Arb, ObjectArrays
+from refnn.arithmetic.windows import Contraction
 from refnn.op import Op, lift
 
 Array = Any
@@ -87,6 +88,10 @@ class ComplexBalls(Arb):
 
     def matmul(self, a: Array, b: Array) -> Array:
         return ObjectArrays.matmul(self, a, b)
+
+    def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
+        """No limits at infinity: what is not finite here is unknown."""
+        return ObjectArrays.contract(self, form, a, b, plus)
 
     def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
         able = [t for t in places if not any(self.sign(row[s] - row[t]) == 1 for s in places)]
