@@ -13,8 +13,6 @@ from derivations.systems import NUMBERS, ROOT, System, main, mutated, prove, sys
 
 # No entry yet. A system that gets one leaves this list, which must become empty.
 NOT_YET = {f"S{n}" for n in (
-    9, 10, 11, 17, 18, 19, 23, 24, 25, 44,
-
     48, 70, 72, 73, 74, 78,
 
     6, 12, 13, 20, 29, 32, 33, 37, 40, 41, 42, 43, 45,

@@ -31,7 +31,16 @@ where fx is 0:
     w -= eta dW / S,  b -= eta dB / S                                                   (28), (29), (30)
 
 The equations are challa2023's, as derivations/ERRATA.md corrects them. No a is stored: g' is computed from x. The
-arrays hold floats of any dtype, or fractions (dtype object).
+arrays hold floats of any dtype, or fractions (dtype object). A batch of gradient descent is
+
+    x = source(64)
+    hidden = dense(x, W1, B1)
+    net = [x, hidden, dense(hidden, W2, B2, "softmax")]
+    for sample, t in batch:
+        forward(net, sample)
+        delta(net, t)
+        backward(net)
+    update(net, rate, len(batch))
 """
 
 from __future__ import annotations

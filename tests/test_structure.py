@@ -19,7 +19,7 @@ OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.
 
 # Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
 ORDER = (
-    ("formats", "conformance", "progress", "calculus"),
+    ("formats", "conformance", "progress", "calculus", "storage"),
     ("models",),
     ("arithmetic",),
     ("op",),
