@@ -9,7 +9,6 @@ writes the same bytes. What PyTorch was measured to do is no part of it: the pag
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import sys
@@ -25,6 +24,7 @@ from refnn.conformance import data
 from refnn.formats import FORMATS
 from refnn.limits import RULES, TERMS, Edge, bisect, certain, describe, edge, edges, ulps
 from refnn.softmaxes import SOFTMAXES, limit_of
+from refnn.svg import svg
 from refnn.truth import truth
 
 MEASURED = "torch-2.13.0-cpu.json"
@@ -79,17 +79,13 @@ def row_at(top: float) -> tuple[float, ...]:
 
 def plot() -> str:
     """The errors of the four softmaxes over the logits, as SVG: near the limit, and up to the largest finite number."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
     fmt = FORMATS[PLOTTED]
     near = [84 + i / 16 for i in range(129)]
     far = [math.ldexp(1 + i / 4, e) for e in range(fmt.emax + 1) for i in range(4)] + [fmt.max]
     style = {"naive": "-", "scaled": "--", "shifted": "-", "online": ":"}
     lines = _certified_lines()
-    with plt.rc_context({"svg.hashsalt": "refnn", "svg.fonttype": "none", "font.size": 8}):
+
+    def draw(plt: Any) -> Any:
         figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharey=True)
         for column, (tops, kind) in enumerate(((near, "linear"), (far, "log"))):
             found = {name: [errors(name, row_at(t)) for t in tops] for name in SOFTMAXES}
@@ -110,10 +106,9 @@ def plot() -> str:
                 axis.set_ylabel(f"error of the {what}")
                 axis.set_xlabel("largest logit t of (t, t - 1, t - 10)")
         axes[0, 1].legend(loc="center right")
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+        return figure
+
+    return svg(draw)
 
 
 _EXACT, _NAN = 1e-9, 10.0

@@ -292,4 +292,30 @@ def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> No
         raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
 
 
-__all__ = ["SOURCES", "Input", "Op", "Special", "check_axis", "check_choice", "check_real", "check_same_shape", "lift"]
+def check_each(name: str, x: np.ndarray, allowed: Any, expected: str) -> None:
+    """ValueError with the position of the first element that is not allowed, by a mask of the shape of x."""
+    wrong = ~np.asarray(allowed, dtype=bool)
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        raise ValueError(f"{name}{list(place) or ''} is {x[place]}, expected {expected}")
+
+
+def check_finite(name: str, x: np.ndarray) -> None:
+    """ValueError with the position of the first NaN or infinity, in an array of floats or other numbers."""
+    with np.errstate(invalid="ignore"):  # NaN among other numbers is compared, too
+        check_each(name, x, np.abs(x) < np.inf, "a finite number")
+
+
+__all__ = [
+    "SOURCES",
+    "Input",
+    "Op",
+    "Special",
+    "check_axis",
+    "check_choice",
+    "check_each",
+    "check_finite",
+    "check_real",
+    "check_same_shape",
+    "lift",
+]

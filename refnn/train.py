@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from refnn.network import Network
-from refnn.op import check_choice
+from refnn.op import check_choice, check_each, check_finite
 from refnn.ops import find
 from refnn.progress import progress
 
@@ -167,6 +167,13 @@ def loss(head: str, a: np.ndarray, target: np.ndarray) -> tuple[Any, np.ndarray]
     return total / len(a), d
 
 
+def loss_over_outputs(a: np.ndarray, target: np.ndarray) -> tuple[Any, np.ndarray]:
+    """The loss of challa2022 (1), which has a mean over the M outputs of softmax, too: everything is 1/M of `loss`. It
+    is another loss than that of the other editions, and (17) of the same one, d = y - t, does not belong to it."""
+    value, d = loss("softmax", a, target)
+    return value / a.shape[1], d / a.shape[1]
+
+
 def _head(name: str) -> Head:
     check_choice("training", "head", name, tuple(HEADS))
     return HEADS[name]
@@ -248,19 +255,13 @@ def evaluate(net: Network, params: Params, x: np.ndarray, target: np.ndarray, *,
 def _check_data(net: Network, params: Params, x: np.ndarray, target: np.ndarray, head: str) -> None:
     if not 0 < len(x) == len(target):
         raise ValueError(f"{net.name}: x has {len(x)} samples and target {len(target)}, expected as many, at least one")
-    _refuse(f"{net.name}: x", x, np.isfinite(x), "a finite number")
+    check_finite(f"{net.name}: x", x)
     a = net.forward(params, x[:1]).output
     if head == "softmax" and target.dtype.kind in "iu":
-        _refuse(f"{net.name}: target", target, (target >= 0) & (target < a.shape[1]), f"0 to {a.shape[1] - 1}")
+        check_each(
+            f"{net.name}: target", target, (target >= 0) & (target < a.shape[1]), f"a class from 0 to {a.shape[1] - 1}"
+        )
     elif head == "linear":
-        _refuse(f"{net.name}: target", target, np.isfinite(target), "a finite number")
+        check_finite(f"{net.name}: target", target)
     else:
-        _refuse(f"{net.name}: target", target, (target >= 0) & (target <= 1), "a number from 0 to 1")
-    loss(head, a, target[:1])  # which refuses a wrong shape or dtype
-
-
-def _refuse(name: str, x: np.ndarray, allowed: np.ndarray, expected: str) -> None:
-    """ValueError with the position of the first that is not allowed."""
-    if not allowed.all():
-        place = tuple(np.argwhere(~allowed)[0].tolist())
-        raise ValueError(f"{name}[{', '.join(map(str, place))}] is {x[place]}, expected {expected}")
+        check_each(f"{net.name}: target", target, (target >= 0) & (target <= 1), "a number from 0 to 1")

@@ -19,10 +19,11 @@ OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.
 
 # Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
 ORDER = (
-    ("formats", "conformance", "progress", "calculus", "storage"),
+    ("formats", "conformance", "progress", "calculus", "storage", "svg"),
     ("models",),
     ("arithmetic",),
     ("op",),
+    ("regime",),
     ("ops",),
     ("softmaxes",),
     ("limits",),
@@ -31,6 +32,7 @@ ORDER = (
     ("equivariance",),
     ("schedules",),
     ("train",),
+    ("perceptron", "regression"),
     ("digits",),
     ("inputs",),
     ("truth",),
