@@ -16,7 +16,7 @@ import torch
 
 import refnn
 from refnn.formats import FORMATS
-from refnn.inputs import digits_item
+from refnn.inputs import data_item
 from refnn.witnesses import torch as witness
 
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]
@@ -44,7 +44,7 @@ def caught(net: refnn.Network, eps: float, dtype: str, *, whole: bool) -> set[st
     part = "end to end" if whole else "stepwise"
     found = []
     for params in net.weights.values():
-        item = digits_item(fmt, None if whole else 32) | {"params": params}
+        item = data_item(net, fmt, whole=whole) | {"params": params}
         with scaled(model, eps):
             report = refnn.check(net, model, framework="torch", dtype=dtype, inputs=[item])
         found.append({f.what[5:-1] for f in report.findings if f.verdict in wanted and f.op == f"{net.name} {part}"})
@@ -54,7 +54,7 @@ def caught(net: refnn.Network, eps: float, dtype: str, *, whole: bool) -> set[st
 def assert_close_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
     """The parameters whose scaled gradients torch.testing.assert_close tells from the unscaled ones."""
     model, objected = module(), set()
-    item = digits_item(FORMATS[dtype], 32)
+    item = data_item(net, FORMATS[dtype])
     x = torch.from_numpy(item["inputs"][0])
     model.load_state_dict({k: torch.from_numpy(v) for k, v in net.weights["trained"].items()})
     model.to(x.dtype)
@@ -71,7 +71,7 @@ def assert_close_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]
 def gradcheck_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
     """The parameters whose scaled gradients torch.autograd.gradcheck tells from finite differences (float64 only)."""
     model, objected = module().double(), set()
-    x = torch.from_numpy(digits_item(FORMATS["float64"], 4)["inputs"][0])
+    x = torch.from_numpy(data_item(net, FORMATS["float64"])["inputs"][0][:4])
     model.load_state_dict({k: torch.from_numpy(v) for k, v in net.weights["trained"].items()})
 
     class Scaled(torch.autograd.Function):

@@ -7,6 +7,7 @@ takes time to import is imported by the command that uses it.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import importlib
 import json
 import os
@@ -84,7 +85,7 @@ def _say(sentence: str) -> None:
 
 @app.command()
 def report(
-    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops whose name matches.")] = "*",
+    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops and networks whose name matches.")] = "*",
     dtype: Dtypes = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("refnn-report"),
@@ -119,35 +120,35 @@ def report(
 def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
     """What is to be checked: labels, and what checks each. Empty where a pattern matches nothing; LookupError becomes a
     sentence where a plain name is unknown."""
+    from refnn.network import Network, fixtures
     from refnn.ops import OPS, find
 
-    digits = "digits_mlp"
-    if not any(c in ops for c in "*?[") and ops != digits:
-        with _sentence(LookupError):
-            find(ops)
-    names = [n for n in OPS if fnmatch.fnmatchcase(n, ops)]
-    if not names and not fnmatch.fnmatchcase(digits, ops):
+    names = [n for n in (*OPS, *fixtures()) if fnmatch.fnmatchcase(n, ops)]
+    if not names:
+        if not any(c in ops for c in "*?["):
+            with _sentence(LookupError):
+                find(ops)
         return []
     from refnn.check import FALSE_ALARM, check
-    from refnn.network import Network
+    from refnn.train import with_loss
 
     with _sentence(ImportError):
         witness = importlib.import_module("refnn.witnesses.torch")
-    every = [*names, *([digits] if fnmatch.fnmatchcase(digits, ops) else [])]
     options: dict[str, Any] = {
         "framework": "torch",
         "seed": seed,
         "expected_failures": _expected(witness.VERSION),
-        "false_alarm": FALSE_ALARM / (len(every) * len(dtypes)),  # of the whole report
+        "false_alarm": FALSE_ALARM / (len(names) * len(dtypes)),  # of the whole report
     }
 
-    def subject(name: str, dtype: str) -> Callable[[], Report]:
-        if name == digits:
-            net = Network.load(digits)
-            return lambda: check(net, witness.module(net), dtype=dtype, **options)
-        return lambda: check(name, witness.FUNCTIONS[name], dtype=dtype, **options)
+    def subject(name: str, dtype: str) -> Report:
+        if name in OPS:
+            return check(name, witness.FUNCTIONS[name], dtype=dtype, **options)
+        net = Network.load(name)
+        net = with_loss(net, net.about["head"])
+        return check(net, witness.module(net), dtype=dtype, **options)
 
-    return [(f"{n} {d}", subject(n, d)) for n in every for d in dtypes]
+    return [(f"{n} {d}", functools.partial(subject, n, d)) for n in names for d in dtypes]
 
 
 def _expected(version: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn import datasets, train
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
 from refnn.network import Network
@@ -465,8 +467,8 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
 
 
 def _default_items(net: Network, fmt: Format, seed: int) -> list[Any]:
-    if net.about.get("data") == "digits":
-        return [digits_item(fmt, 32, seed=seed)]
+    if "data" in net.about:
+        return [data_item(net, fmt, seed=seed)]
     if missing := [n for n in net.inputs if n not in net.shapes]:
         raise ValueError(f"{net.name} does not say what shape its input {missing[0]!r} has: pass inputs=")
     rng = np.random.default_rng(seed)
@@ -474,17 +476,24 @@ def _default_items(net: Network, fmt: Format, seed: int) -> list[Any]:
     return [{"inputs": inputs, "family": "normal"}]
 
 
-def digits_item(fmt: Format, count: int | None = None, *, seed: int = 0) -> dict[str, Any]:
-    """The digits of the training set (`count` of them, drawn by `seed`, or all) and the gradient of their mean
-    cross-entropy as the cotangent."""
-    from refnn import digits  # only here, so that `python -m refnn.digits` finds it not imported
+def data_item(net: Network, fmt: Format, *, whole: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Samples that a fixture network was trained on: some, drawn by `seed`, or the whole training set. The cotangent is
+    that of training: of the head's mean loss, or 1 where the network ends in it."""
+    found, head = datasets.load(net.about["data"]), net.about["head"]
+    chosen = found.training if whole else np.random.default_rng(seed).permutation(found.training)[: _count(net, found)]
+    x, target = (a if a.dtype.kind in "iu" else a.astype(fmt.dtype) for a in (found.x[chosen], found.target[chosen]))
 
-    images, labels = digits.load()
-    chosen, _ = digits.split()
-    if count is not None:
-        chosen = np.random.default_rng(seed).permutation(chosen)[:count]
-    return {
-        "inputs": (images[chosen].astype(fmt.dtype),),
-        "cotangent": lambda logits: digits.loss_gradient(logits, labels[chosen]),
-        "family": "digits",
-    }
+    def gradient(output: np.ndarray) -> np.ndarray:
+        return np.ones_like(output) if "target" in net.inputs else train.loss(head, output, target)[1] / len(chosen)
+
+    arrays = {"x": x, "target": target}
+    return {"inputs": tuple(arrays[n] for n in net.inputs), "cotangent": gradient, "family": net.about["data"]}
+
+
+VALUES = 1 << 16  # between the layers, in all samples of a check
+
+
+def _count(net: Network, found: datasets.Data) -> int:
+    """How many samples a check takes: 32, or as many as make that many values, but one at least."""
+    shapes = net.infer({**next(iter(net.weights.values())), "x": found.x[:1], "target": found.target[:1]})
+    return min(32, max(1, VALUES // sum(math.prod(shapes[node.name]) for node in net.nodes)))

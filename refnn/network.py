@@ -6,7 +6,6 @@ nodes. Parameters are named `node.input`, as in a torch state_dict. The value of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from refnn import files
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
+from refnn.formats import FORMATS
 from refnn.op import Input, Op
 from refnn.ops import find
 
@@ -44,8 +45,8 @@ class Run:
 
 
 class Network:
-    """A feed-forward network. `weights` are named sets of parameters that come with it, `shapes` the shape of each
-    input without its batch axis, `about` what else its file says."""
+    """A feed-forward network. `weights` are named sets of parameters that come with it, all finite, `shapes` the shape
+    of each input without its batch axis, `about` what else its file says."""
 
     def __init__(
         self,
@@ -61,6 +62,8 @@ class Network:
         self.weights = {k: dict(v) for k, v in (weights or {}).items()}
         self.shapes, self.about = dict(shapes or {}), dict(about or {})
         self.parameters = self._check()
+        for label, params in self.weights.items():
+            self._check_weights(label, params)
         self._inferred: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()
 
     def _check(self) -> tuple[str, ...]:
@@ -85,6 +88,24 @@ class Network:
                 raise ValueError(f"two values are named {node.name!r}")
             made.add(node.name)
         return tuple(parameters)
+
+    def _check_weights(self, label: str, params: Params) -> None:
+        """ValueError or TypeError unless a set of weights has a finite array of floats for each parameter. (Parameters
+        that are handed to `forward` may hold anything: NaN in gives NaN out.)"""
+        if set(params) != set(self.parameters):
+            listed = ", ".join(sorted(set(params) ^ set(self.parameters)))
+            raise ValueError(f"{self.name}: the weights {label!r} and the parameters of the network differ in {listed}")
+        for name, array in params.items():
+            if array.dtype.name not in FORMATS:
+                raise TypeError(
+                    f"{self.name}: {name} of the weights {label!r} has dtype {array.dtype}, expected floats"
+                )
+            if not (finite := np.isfinite(array)).all():
+                place = tuple(np.argwhere(~finite)[0].tolist())
+                raise ValueError(
+                    f"{self.name}: {name}[{', '.join(map(str, place))}] of the weights {label!r} is {array[place]}, "
+                    "expected a finite number"
+                )
 
     def infer(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """The shape of every value, from those of the inputs and parameters; nothing is computed.
@@ -219,45 +240,29 @@ class Network:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Write network.json and one safetensors file for each set of weights."""
-        from safetensors.numpy import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        nodes = [{"name": n.name, "op": n.op, "inputs": list(n.inputs), "params": dict(n.params)} for n in self.nodes]
-        text = {
-            "name": self.name,
-            "inputs": list(self.inputs),
-            "shapes": self.shapes,
-            "about": self.about,
-            "nodes": nodes,
-        }
-        (folder / "network.json").write_text(json.dumps(text, indent=1) + "\n")
-        for name, params in self.weights.items():
-            save_file({k: np.ascontiguousarray(v) for k, v in params.items()}, folder / f"{name}.safetensors")
+        """Write network.json and one safetensors file for each set of weights (see `refnn.files`)."""
+        nodes = [{"name": n.name, "op": n.op, "inputs": n.inputs, "params": n.params} for n in self.nodes]
+        fields = {"name": self.name, "inputs": self.inputs, "shapes": self.shapes, "about": self.about, "nodes": nodes}
+        files.write(Path(folder), fields, self.weights)
 
     @classmethod
     def load(cls, name: str | Path) -> Network:
-        """A network of the conformance data by its name, or any network by its folder."""
-        from safetensors.numpy import load_file
+        """A network of the conformance data by its name, or any network by its folder.
 
+        FileNotFoundError or ValueError says what is missing, was changed after it was saved, or is no network.
+        """
         folder = Path(name)
-        if not (folder / "network.json").exists():
-            try:
-                folder = data("networks", str(name))
-            except FileNotFoundError:
+        if not (folder / files.NAME).exists():
+            if str(name) not in (known := fixtures()):
                 raise FileNotFoundError(
-                    f"no network {str(name)!r}: neither a folder with network.json nor a fixture"
-                ) from None
-        text = json.loads((folder / "network.json").read_text())
-        return cls(
-            [Node(n["name"], n["op"], tuple(n["inputs"]), n["params"]) for n in text["nodes"]],
-            name=text["name"],
-            inputs=text["inputs"],
-            shapes={k: tuple(v) for k, v in text["shapes"].items()},
-            about=text["about"],
-            weights={f.stem: load_file(f) for f in sorted(folder.glob("*.safetensors"))},
-        )
+                    f"no network {str(name)!r}: neither a folder with {files.NAME} nor a fixture, "
+                    f"which are {', '.join(known)}"
+                )
+            folder = data("networks", str(name))
+        fields, weights = files.read(folder)
+        fields["nodes"] = [Node(**{k: _tuples(v) for k, v in n.items()}) for n in fields["nodes"]]
+        fields["shapes"] = _tuples(fields["shapes"])
+        return cls(**fields, weights=weights)
 
     @classmethod
     def from_torch(cls, module: Any, *, name: str = "network") -> Network:
@@ -282,6 +287,18 @@ def _stored(ar: Any, x: Array) -> Array:
     """A result as the next node finds it: rounded to the storage format, where the arithmetic has one."""
     stored = ar.store(x)
     return ar.array(stored) if isinstance(ar, Floats) else stored
+
+
+def fixtures() -> tuple[str, ...]:
+    """The names of the networks of the conformance data."""
+    return tuple(sorted(path.parent.name for path in data("networks").glob(f"*/{files.NAME}")))
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists where a network has tuples."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _algorithm(op: Op, name: str) -> Any:

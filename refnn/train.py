@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.network import Network
+from refnn.network import Network, Node
 from refnn.op import check_choice, check_each, check_finite
 from refnn.ops import find
 from refnn.progress import progress
@@ -239,6 +239,14 @@ def without_dropout(net: Network) -> Network:
     masks = {node.inputs[1] for node in net.nodes if node.op == "dropout"}
     left = [name for name in net.inputs if name not in masks]
     return Network(nodes, name=net.name, inputs=left, weights=net.weights, shapes=net.shapes, about=net.about)
+
+
+def with_loss(net: Network, head: str) -> Network:
+    """The network whose output is the objective: the mean loss that the head is fused with, as its last node. It takes
+    the targets as one more input."""
+    node = Node("loss", _head(head).loss, (net.nodes[-1].name, "target"))
+    nodes, inputs = [*net.nodes, node], [*net.inputs, "target"]
+    return Network(nodes, name=net.name, inputs=inputs, weights=net.weights, shapes=net.shapes, about=net.about)
 
 
 def predict(net: Network, params: Params, x: np.ndarray, *, head: str) -> np.ndarray:

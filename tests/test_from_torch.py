@@ -31,10 +31,10 @@ MADE: list[tuple[nn.Module, Any, dict[str, Any]]] = [
     (
         nn.MaxPool2d((2, 3), dilation=(2, 1)),
         (1, 1, 6, 6),
-        {"kernel_size": (2, 3), "stride": (2, 3), "dilation": (2, 1)},
+        {"kernel_size": (2, 3), "dilation": (2, 1)},
     ),
-    (nn.MaxPool3d(2), (1, 1, 2, 4, 4), {"kernel_size": 2, "stride": 2}),
-    (nn.AvgPool1d(2), (1, 2, 5), {"kernel_size": 2, "stride": 2}),
+    (nn.MaxPool3d(2), (1, 1, 2, 4, 4), {"kernel_size": 2}),
+    (nn.AvgPool1d(2), (1, 2, 5), {"kernel_size": 2}),
     (nn.AvgPool2d(3, 2, 1, True, False), (1, 1, 6, 6), {"padding": 1, "ceil_mode": True, "count_include_pad": False}),
     (nn.AvgPool2d(2, divisor_override=3), (1, 1, 4, 4), {"divisor_override": 3}),
     (nn.AvgPool3d((1, 2, 2)), (1, 1, 2, 4, 4), {"kernel_size": (1, 2, 2)}),

@@ -15,9 +15,8 @@ import pytest
 import torch
 
 import refnn
-from refnn import digits
 from refnn.formats import FORMATS
-from refnn.inputs import digits_item
+from refnn.inputs import data_item
 from refnn.network import Network, Node
 
 # What must be seen: the smallest factors on a gradient that the issue of sensitivity names.
@@ -41,30 +40,6 @@ SENSITIVITY = _script()
 @pytest.fixture(scope="module")
 def net() -> Network:
     return Network.load("digits_mlp")
-
-
-def test_the_data_are_the_1797_digits() -> None:
-    images, labels = digits.load()
-    assert images.shape == (1797, 64)
-    assert images.min() == 0 and images.max() == 1
-    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    training, held_back = digits.split()
-    assert len(held_back) == 359
-    assert not set(training) & set(held_back) and len(training) + len(held_back) == 1797
-
-
-def test_the_trained_network_names_95_percent_of_the_held_back_digits(net: Network) -> None:
-    _, held_back = digits.split()
-    assert digits.accuracy(net, net.weights["trained"], held_back) >= 0.95
-    assert digits.accuracy(net, net.weights["initial"], held_back) < 0.5
-
-
-def test_training_is_refnns_own_and_reproducible(net: Network) -> None:
-    """BLAS may order its sums otherwise on another machine, so the claim is the accuracy, not the bits."""
-    _, held_back = digits.split()
-    fresh = digits.initial()
-    assert all(np.array_equal(v, net.weights["initial"][k]) for k, v in fresh.weights["initial"].items())
-    assert digits.accuracy(fresh, digits.train(fresh), held_back) >= 0.95
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -347,8 +322,8 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_the_whole_training_set_has_its_size() -> None:
-    assert digits_item(FORMATS["float32"])["inputs"][0].shape == (1438, 64)
+def test_the_whole_training_set_has_its_size(net: Network) -> None:
+    assert data_item(net, FORMATS["float32"], whole=True)["inputs"][0].shape == (1438, 64)
 
 
 def test_replay_lines_run_and_find_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.
 
 # Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
 ORDER = (
-    ("formats", "conformance", "progress", "calculus", "storage", "svg"),
+    ("formats", "conformance", "schema", "files", "progress", "calculus", "storage", "svg"),
     ("models",),
     ("arithmetic",),
     ("op",),
@@ -33,7 +33,8 @@ ORDER = (
     ("schedules",),
     ("train",),
     ("perceptron", "regression"),
-    ("digits",),
+    ("datasets",),
+    ("zoo",),
     ("inputs",),
     ("truth",),
     ("allowance",),
@@ -42,7 +43,7 @@ ORDER = (
     ("judge",),
     ("check",),
     ("boundaries",),
-    ("encoding", "schema"),
+    ("encoding",),
     ("fixtures",),
     ("adapters",),
     ("__init__",),

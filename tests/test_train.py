@@ -6,6 +6,7 @@ Then every order of the sums gives the same bits, and PyTorch's autograd and opt
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import math
@@ -22,7 +23,7 @@ import pytest
 import torch
 
 import refnn
-from refnn import digits
+from refnn import datasets, zoo
 from refnn.arithmetic.exact import Fractions
 from refnn.network import Network, Node
 from refnn.ops import find
@@ -151,9 +152,8 @@ def test_an_epoch_takes_every_sample_once(batch: int | None, sizes: list[int]) -
 
 def test_the_loop_is_mini_batch_gradient_descent() -> None:
     """The digits network against the rule written out, to the bit: batches of 33 and 34, all parameters decay."""
-    net = digits.initial()
-    images, labels = digits.load()
-    images, labels = images[:100], labels[:100]
+    net, digits = zoo.initial("digits_mlp"), datasets.load("digits")
+    images, labels = digits.x[:100], digits.target[:100]
     begin = {k: v.astype(np.float64) for k, v in net.weights["initial"].items()}
     params, order = begin, np.random.default_rng(7)
     for rate in (0.5, 0.25):
@@ -443,10 +443,9 @@ def test_parameters_that_overflow_are_not_taken_over() -> None:
 
 
 def test_a_network_that_diverges_says_so() -> None:
-    net = digits.initial()
-    images, labels = digits.load()
+    net, digits = zoo.initial("digits_mlp"), datasets.load("digits")
     params = {k: v.astype(np.float64) for k, v in net.weights["initial"].items()}
-    learned = train(net, params, images[:50], labels[:50], head="softmax", rates=[1e150] * 9, batch=5)
+    learned = train(net, params, digits.x[:50], digits.target[:50], head="softmax", rates=[1e150] * 9, batch=5)
     assert learned.stopped.startswith(f"diverged in step {len(learned.trace) - 1}, epoch 0")
     assert all(np.isfinite(v).all() for v in learned.params.values())
 
@@ -477,9 +476,9 @@ def test_ctrl_c_keeps_what_was_learned(steps: int) -> None:
 
 
 def test_half_a_training_is_no_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "LEARNING_RATE", 1e300)
+    monkeypatch.setattr(zoo, "ZOO", {"digits_mlp": dataclasses.replace(zoo.ZOO["digits_mlp"], rate=1e300)})
     with pytest.raises(RuntimeError, match="digits_mlp is not trained: diverged in step"):
-        digits.train(digits.initial())
+        zoo.trained("digits_mlp")
 
 
 # --- progress and plots ----------------------------------------------------------------------------------------------

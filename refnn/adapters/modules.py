@@ -62,7 +62,7 @@ def nodes_of(module: Any) -> tuple[list[Spec], tuple[str, ...]]:
             if not isinstance(node.args[0], torch.fx.Node):
                 raise Refused(f"the module returns {node.args[0]}, expected one tensor")
         elif node.op in ("placeholder", "get_attr"):
-            names[node] = str(node.target)
+            names[node] = "x" if node.target == "input" else str(node.target)  # as in a Sequential
         elif not node.users:
             raise Refused(f"the result of {node.target!r} is not used")
         elif (spec := _spec(traced, node, names)) is None:
@@ -117,6 +117,8 @@ def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torc
             raise Refused(f"{shown} has an array {name}, expected None")
         if value != default:
             params[name] = value
+    if "stride" in params and params["stride"] == params.get("kernel_size"):
+        del params["stride"]  # which is what pools take
     if params.get("axis", 0) is None:
         raise Refused(f"{shown} does not say along which dim")
     inputs = tuple(a if isinstance(a, str) else names[a] for a in arrays)
