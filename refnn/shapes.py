@@ -64,9 +64,10 @@ def size(
 def transposed_size(
     length: int, kernel: int, *, stride: int = 1, padding: Any = 0, output_padding: int = 0, dilation: int = 1
 ) -> int:
-    """The cells that a transposed convolution makes of `length`: a size of which `size` makes `length`.
+    """The cells that a transposed convolution makes of `length`.
 
-    There are `stride` such sizes, and `output_padding` says which. ValueError, in one sentence, if there is none.
+    There are `stride` sizes of which `size` makes `length`, and `output_padding`, from 0, says which; PyTorch lets it
+    reach up to the dilation, where that is more. ValueError, in one sentence, for what has no meaning.
     """
     _check("transposed_size", length=length, kernel=kernel, stride=stride, dilation=dilation)
     if type(output_padding) is not int or not 0 <= output_padding < max(stride, dilation):

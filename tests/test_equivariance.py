@@ -73,6 +73,7 @@ def test_the_domain_of_an_image_is_that_of_its_axes_together() -> None:
         sizes.append(int(expected.sum()))
         assert np.array_equal(same, expected), by
     assert len(set(sizes)) > 5 and max(sizes) == w.count[0] * w.count[1]
+    assert equivariant(w, (1, 2)).any() and not equivariant(w, (1, 1)).any()  # a stride of 2 along one axis
 
 
 @pytest.mark.system("S63")

@@ -189,6 +189,10 @@ def test_transposed_sizes_are_those_that_a_convolution_takes_back() -> None:
             with contextlib.suppress(ValueError):  # no cell is left
                 made.add(transposed_size(n, k, stride=s, padding=p, output_padding=e, dilation=d))
         assert made == lengths, (n, k, s, d, p)
+    x, weight = np.ones((1, 1, 3)), np.ones((1, 1, 2))
+    for e in (0, 1, 2):  # beyond the stride, as the op takes it
+        found = transposed_size(3, 2, dilation=3, output_padding=e)
+        assert refnn.conv_transpose1d(x, weight, dilation=3, output_padding=e).shape == (1, 1, found)
 
 
 REFUSED: list[tuple[Any, str]] = [
@@ -425,6 +429,18 @@ def test_a_dense_layer_sees_what_all_before_it_see() -> None:
     assert found["flatten"] == found["fc"] == (Field(8, 0, 0),)  # of 9 cells: the last stays unused
     rest = support(net, {**shapes, "x": (1, 9), "fc.weight": (2, 3)}, "fc", ())
     assert rest.tolist() == [True] * 8 + [False]
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_a_softmax_sees_all_of_its_axis(name: str) -> None:
+    """Along the channels it sees one pixel, along a spatial axis a row or a column of them."""
+    conv, shapes = stack(("conv2d", (3, 2), {}), rank=2)
+    for axis in (1, 2, 3, -1, -2):
+        net = Network([*conv.nodes, Node("n", name, ("n0",), {"axis": axis})])
+        found = fields(net, {**shapes, "x": (1, 6, 5), "n0.weight": (2, 1, 3, 2)})["n"]
+        for place in ((0, 0), (3, 2)):
+            seen = support(net, {**shapes, "x": (1, 6, 5), "n0.weight": (2, 1, 3, 2)}, "n", place)
+            assert np.array_equal(seen, cells(found, place, (6, 5))), (axis, place)
 
 
 def seen_by(op: Op, case: Any, place: Shape) -> np.ndarray:
