@@ -125,13 +125,14 @@ def sample_by_sample(net: Network, params: Params, *inputs: np.ndarray, target: 
 def checkpointed(
     net: Network, params: Params, *inputs: np.ndarray, target: np.ndarray, loss: str | Op, every: int | None = None
 ) -> Pass:
-    """Of segments of `every` layers (the root of their number if not given) only the first x is kept; going back, the
-    others are computed afresh, once (Griewank, Optim. Methods Softw. 1 (1992) 35; Chen et al., arXiv:1604.06174).
+    """Of segments of `every` layers (the root of their number, rounded up, if not given) only the first x is kept;
+    going back, the others are computed afresh, once (Griewank, Optim. Methods Softw. 1 (1992) 35; Chen et al.,
+    arXiv:1604.06174).
 
     Arguments and errors as for `store_all`.
     """
     batch = _Batch(net, params, inputs, target, loss)
-    length = math.isqrt(len(batch.layers)) if every is None else every
+    length = math.isqrt(len(batch.layers) - 1) + 1 if every is None else every
     if not 1 <= length <= len(batch.layers):
         raise ValueError(f"{net.name}: every is {length}, expected a number of layers from 1 to {len(batch.layers)}")
     *earlier, last = [batch.layers[n : n + length] for n in batch.layers[::length]]

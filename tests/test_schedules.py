@@ -224,6 +224,14 @@ def test_checkpoints_at_any_distance(every: int) -> None:
     assert done.counts.x == S * {1: 23, 2: 4 + 6 + 5 + 3, 3: 4 + 5 + 6 + 5, 4: 23}[every]
 
 
+@pytest.mark.parametrize("root", [2, 3, 4, 8])
+def test_the_memory_of_checkpoints_grows_with_the_root_of_the_depth(root: int) -> None:
+    """The x at the start of each segment, and those that one segment makes."""
+    net, params, x, target = dense((2,) * (root**2 + 1), 3)
+    counts = checkpointed(net, params, x, target=target, loss=LOSS).counts
+    assert counts == Counts(forward=3 * (2 * root**2 - root), backward=3 * root**2, x=3 * 2 * 2 * root, dx=3 * 2 * 2)
+
+
 # --- any network -----------------------------------------------------------------------------------------------------
 
 ELEMENTWISE = [name for name, op in OPS.items() if list(op.inputs) == ["x"] and op.rowwise is each_element]

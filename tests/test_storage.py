@@ -378,6 +378,18 @@ def test_from_one_convolution_into_another(name: str, form: str, monkeypatch: py
     assert proved(given, truth_of(given))
 
 
+@pytest.mark.parametrize("length", range(2, 9))
+def test_two_convolutions_of_every_size(length: int) -> None:
+    """Each pair of filters that fits, one sample: 119 shapes in all."""
+    fitting = [(a, b) for a in range(1, length + 1) for b in range(1, length - a + 2)]
+    assert len(fitting) == length * (length + 1) // 2
+    for first, second in fitting:
+        net, network, params, x, t = line(length, (first, 1, 0), (second, 1, 0))
+        back(net, fractions(x[:1]), fractions(t[:1]))
+        truth, found = autograd(network, params, x[:1], target=t[:1], loss=LOSS), gradients(net, 1)
+        assert same(found, {name: truth[name] for name in found}), f"filters of {first} and {second} taps"
+
+
 @pytest.mark.system("S24")
 def test_both_forms_are_the_derivative_for_42_sizes() -> None:
     """dl/dfx_u of sum_q d_q sum_c fw_c fx_(q+c), in symbols, for Q up to 7 and FS up to 6."""
