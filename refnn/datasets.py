@@ -3,7 +3,8 @@
 The digits are the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, UCI Machine
 Learning Repository, doi 10.24432/C50P49, CC BY 4.0), as scikit-learn ships them: 1,797 images of 8x8 pixels from 0 to
 16. The sequence is the weekly record of carbon dioxide at Mauna Loa (C. D. Keeling, T. P. Whorf, 2004, CDIAC; public
-domain), in ppm, as statsmodels ships it. `conformance/data/README.md` says more.
+domain), in ppm, as statsmodels ships it. The heights and weights are those of 15 women in the World Almanac of 1975.
+`conformance/data/README.md` says more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from refnn import train
+from refnn import regression, train
 from refnn.conformance import data
 from refnn.op import check_choice
 
@@ -104,6 +105,16 @@ def blurred_mosaics() -> Data:
     return _shuffled(blurred[:, None, :33, :33], tiles[:, None, 6:27, 6:27])
 
 
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def women() -> Data:
+    """The height of American women, from 65 inches on in units of 4, (1,); their weight in pounds, (1,) (you2022)."""
+    height, weight = regression.women()
+    centre, scale = regression.scaling(height)
+    return _shuffled((height[:, None] - centre) / scale, weight[:, None])
+
+
 # --- sequences -------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +136,7 @@ def carbon_dioxide() -> Data:
 
 DATASETS: Mapping[str, Callable[[], Data]] = MappingProxyType(
     {f.__name__: f for f in (
-        digits, digit_images, odd_digits, enlarged_digits, digit_segments, blurred_mosaics, carbon_dioxide,
+        digits, digit_images, odd_digits, enlarged_digits, digit_segments, blurred_mosaics, women, carbon_dioxide,
     )}
 )  # fmt: skip
 

@@ -153,6 +153,14 @@ ZOO: Mapping[str, Recipe] = MappingProxyType(
             epochs=60,
             batch=1,
         ),
+        "women": Recipe(
+            layers=(Layer("fc", "linear", (1, 1)),),
+            data="women",
+            head="linear",
+            rate=0.5,
+            epochs=200,
+            batch=12,
+        ),
         "co2_forecast": Recipe(
             layers=(
                 Layer("conv1", "conv1d", (8, 1, 5)),

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import refnn
-from refnn import datasets, train, zoo
+from refnn import datasets, regression, train, zoo
 from refnn.conformance import data
 from refnn.network import Network, fixtures
 from refnn.witnesses import torch as witness
@@ -47,6 +47,7 @@ WRITTEN: dict[str, OrderedDict[str, nn.Module]] = {
     "super_resolution": OrderedDict(
         conv1=nn.Conv2d(1, 8, 9), relu1=nn.ReLU(), conv2=nn.Conv2d(8, 4, 1), relu2=nn.ReLU(), conv3=nn.Conv2d(4, 1, 5),
     ),
+    "women": OrderedDict(fc=nn.Linear(1, 1)),
     "co2_forecast": OrderedDict(
         conv1=nn.Conv1d(1, 8, 5), relu1=nn.ReLU(), conv2=nn.Conv1d(8, 8, 5), relu2=nn.ReLU(),
         pool=nn.AvgPool1d(2), flatten=nn.Flatten(), fc=nn.Linear(72, 1),
@@ -173,6 +174,15 @@ def test_the_readme_says_what_the_files_say() -> None:
     assert {name for name, _, _ in rows} == set(fixtures())
     for name, what, number in rows:
         assert float(number) == Network.load(name).about[f"{what}, held back"]
+
+
+def test_the_line_is_the_least_squares() -> None:
+    """Trained to the exact solution of the normal equations, rounded to float32."""
+    found, trained = datasets.women(), Network.load("women").weights["trained"]
+    x, y = found.x[found.training], found.target[found.training]
+    exact = regression.normal_equations(regression.with_ones(x), y[:, 0])
+    learned = np.ravel([trained["fc.weight"][0], trained["fc.bias"]])
+    assert learned.tolist() == [np.float32(float(v)) for v in exact]
 
 
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_odd", "co2_forecast"])
