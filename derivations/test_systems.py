@@ -11,11 +11,6 @@ import pytest
 
 from derivations.systems import NUMBERS, ROOT, System, main, mutated, prove, systems
 
-# No entry yet. A system that gets one leaves this list, which must become empty.
-NOT_YET = {f"S{n}" for n in (
-    48, 70, 72, 73, 74, 78,
-)}  # fmt: skip
-
 ENTRIES = systems()
 EVERY = [pytest.param(s, id=s.number) for s in ENTRIES.values()]
 
@@ -36,8 +31,7 @@ TESTS = {p.relative_to(ROOT).as_posix(): marked(p) for p in FILES}
 
 
 def test_every_system_has_an_entry() -> None:
-    assert not NOT_YET & set(ENTRIES), f"{sorted(NOT_YET & set(ENTRIES))} have an entry: take them off the list"
-    assert set(ENTRIES) | NOT_YET == set(NUMBERS), f"{sorted(set(NUMBERS) - set(ENTRIES) - NOT_YET)} have no entry"
+    assert set(ENTRIES) == set(NUMBERS), f"{sorted(set(NUMBERS) - set(ENTRIES))} have no entry"
 
 
 @pytest.mark.parametrize("system", EVERY)
@@ -75,7 +69,7 @@ def test_every_mark_is_in_the_map() -> None:
 def test_every_network_is_a_system() -> None:
     held = {p.name for p in (ROOT / "conformance" / "networks").iterdir() if p.is_dir()}
     lost = held - {s.network for s in ENTRIES.values()}
-    assert not lost or NOT_YET, f"conformance/networks holds {sorted(lost)}, which no system names"
+    assert not lost, f"conformance/networks holds {sorted(lost)}, which no system names"
 
 
 # --- bad entries -----------------------------------------------------------------------------------------------------
