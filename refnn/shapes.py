@@ -166,8 +166,8 @@ class Field:
 def fields(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, tuple[Field, ...]]:
     """The receptive field of each node in the first input of a network, along the axes after its channels.
 
-    The shapes are those that `layers` takes. NotImplementedError for a transposed convolution: its values see
-    differently many cells, so that there is no one size.
+    The shapes are those that `layers` takes. A transposed convolution and what follows it are left out: their values
+    see differently many cells, so that there is no one size.
     """
     return _fields(net, _values(net, shapes))
 
@@ -177,7 +177,7 @@ def _fields(net: Network, values: Mapping[str, tuple[int, ...]]) -> dict[str, tu
     found = {first: tuple(Field() for _ in values[first][2:])}
     for node in net.nodes:
         source = next((n for n in node.inputs if n in found), None)
-        if source is not None:
+        if source is not None and not node.op.startswith("conv_transpose"):
             found[node.name] = _seen(node, found[source], values[source], _windows(node, values))
     return {node.name: found[node.name] for node in net.nodes if node.name in found}
 
@@ -185,8 +185,6 @@ def _fields(net: Network, values: Mapping[str, tuple[int, ...]]) -> dict[str, tu
 def _seen(node: Node, fields: tuple[Field, ...], shape: tuple[int, ...], w: Windows | None) -> tuple[Field, ...]:
     """The fields of a node, from those of its input of some shape."""
     if w is not None:
-        if node.op.startswith("conv_transpose"):
-            raise NotImplementedError(f"{node.name}: values of {node.op} see differently many cells")
         slides = zip(w.kernel, w.stride, w.before, w.dilation, strict=True)
         return tuple(
             f.through(k, stride=s, before=a, dilation=d) for f, (k, s, a, d) in zip(fields, slides, strict=True)
@@ -233,7 +231,7 @@ class Layer:
     """What a node has and holds, in numbers; the `output` is that of one sample.
 
     `links` are the products of a weight and a value of its input that make the output, padding left out; `fields` are
-    those of `fields`, empty in a network with a transposed convolution.
+    those of `fields`, empty where there are none.
     """
 
     name: str
@@ -262,7 +260,7 @@ def layers(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) ->
     own inputs and weights counts. No array of these shapes is made, so networks of any size can be counted.
     """
     values = _values(net, shapes)
-    seen = _fields(net, values) if not any(n.op.startswith("conv_transpose") for n in net.nodes) else {}
+    seen = _fields(net, values)
 
     def count(node: Node, *slots: str) -> int:
         return sum(math.prod(values[p]) for p in node.inputs if p in net.parameters and _slot(p) in slots)
