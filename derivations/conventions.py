@@ -71,14 +71,14 @@ DENSE = (
     ),
     _row(
         "after it; for n = 0 the sample",
-        "x[n, k, j] | X[n, j, k] | x[n, j, k] | x[n + 1, j + 1, k + 1] | x[k + 1, j + 1] | y[n + 1, j + 1, k + 1]",
+        "x[n, k, j] | X[n, j] | x[n, j, k] | x[n + 1, j + 1, k + 1] | x[k + 1, j + 1] | y[n + 1, j + 1, k + 1]",
     ),
-    _row("prediction", "y[k, j] | | y[j, k] | y[j + 1, k + 1] | y_tilde[k + 1] | y[L, j + 1, k + 1]"),
-    _row("target", "t[k, j] | | y_hat[j, k] | y_hat[j + 1, k + 1] | y[k + 1] | Y[j + 1, k + 1]"),
-    _row("kept (1) or dropped (0)", "D[n, k, j] | D[n, j, k] | D[n, j, k]"),
+    _row("prediction", "y[k, j] | X[N - 1, j] | y[j, k] | y[j + 1, k + 1] | y_tilde[k + 1] | y[L, j + 1, k + 1]"),
+    _row("target", "t[k, j] | t[j] | y_hat[j, k] | y_hat[j + 1, k + 1] | y[k + 1] | Y[j + 1, k + 1]"),
+    _row("factor of dropout, mask / (1 - p)", "D[n, k, j] | D[n, j] | D[n, j, k]"),
     _row(
         "derivative of the sample's loss by a",
-        "d[n, k, j] | dLa[n, j, k] | dLa[n, j, k] | dA[n + 1, j + 1, k + 1] | u[k + 1] | delta[n + 1, j + 1, k + 1]",
+        "d[n, k, j] | dLa[n, j] | dLa[n, j, k] | dA[n + 1, j + 1, k + 1] | u[k + 1] | delta[n + 1, j + 1, k + 1]",
     ),
     _row(
         "gradient of the objective by the weight",
@@ -136,7 +136,7 @@ def letters(table: tuple[Row, ...], column: str, quantities: Quantities, **sizes
         letter, places = parsed(getattr(row, column))
         for indices, value in quantities.get(own, {}).items() if letter else ():
             known = {**sizes, **dict(zip(names, indices, strict=True))}
-            at = tuple(known[name] + int(more or 0) for name, _, more in (place.partition(" + ") for place in places))
+            at = tuple(known[name] + int("".join(more) or 0) for name, *more in map(str.split, places))
             if at in found.setdefault(letter, {}):
                 raise ValueError(f"{column} has two values for {letter}{list(at)}, one of them as {row.meaning!r}")
             found[letter][at] = value
@@ -154,7 +154,9 @@ def page() -> list[Block]:
     return [
         Heading(1, "One convention for five sources"),
         Paragraph("Written by `python -m derivations`; do not edit. A test reads the tables: it takes what refnn's ops "
-                  "compute, names it as a source does, and finds that source's equations fulfilled."),
+                  "compute, names it as a source does, and finds that source's equations fulfilled. The letters in C "
+                  "are those of challa2023 in `refnn/storage.py`, which has one sample at a time; there dW and dB are "
+                  "sums over the batch until the update divides them."),
         *map(Paragraph, (f"{n}. {rule}" for n, rule in enumerate(RULES, 1))),
         *_table("Dense layers", DENSE),
         *_table("Convolution", CONVOLUTION),
@@ -164,7 +166,7 @@ def page() -> list[Block]:
 
 def _table(title: str, rows: tuple[Row, ...]) -> Iterator[Block]:
     yield Heading(2, title)
-    header = ("", "refnn", "C, as challa2023 names it", *KEYS)
+    header = ("", "refnn", "in C", *KEYS)
     body = (
         (r.meaning, f"`{r.refnn}`", f"`{r.c}`" if r.c else "", *(_latex(getattr(r, k)) for k in KEYS)) for r in rows
     )

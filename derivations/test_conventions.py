@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from derivations import conventions, ops, page
 from derivations.conventions import CONVOLUTION, DENSE, Row, letters, parsed
 from derivations.decide import same
 from derivations.notation import exact, fractions
+from refnn import storage
 
 Letters = dict[str, dict[Any, Any]]
 Equations = Callable[[Letters], Iterator[tuple[str, Any, Any]]]
@@ -44,6 +45,7 @@ def dense(widths: tuple[int, ...], samples: int, head: str, dropout: bool = Fals
     top = len(widths) - 1
     w, b = parameters(len(widths), lambda n: (widths[n], widths[n - 1]))
     kept = {n: exact(np.arange(samples * widths[n]).reshape(samples, -1) % 3 > 0) for n in range(1, top)}
+    factor = {**{n: mask / (1 - exact(HALF)) for n, mask in kept.items()}, top: exact(np.ones((samples, widths[top])))}
     x, fired, a, d, dw, db = ({} for _ in range(6))
     x[0] = fractions(1, samples, widths[0])
     for n in range(1, top + 1):
@@ -62,7 +64,7 @@ def dense(widths: tuple[int, ...], samples: int, head: str, dropout: bool = Fals
             gx = ops.vjp("dropout", gx, fired[n - 1], kept[n - 1], p=HALF)[0] if dropout else gx
             (g,) = ops.vjp("relu", gx, a[n - 1])
     assert top == 1 or {bool(v > 0) for v in a[1].flat} == {True, False}, "all nodes fire, or none does"
-    arrays = {"W": w, "b": b, "a": a, "x": x, "d": d, "dW": dw, "db": db, **({"D": kept} if dropout else {})}
+    arrays = {"W": w, "b": b, "a": a, "x": x, "d": d, "dW": dw, "db": db, **({"D": factor} if dropout else {})}
     sizes = {"N": {(): len(widths)}, "S": {(): samples}, "M": {(): widths[-1]}}
     widths_by_layer = {(n,): width for n, width in enumerate(widths)}
     return {
@@ -120,24 +122,6 @@ def challa(v: Letters, first: int, delta: str) -> Iterator[tuple[str, Any, Any]]
                     yield f"d {where}", d[n, j, k], v["y"][j, k] - v["y_hat"][j, k]
 
 
-def challa_in_c(v: Letters) -> Iterator[tuple[str, Any, Any]]:
-    """Its variables, upper case, for one sample; D is what dropout keeps, scaled by 1/(1 - p)."""
-    top = v["N"][()] - 1
-    nodes = {n: range(count) for (n,), count in v["J"].items()}
-    W, B, X, dLa, D = (v[name] for name in ("W", "B", "X", "dLa", "D"))
-    yield "S, M", (1, len(nodes[top])), (v["S"][()], v["M"][()])
-    for n in range(1, top + 1):
-        for j in nodes[n]:
-            yield f"dB {n} {j}", v["dB"][n, j], dLa[n, j, 0]
-            for i in nodes[n - 1]:
-                yield f"dW {n} {j} {i}", v["dW"][n, j, i], dLa[n, j, 0] * X[n - 1, i, 0]
-            if n < top:
-                a, scale = sum(W[n, j, i] * X[n - 1, i, 0] for i in nodes[n - 1]) + B[n, j], 1 / (1 - exact(HALF)[()])
-                yield f"X {n} {j}", X[n, j, 0], D[n, j, 0] * scale * max(0, a)
-                behind = sum(dLa[n + 1, i, 0] * W[n + 1, i, j] for i in nodes[n + 1])
-                yield f"dLa {n} {j}", dLa[n, j, 0], behind * D[n, j, 0] * scale * fires(a)
-
-
 def you(v: Letters) -> Iterator[tuple[str, Any, Any]]:
     """y_tilde = x w + b, u = y_tilde - y, dJ/dw = X^T u / m, dJ/db = the mean of u; n features and m examples."""
     features, examples = range(1, v["n"][()] + 1), range(1, v["m"][()] + 1)
@@ -173,26 +157,26 @@ def cnn_dense(v: Letters) -> Iterator[tuple[str, Any, Any]]:
                     yield f"delta {where}", delta[n + 1, j, k], behind * fires(above)
 
 
-def challa_convolution(v: Letters, c: bool) -> Iterator[tuple[str, Any, Any]]:
-    """challa2023 (39)-(43), and the same in its C variables, where the kernel of a node j comes first."""
-    fw, b, dfw, db = (v[name] for name in (("fw", "B", "dW", "dB") if c else ("fw", "b", "dfw", "db")))
-    fx, d = v["fx"], v["dFLa"]
-    for (n, j), bias in b.items():
-        channels, taps = range(v["J"][n - 1,]), range(v["FS"][n,])
-        yield f"db {n} {j}", db[n, j], sum(d[n, j, q] for q in range(v["Q"][n,]))
+def challa_convolution(v: Letters) -> Iterator[tuple[str, Any, Any]]:
+    """(39)-(43)."""
+    fw, fx, d = v["fw"], v["fx"], v["dFLa"]
+    for (n, j), bias in v["b"].items():
+        channels, taps, places = (range(size) for size in (v["J"][n - 1,], v["FS"][n,], v["Q"][n,]))
+        yield f"db {n} {j}", v["db"][n, j], sum(d[n, j, q] for q in places)
         for i in channels:
-            for tap in taps:
-                at = (n, j, i, tap) if c else (n, i, j, tap)
-                yield f"dfw {at}", dfw[at], sum(d[n, j, q] * fx[n - 1, i, q + tap] for q in range(v["Q"][n,]))
-        for q in range(v["Q"][n,]):
-            kernel = {(i, tap): fw[(n, j, i, tap) if c else (n, i, j, tap)] for i in channels for tap in taps}
-            fa = bias + sum(w * fx[n - 1, i, q + tap] for (i, tap), w in kernel.items())
+            for c in taps:
+                yield (
+                    f"dfw {n} {i} {j} {c}",
+                    v["dfw"][n, i, j, c],
+                    sum(d[n, j, q] * fx[n - 1, i, q + c] for q in places),
+                )
+        for q in places:
+            fa = bias + sum(fw[n, i, j, c] * fx[n - 1, i, q + c] for i in channels for c in taps)
+            yield f"fa {n} {j} {q}", v["fa"][n, j, q], fa
             yield f"fx {n} {j} {q}", fx[n, j, q], max(0, fa)
-            if not c:
-                yield f"fa {n} {j} {q}", v["fa"][n, j, q], fa
             if (n + 1,) in v["FS"]:
                 behind = sum(
-                    d[n + 1, o, p] * fw[(n + 1, o, j, q - p) if c else (n + 1, j, o, q - p)]
+                    d[n + 1, o, p] * fw[n + 1, j, o, q - p]
                     for o in range(v["J"][n + 1,])
                     for p in range(max(0, q - v["FS"][n + 1,] + 1), min(q, v["Q"][n + 1,] - 1) + 1)
                 )
@@ -239,6 +223,56 @@ def katsaros_convolution(v: Letters) -> Iterator[tuple[str, Any, Any]]:
                     yield f"h {q + 1} {i} {j} {p}", h[q + 1, i, j, p], max(0, stated)
 
 
+# --- the same letters in C -------------------------------------------------------------------------------------------
+
+SIZES, SETTINGS = {"N", "S", "M", "J", "Q", "FS"}, {"g", "s", "p"}
+RECORD = {f.name for layer in (storage.Dense, storage.Conv) for f in fields(layer)} - SETTINGS
+
+
+def array(found: dict[tuple[int, ...], Any], *first: int) -> Any:
+    """The values at the places that begin so, as an array without holes."""
+    places = {place[len(first) :]: value for place, value in found.items() if place[: len(first)] == first}
+    made = np.empty([max(axis) + 1 for axis in zip(*places, strict=True)], dtype=object)
+    for place in np.ndindex(made.shape):
+        made[place] = places[place]
+    return made
+
+
+def stored(net: list[Any], v: Letters) -> Iterator[tuple[str, Any, Any]]:
+    """All that the records of the layers hold, where a column has a letter for it."""
+    for name in RECORD & set(v):
+        for n, layer in enumerate(net):
+            for place, value in cells(getattr(layer, name, ())).items():
+                yield f"{name} {n} {place}", v[name][n, *place], value
+
+
+def dense_in_c(v: Letters) -> Iterator[tuple[str, Any, Any]]:
+    """One sample, with dropout, forward and backward through refnn/storage.py."""
+    top = v["N"][()] - 1
+    net: list[Any] = [storage.source(v["J"][0,], dtype=object)]
+    for n in range(1, top + 1):
+        net.append(storage.dense(net[-1], array(v["W"], n), array(v["B"], n), "identity" if n == top else "relu"))
+        net[-1].D[...] = array(v["D"], n)
+        yield f"J {n}", v["J"][n,], len(net[-1].X)
+    storage.forward(net, array(v["X"], 0))
+    storage.delta(net, array(v["t"]))
+    storage.backward(net)
+    yield "S, M", (v["S"][()], v["M"][()]), (1, len(net[-1].X))
+    yield from stored(net, v)
+
+
+def convolution_in_c(v: Letters) -> Iterator[tuple[str, Any, Any]]:
+    """The same for one-dimensional convolutions, from dFLa of the last."""
+    net: list[Any] = [storage.source(v["J"][0,], v["Q"][0,], dtype=object)]
+    for (n,), taps in v["FS"].items():
+        net.append(storage.conv(net[-1], array(v["fw"], n), array(v["B"], n)))
+        yield f"J, Q, FS {n}", (v["J"][n,], v["Q"][n,], taps), (*net[-1].fx.shape, net[-1].fw.shape[2])
+    storage.forward(net, array(v["fx"], 0))
+    net[-1].dFLa[...] = array(v["dFLa"], len(net) - 1)
+    storage.backward(net)
+    yield from stored(net, v)
+
+
 # --- the tables are right, in every index ----------------------------------------------------------------------------
 
 
@@ -259,12 +293,12 @@ def run(what: str) -> Letters:
 # What refnn computes, table, column, equations.
 CASES: dict[str, tuple[str, tuple[Row, ...], str, Equations]] = {
     "challa2023": ("cross_entropy", DENSE, "challa2023", lambda v: challa(v, 0, "dLa")),
-    "challa2023 in C": ("dropout", DENSE, "c", challa_in_c),
+    "in C": ("dropout", DENSE, "c", dense_in_c),
     "challa2022": ("cross_entropy", DENSE, "challa2022", lambda v: challa(v, 1, "dA")),
     "you2022": ("line", DENSE, "you2022", you),
     "cnnmath": ("half_squared_error", DENSE, "cnnmath", cnn_dense),
-    "challa2023, convolution": ("rows", CONVOLUTION, "challa2023", lambda v: challa_convolution(v, c=False)),
-    "challa2023 in C, convolution": ("rows", CONVOLUTION, "c", lambda v: challa_convolution(v, c=True)),
+    "challa2023, convolution": ("rows", CONVOLUTION, "challa2023", challa_convolution),
+    "in C, convolution": ("rows", CONVOLUTION, "c", convolution_in_c),
     "cnnmath, convolution": ("images", CONVOLUTION, "cnnmath", cnn_convolution),
     "katsaros, convolution": ("images", CONVOLUTION, "katsaros", katsaros_convolution),
 }
@@ -273,7 +307,7 @@ CASES: dict[str, tuple[str, tuple[Row, ...], str, Equations]] = {
 def fulfilled(case: str, table: tuple[Row, ...]) -> Iterator[bool]:
     """Whether each equation of a source holds, in the letters of a table."""
     what, _, column, equations = CASES[case]
-    for _, found, stated in equations(letters(table, column, run(what), L=4)):
+    for _, found, stated in equations(letters(table, column, run(what), N=4, L=4)):
         yield same(found, stated)
 
 
@@ -285,7 +319,7 @@ def test_what_refnn_computes_fulfils_the_equations_of_the_source(case: str) -> N
 
 
 def shifted(place: str) -> str:
-    return place.removesuffix(" + 1") if place.endswith(" + 1") else f"{place} + 1"
+    return place[:-4] if place.endswith((" + 1", " - 1")) else f"{place} + 1"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -298,13 +332,18 @@ def test_another_index_fulfils_them_no_longer(case: str) -> None:
         others = [[*places[:p], shifted(place), *places[p + 1 :]] for p, place in enumerate(places)]
         others += [[*places[:p], places[p + 1], place, *places[p + 2 :]] for p, place in enumerate(places[:-1])]
         for other in others:
-            if parsed(row.refnn)[0] == "D" and column != "c":
+            if row.refnn[0] == "D" and column != "c":
                 continue  # the source has a name for it, and no equation
             mutant = replace(row, **{column: f"{letter}[{', '.join(other)}]"})
             with contextlib.suppress(LookupError, ValueError):
                 assert not all(fulfilled(case, (*table[:n], mutant, *table[n + 1 :]))), mutant
             tried += 1
     assert tried > 5
+
+
+def test_the_letters_in_c_are_those_of_the_record() -> None:
+    letters_in_c = {parsed(row.c)[0] for row in (*DENSE, *CONVOLUTION) if row.c}
+    assert letters_in_c == RECORD | SIZES | {"t"}
 
 
 def test_two_values_for_one_place_are_refused() -> None:
