@@ -1,4 +1,4 @@
-"""The command `refnn`: report, render, check, ops, limits.
+"""The command `refnn`: report, render, compare, check, gen, verify, export, ops, limits.
 
 Exit codes: 0 conforming, 1 error (usage too), 2 not conforming, 3 nothing was checked, 130 interrupted. Everything that
 takes time to import is imported by the command that uses it.
@@ -13,7 +13,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +30,14 @@ FILES = {
     "findings": "findings.md",
     "junit": "junit.xml",
 }  # made from report.jsonl
-SUFFIXES = {"html": ".html", "md": ".md", "findings": ".findings.md", "junit": ".xml", "json": ".json"}
+SUFFIXES = {
+    "html": ".html",
+    "md": ".md",
+    "findings": ".findings.md",
+    "junit": ".xml",
+    "badge": ".badge.json",
+    "json": ".json",
+}
 
 app = typer.Typer(
     help="Is my gradient right? Certified values, derived tolerances, named verdicts.",
@@ -255,7 +262,7 @@ def _code(report: Report) -> int:
 @app.command()
 def render(
     run: Annotated[Path, typer.Argument(help="The JSON Lines of a report.")],
-    to: Annotated[str, typer.Option(help="html, md, findings, junit or json.")] = "html",
+    to: Annotated[str, typer.Option(help="html, md, findings, junit, badge or json.")] = "html",
     out: Annotated[Path | None, typer.Option(help="The file to write, or - for standard output.")] = None,
 ) -> int:
     """Make another form of a report from its JSON Lines: beside them, where --out does not say otherwise."""
@@ -276,6 +283,10 @@ def _render(report: Report, form: str) -> str:
         from refnn.report.lines import document
 
         return document(report)
+    if form == "badge":
+        from refnn.report.badge import render
+
+        return render(report)
     forms = {"html": report.to_html, "md": report.to_markdown, "findings": report.to_findings, "junit": report.to_junit}
     return forms[form]()
 
@@ -310,7 +321,13 @@ def _writing(path: Path) -> Iterator[None]:
 @app.command()
 def check(
     op: Annotated[str, typer.Argument(help="The name of the op, as `refnn ops` lists it.")],
-    impl: Annotated[str, typer.Option(metavar="MODULE:OBJECT", help="The forward: f(*inputs, **params).")],
+    impl: Annotated[
+        str,
+        typer.Option(
+            metavar="IMPL",
+            help="module:object: the forward f(*inputs, **params), or a mapping from op names; torch; cmd:PROGRAM.",
+        ),
+    ],
     vjp: Annotated[str | None, typer.Option(metavar="MODULE:OBJECT", help="The vjp: v(g, *inputs, **params).")] = None,
     framework: Annotated[str | None, typer.Option(help="torch: the gradients come from its autograd.")] = None,
     dtype: Dtypes = None,
@@ -325,26 +342,61 @@ def check(
     if framework is not None and vjp is not None:
         raise Failure(f"--vjp {vjp} and --framework {framework} exclude each other: the framework gives the gradients")
     sys.path.insert(0, os.getcwd())
-    forward = _object("--impl", impl)
-    pullback = None if vjp is None else _object("--vjp", vjp)
-    given: list[str | None] = [*_known(dtype or [])] or [None]
     codes = []
-    for d in given:
-        found = _check(op, forward, pullback, framework, d, case, seed)
-        print(found)
-        codes.append(_code(found))
+    with _functions(op, impl, vjp, framework) as given:
+        dtypes: list[str | None] = [*_known(dtype or [])] or [None]
+        for d in dtypes:
+            found = _check(op, given, d, case, seed)
+            print(found)
+            codes.append(_code(found))
     return DIFFERS if DIFFERS in codes else max(codes)
 
 
-def _check(
-    op: str, forward: Any, vjp: Any, framework: str | None, dtype: str | None, case: str | None, seed: int
-) -> Report:
+@contextmanager
+def _functions(op: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
+    """What `refnn.check` is to be given for an implementation, while it is in use."""
+    kind, colon, command = impl.partition(":")
+    if kind in ("cmd", "lines") and colon:
+        from refnn.adapters.executable import Program
+        from refnn.fixtures import SUITE
+        from refnn.ops import find
+
+        if vjp is not None or framework is not None:
+            raise Failure(
+                f"--impl {impl} is a program, which gives its gradients itself: --vjp, --framework exclude it"
+            )
+        with _sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
+            forward, pullback = program.functions(find(op))
+            yield {"forward": forward, "vjp": pullback}
+        return
+    if impl == "torch":
+        with _sentence(ImportError):
+            witness = importlib.import_module("refnn.witnesses.torch")
+        yield {"implementation": witness.FUNCTIONS[op], "framework": "torch"}
+        return
+    found = _object("--impl", impl)
+    if isinstance(found, Mapping):
+        if op not in found:
+            raise Failure(f"--impl {impl!r} has no {op!r}")
+        found = found[op]
+        pair = found if isinstance(found, (tuple, list)) else (found, getattr(found, "vjp", None))
+        yield dict(zip(("forward", "vjp"), pair, strict=True))
+    elif framework:
+        yield {"implementation": found, "framework": framework}
+    else:
+        yield {"forward": found, "vjp": None if vjp is None else _object("--vjp", vjp)}
+
+
+def _check(op: str, given: Mapping[str, Any], dtype: str | None, case: str | None, seed: int) -> Report:
     import refnn
 
-    given = {"framework": framework} if framework else {"forward": forward, "vjp": vjp}
     with _sentence(LookupError, TypeError, ValueError):
         inputs = None if case is None else refnn.case(case)
-        return refnn.check(op, *([forward] if framework else []), **given, dtype=dtype, inputs=inputs, seed=seed)
+        if inputs is not None and dtype not in (None, inputs.cotangent.dtype.name):
+            from refnn.fixtures.make import widened
+
+            inputs = widened(inputs, str(dtype))
+        return refnn.check(op, dtype=dtype, inputs=inputs, seed=seed, **given)
 
 
 def _object(option: str, spec: str) -> Any:
@@ -360,9 +412,181 @@ def _object(option: str, spec: str) -> Any:
         if not hasattr(found, name):
             raise Failure(f"{option} {spec!r}: {getattr(found, '__name__', found)!r} has no {name!r}")
         found = getattr(found, name)
-    if not callable(found):
+    if not callable(found) and not isinstance(found, Mapping):
         raise Failure(f"{option} {spec!r} is a {type(found).__name__}, expected something that can be called")
     return found
+
+
+# --- gen, verify, export ---------------------------------------------------------------------------------------------
+
+Families = Annotated[list[str] | None, typer.Option("--family", help="Only this family of fixtures; may be repeated.")]
+OneDtype = Annotated[str | None, typer.Option("--dtype", help="The working format; by default that of the inputs.")]
+Forward = Annotated[bool, typer.Option("--forward", help="Outputs only, no gradients.")]
+
+
+@app.command()
+def gen(
+    ops: Annotated[str, typer.Argument(metavar="[OPS]", help="An op, patterns, or several with commas between.")] = "*",
+    lines: Annotated[bool, typer.Option("--lines", help="Print the requests as text lines, for a program.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Write the fixture files of all ops again.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder to write the files to.")] = Path("conformance"),
+    dtype: OneDtype = None,
+    family: Families = None,
+    case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case.")] = None,
+    forward: Forward = False,
+) -> int:
+    """Print the fixtures as requests for a program, or write their files again."""
+    if not lines:
+        if not every and ops == "*":
+            raise Failure("say what to make: refnn gen OP --lines, refnn gen OP --out FOLDER, or refnn gen --all")
+        return _write_fixtures(ops, out)
+    from refnn.fixtures.read import Suite
+    from refnn.piped import Selection, requests
+
+    with _sentence(FileNotFoundError, LookupError, ValueError):
+        chosen = Selection(ops, dtype, tuple(family or ()), () if case is None else (case,), forward)
+        found = requests(Suite(), chosen)
+    if len(found) == 1:
+        raise Failure(f"no fixture of {ops!r} is selected: nothing was printed", NOTHING)
+    for row in found:
+        print(row)
+    return CONFORMS
+
+
+def _write_fixtures(ops: str, out: Path) -> int:
+    from refnn.fixtures.make import write
+    from refnn.ops import OPS, find
+
+    patterns = ops.split(",")
+    with _sentence(LookupError):
+        for name in patterns:
+            if not any(c in name for c in "*?["):
+                find(name)
+    names = [n for n in OPS if any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+    if not names:
+        raise Failure(f"{ops!r} matches no op: nothing was written", NOTHING)
+    from refnn.progress import progress
+
+    with _writing(out), progress(len(names)) as step:
+        written = write(out, names, step)
+    print(f"written: {len(written)} files in {out}")
+    return CONFORMS
+
+
+@app.command()
+def verify(
+    impl: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMPL",
+            help="- for the answers to `refnn gen --lines` on standard input; else torch, module:object, cmd:PROGRAM "
+            "(JSON Lines) or lines:PROGRAM (text lines).",
+        ),
+    ],
+    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops whose name matches.")] = "*",
+    dtype: OneDtype = None,
+    family: Families = None,
+    case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
+    forward: Forward = False,
+    accept: Annotated[list[str] | None, typer.Option(help="A verdict that counts as conforming: explained.")] = None,
+    xfails: Annotated[Path | None, typer.Option(help="A file of expected failures: ID  # reason.")] = None,
+    min_cases: Annotated[int, typer.Option(min=1, help="Fail where fewer cases pass.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for an answer of a program.")] = 10.0,
+    out: Annotated[Path | None, typer.Option(help="The report as JSON Lines.")] = None,
+) -> int:
+    """Run the fixtures against an implementation, or judge the answers of a program."""
+    from refnn import suite as suites
+    from refnn.fixtures.read import Suite
+    from refnn.progress import progress
+    from refnn.report import VERDICTS
+
+    if unknown := [v for v in accept or () if v not in VERDICTS]:
+        raise Failure(f"--accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
+    with _sentence(FileNotFoundError, LookupError, ValueError):
+        fixtures = Suite()
+        expected = suites.committed(impl, fixtures) if xfails is None else suites.read_expected(xfails, fixtures)
+        given: dict[str, Any] = {"accept": accept or (), "expected": expected}
+        if impl == "-":
+            from refnn.piped import LONGEST
+            from refnn.piped import verify as judge
+
+            rows = iter(lambda: sys.stdin.buffer.readline(LONGEST), b"")
+            found = judge(fixtures, rows, dtype=dtype, **given)
+        else:
+            cases = suites.required(fixtures, ops, dtype, family or (), case or ())
+            with suites.implementation(impl, timeout=timeout) as running, progress(len(cases)) as step:
+                found = suites.run(running, cases, fixtures, forward=forward, step=step, **given)
+    if out is not None:
+        _write(out, found.to_json())
+    return _verdict(found, min_cases)
+
+
+def _verdict(found: Report, min_cases: int) -> int:
+    """Print what was found, every case that was not answered by its id; the exit code."""
+    from refnn.piped import MISSING
+
+    missing = [f for f in found.findings if f.message == MISSING]
+    found.findings = [f for f in found.findings if f.message != MISSING] + missing
+    print(found)
+    for f in missing:
+        print(f"not answered: {f.case}")
+    if found.header.get("answered") == 0:
+        _say("no answer came: nothing was checked")
+        return NOTHING
+    if not found.elements and not found.unexpected:
+        _say("nothing was checked")
+        return NOTHING
+    if found.ok and found.passed < min_cases:
+        _say(f"{found.passed} cases pass, expected at least {min_cases}")
+        return DIFFERS
+    return CONFORMS if found.ok else DIFFERS
+
+
+@app.command()
+def export(
+    ops: Annotated[str, typer.Argument(metavar="OPS", help="An op, patterns, or several with commas between.")],
+    to: Annotated[str, typer.Option(help="c-header or npz.")],
+    out: Annotated[Path, typer.Option(help="The file to write, or - for standard output (c-header).")],
+    dtype: OneDtype = None,
+    family: Families = None,
+    case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
+) -> int:
+    """Write fixtures as a C header or as an .npz archive."""
+    from refnn import export as exports
+    from refnn.fixtures.read import Suite
+    from refnn.suite import required
+
+    if to not in exports.FORMS:
+        raise Failure(f"--to is {to!r}, expected one of {', '.join(exports.FORMS)}")
+    with _sentence(FileNotFoundError, LookupError, ValueError):
+        fixtures = Suite()
+        cases = required(fixtures, ops, dtype, family or (), case or ())
+        if not cases:
+            raise Failure(f"no fixture of {ops!r} is selected: nothing was written", NOTHING)
+        content = exports.FORMS[to](cases, fixtures)
+    if str(out) == "-":
+        sys.stdout.buffer.write(content)
+        return CONFORMS
+    with _writing(out):
+        out.write_bytes(content)
+    print(f"written: {out} ({len(cases)} cases)")
+    return CONFORMS
+
+
+# --- compare ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="The JSON Lines of a report.")],
+    after: Annotated[Path, typer.Argument(help="Those of a later one.")],
+) -> int:
+    """What changed between two runs; ends in 2 where something got worse."""
+    from refnn.report.compare import compare as changes
+
+    found = changes(_read(before), _read(after))
+    print(found)
+    return DIFFERS if found.worse else CONFORMS
 
 
 # --- ops -------------------------------------------------------------------------------------------------------------

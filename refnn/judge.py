@@ -44,6 +44,10 @@ class Misbehaviour(Exception):
     """What an implementation did that is wrong without being inaccurate, as a sentence."""
 
 
+class Skipped(Exception):
+    """What an implementation says it does not do: neither right nor wrong."""
+
+
 # --- running an implementation ---------------------------------------------------------------------------------------
 
 
@@ -80,7 +84,7 @@ def _attempt(function: Callable[..., Any], case: Case, is_forward: bool) -> list
     try:
         with np.errstate(all="ignore"):
             returned = function(*given, **params)
-    except Misbehaviour:
+    except (Misbehaviour, Skipped):
         raise
     except Exception as e:
         raise Misbehaviour(f"raised {type(e).__name__}: {e}\n{_own_frames(e)}") from e

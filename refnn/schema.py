@@ -64,51 +64,81 @@ def parse(text: str | bytes, where: str) -> Any:
         raise ValueError(f"{where}: it is not JSON ({type(e).__name__})") from e
 
 
+class _Wrong(Exception):
+    """What is wrong, and the path to it, which is put together on the way out: most of the time nothing is wrong."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.path: list[str] = []
+
+
 def check(value: Any, name: str, where: str, part: str = "") -> None:
     """ValueError unless the value is as the schema of that name says, or its part `$defs/PART`."""
     root = schema(name)
-    _check(value, root["$defs"][part] if part else root, root, where)
+    try:
+        _check(value, root["$defs"][part] if part else root, root.get("$defs", {}))
+    except _Wrong as e:
+        raise ValueError(f"{where}{''.join(reversed(e.path))} {e}") from None
 
 
-def _check(value: Any, rule: Mapping[str, Any], root: Mapping[str, Any], where: str) -> None:
-    if odd := rule.keys() - _KNOWN:
-        raise ValueError(f"the schema has {sorted(odd)[0]!r}, which is not checked")
-    if "$ref" in rule:
-        _check(value, root["$defs"][rule["$ref"].removeprefix("#/$defs/")], root, where)
-    if "type" in rule:
-        names = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
-        if not any(_is(value, n) for n in names):
-            raise ValueError(f"{where} is {_shown(value)}, expected {' or '.join(names)}")
-    if "const" in rule and (type(value), value) != (type(rule["const"]), rule["const"]):
-        raise ValueError(f"{where} is {_shown(value)}, expected {rule['const']!r}")
-    if "enum" in rule and value not in rule["enum"]:
-        raise ValueError(f"{where} is {_shown(value)}, expected one of {', '.join(map(str, rule['enum']))}")
-    if "pattern" in rule and isinstance(value, str) and not _matches(rule["pattern"], value):
-        raise ValueError(f"{where} is {_shown(value)}, expected what matches {rule['pattern']}")
-    if "minimum" in rule and _is(value, "number") and value < rule["minimum"]:
-        raise ValueError(f"{where} is {_shown(value)}, expected at least {rule['minimum']}")
+def _check(value: Any, rule: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    for word, wanted in rule.items():
+        if word == "$ref":
+            _check(value, parts[wanted.removeprefix("#/$defs/")], parts)
+        elif word == "type":
+            names = wanted if isinstance(wanted, list) else [wanted]
+            if not any(_is(value, n) for n in names):
+                raise _Wrong(f"is {_shown(value)}, expected {' or '.join(names)}")
+        elif word == "const":
+            if (type(value), value) != (type(wanted), wanted):
+                raise _Wrong(f"is {_shown(value)}, expected {wanted!r}")
+        elif word == "enum":
+            if value not in wanted:
+                raise _Wrong(f"is {_shown(value)}, expected one of {', '.join(map(str, wanted))}")
+        elif word == "pattern":
+            if isinstance(value, str) and not _matches(wanted, value):
+                raise _Wrong(f"is {_shown(value)}, expected what matches {wanted}")
+        elif word == "minimum":
+            if _is(value, "number") and value < wanted:
+                raise _Wrong(f"is {_shown(value)}, expected at least {wanted}")
+        elif word not in _KNOWN:
+            raise ValueError(f"the schema has {word!r}, which is not checked")
     if isinstance(value, list):
-        _check_array(value, rule, root, where)
-    if isinstance(value, dict):
-        _check_object(value, rule, root, where)
+        _check_array(value, rule, parts)
+    elif isinstance(value, dict):
+        _check_object(value, rule, parts)
 
 
-def _check_array(value: list[Any], rule: Mapping[str, Any], root: Mapping[str, Any], where: str) -> None:
+def _check_array(value: list[Any], rule: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
     if len(value) < rule.get("minItems", 0):
-        raise ValueError(f"{where} has {len(value)} entries, expected at least {rule['minItems']}")
+        raise _Wrong(f"has {len(value)} entries, expected at least {rule['minItems']}")
+    if "items" not in rule:
+        return
     for i, v in enumerate(value):
-        _check(v, rule.get("items", {}), root, f"{where}[{i}]")
+        try:
+            _check(v, rule["items"], parts)
+        except _Wrong as e:
+            e.path.append(f"[{i}]")
+            raise
 
 
-def _check_object(value: dict[str, Any], rule: Mapping[str, Any], root: Mapping[str, Any], where: str) -> None:
-    if missing := [n for n in rule.get("required", ()) if n not in value]:
-        raise ValueError(f"{where} has no field {missing[0]!r}")
-    known, others = rule.get("properties", {}), rule.get("additionalProperties", True)
+def _check_object(value: dict[str, Any], rule: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    for n in rule.get("required", ()):
+        if n not in value:
+            raise _Wrong(f"has no field {n!r}")
+    known, others, names = rule.get("properties", {}), rule.get("additionalProperties", True), rule.get("propertyNames")
     for n, v in value.items():
         if n not in known and others is False:
-            raise ValueError(f"{where} has the unknown field {_shown(n)}, expected only {', '.join(known)}")
-        _check(n, rule.get("propertyNames", {}), root, f"the name of a field of {where}")
-        _check(v, known.get(n, others if isinstance(others, dict) else {}), root, f"{where}.{n}")
+            raise _Wrong(f"has the unknown field {_shown(n)}, expected only {', '.join(known)}")
+        own = known.get(n, others)
+        try:
+            if names is not None:
+                _check(n, names, parts)
+            if not isinstance(own, bool):
+                _check(v, own, parts)
+        except _Wrong as e:
+            e.path.append(f".{n}")
+            raise
 
 
 def _is(value: Any, name: str) -> bool:
@@ -118,8 +148,13 @@ def _is(value: Any, name: str) -> bool:
 
 
 def _matches(pattern: str, text: str) -> bool:
+    return _compiled(pattern).search(text) is not None
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
     """As in JavaScript, whose expressions JSON Schema means: there $ is the end, and not also a last line break."""
-    return re.search(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern, text) is not None
+    return re.compile(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern)
 
 
 def _shown(value: Any) -> str:

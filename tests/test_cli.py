@@ -249,14 +249,14 @@ def test_check_passes_the_object_on_and_its_code_is_the_reports(implementation, 
 
     def check(*args):
         calls.append(args)
-        return part(**{"violation" if args[2].__name__ == "wrong" else "ok": 1})
+        return part(**{"violation" if args[1]["vjp"].__name__ == "wrong" else "ok": 1})
 
     monkeypatch.setattr(cli, "_check", check)
     given = ["check", "relu", "--impl", f"{implementation}:forward", "--vjp"]
     assert cli.main([*given, f"{implementation}:vjp", "--dtype", "float32", "--dtype", "float64", "--seed", "3"]) == 0
-    assert [(c[4], c[6]) for c in calls] == [("float32", 3), ("float64", 3)]
+    assert [(c[2], c[4]) for c in calls] == [("float32", 3), ("float64", 3)]
     assert cli.main([*given, f"{implementation}:wrong", "--case", CASE]) == 2
-    assert calls[-1][4:6] == (None, CASE)
+    assert calls[-1][2:4] == (None, CASE)
     assert "does not conform" in capsys.readouterr().out
 
 

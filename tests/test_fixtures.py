@@ -48,7 +48,7 @@ def every() -> list[Fixture]:
 def same_again(op: str) -> None:
     for family in NAMES:
         assert document(op, family) == (FOLDER / "ops" / op / f"{family}.json").read_text(encoding="utf-8"), (
-            f"python -m refnn.fixtures conformance {op}"
+            f"refnn gen {op}: the files are not what it writes"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -119,7 +120,8 @@ class Report:
     """The outcome of a check, or of several.
 
     An expected finding is named by its case id, or by its `key`, with `*` for any text: `tanh/* grad[x] explained
-    textbook`.
+    textbook`. `skips` says of cases why the implementation left them out, wholly or in part. Where the header holds
+    `required`, that many cases were asked for, and shares are of them.
     """
 
     header: dict[str, Any]
@@ -128,6 +130,7 @@ class Report:
     accept: frozenset[str] = CONFORMING
     expected: dict[str, str] = field(default_factory=dict)  # what is expected (see `reason`) -> why
     partial: bool = False
+    skips: dict[str, str] = field(default_factory=dict)  # case -> why it was not run, or not all of it
 
     # --- what it says ------------------------------------------------------------------------------------------------
 
@@ -138,6 +141,24 @@ class Report:
     @property
     def elements(self) -> int:
         return sum(r.elements for r in self.results)
+
+    @property
+    def required(self) -> int:
+        """Cases that were asked for."""
+        asked = {r.case for r in self.results} | {f.case for f in self.findings} | self.skips.keys()
+        return int(self.header.get("required", len(asked)))
+
+    @property
+    def passed(self) -> int:
+        """Cases of which all was checked and conforms. What is skipped or fails as expected is not among them."""
+        sound = self.accept | {OUT_OF_SCOPE}
+        bad = {
+            r.case
+            for r in self.results
+            if math.isnan(r.worst_ratio) or any(n and v not in sound for v, n in r.verdicts.items())
+        }
+        bad |= {f.case for f in self.findings if f.verdict not in self.accept} | self.skips.keys()
+        return len({r.case for r in self.results} - bad)
 
     @property
     def worst_ratio(self) -> float:
@@ -212,14 +233,16 @@ class Report:
             self.accept | other.accept,
             {**self.expected, **other.expected},
             self.partial or other.partial,
+            {**self.skips, **other.skips},
         )
 
     def __str__(self) -> str:
-        from refnn.report.words import in_order
+        from refnn.report.words import counted, in_order, share
 
         subject = f"refnn.check({self.header.get('subject', '')!r}, dtype={self.header.get('dtype', '')!r})"
+        skipped = [f"  skipped: {counted(n, 'case')}: {why}" for why, n in Counter(self.skips.values()).most_common(5)]
         if not self.elements and not self.findings:
-            return f"{subject}: nothing was checked, which is an error"
+            return "\n".join([f"{subject}: nothing was checked, which is an error", *skipped])
         counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
         head = (
             f"{subject}: {'conforms' if self.ok else 'does not conform'}: {self.elements} elements in {self.cases} "
@@ -227,6 +250,9 @@ class Report:
             f"under model {self.header.get('model', '')}"
         )
         lines = [head, *(f"  note: {n}" for n in self.header.get("notes", ()))]
+        if "required" in self.header:
+            lines.append(f"  {share(self)}")
+        lines += skipped
         lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
         lines += [f"  expected finding no longer occurs: {c} ({self.expected[c]})" for c in self.stale]
         lines += [f"  does not conform, though no finding says why: {c}" for c in self.unlisted[:5]]

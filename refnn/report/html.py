@@ -84,6 +84,10 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "figures": [
             ("elements judged", f"{report.elements:,}"),
             ("cases", f"{report.cases:,}"),
+            *(
+                [("required cases that pass", f"{report.passed:,} of {report.required:,}")]
+                * ("required" in report.header)
+            ),
             ("ops", f"{len({r.op for r in report.results}):,}"),
             ("largest error / allowance that conforms", number(report.worst_ratio)),
             ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),
@@ -103,6 +107,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "expected": groups,
         "stale": [(c, cut(report.expected[c], 2000)) for c in report.stale[:100]],
         "stale_left": max(len(report.stale) - 100, 0),
+        "skipped": [(cut(why, 2000), n) for why, n in Counter(report.skips.values()).most_common(100)],
         "conforming": _conforming(report),
         "scopes": [s for s in scopes(report) if s.outside][:OPS],
         "scope_limit": SCOPE_LIMIT,

@@ -24,6 +24,9 @@ def render(report: Report) -> str:
         results[f.op, f.dtype][f.case] += []  # a case may have come to no result at all
         if f.verdict not in report.accept:
             findings[f.case].append(f)
+    for case in report.skips:
+        op, dtype = [*case.split("/"), ""][:2]
+        results[op, dtype][case] += []
     unlisted = set(report.unlisted)
     worst: dict[tuple[str, str], float] = {}
     for row in summary(report):
@@ -44,6 +47,8 @@ def render(report: Report) -> str:
                 tag = "error" if all(f.verdict == "error" for f in found) else "failure"
                 first = found[0]
                 _outcome(test, tag, f"{first.verdict}: {place(first)}: {first.message or _size(first)}", _all(found))
+            elif case in report.skips:
+                _outcome(test, "skipped", report.skips[case], "")
             elif case in unlisted:
                 _outcome(test, "failure", "does not conform, though no finding says why", "")
     _whole(root, report)

@@ -4,6 +4,7 @@
     {"kind": "result", ...}                   one output or gradient of one case
     {"kind": "finding", ...}                  one element, or one call, that a reader should look at
     {"kind": "expected", "case", "reason"}    why the findings of a case are expected
+    {"kind": "skip", "case", "reason"}        why a case was not run, or not all of it
     {"kind": "note", "text"}                  what a reader must know about the run
     {"kind": "footer", ...}                   totals, verdict, and whether the run was cut short
 
@@ -65,6 +66,8 @@ def _body(report: Report) -> Iterator[str]:
         yield _line("finding", as_dict(finding))
     for case, reason in report.expected.items():
         yield _line("expected", {"case": case, "reason": reason})
+    for case, reason in report.skips.items():
+        yield _line("skip", {"case": case, "reason": reason})
 
 
 def _totals(report: Report) -> dict[str, Any]:
@@ -73,6 +76,9 @@ def _totals(report: Report) -> dict[str, Any]:
         "ok": report.ok,
         "verdict": report.verdict,
         "accept": sorted(report.accept),
+        "required": report.required,
+        "passed": report.passed,
+        "skipped": len(report.skips),
         "cases": report.cases,
         "elements": report.elements,
         "results_written": len(report.results),
@@ -191,6 +197,8 @@ def loads(text: str) -> Report:
                 report.findings.append(_read(Finding, data))
             elif kind == "expected":
                 report.expected[str(data["case"])] = str(data["reason"])
+            elif kind == "skip":
+                report.skips[str(data["case"])] = str(data["reason"])
             elif kind == "note":
                 report.header.setdefault("notes", []).append(str(data["text"]))
             elif kind == "footer":
@@ -200,7 +208,7 @@ def loads(text: str) -> Report:
                 _same_number("results", data["results_written"], len(report.results), report.partial)
                 _same_number("findings", data["findings_written"], len(report.findings), report.partial)
             else:
-                raise ValueError(f"its kind is {kind!r}, expected result, finding, expected, note or footer")
+                raise ValueError(f"its kind is {kind!r}, expected result, finding, expected, skip, note or footer")
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             raise ValueError(f"line {number} of the report cannot be read: {_sentence(e)}") from e
     if not started:

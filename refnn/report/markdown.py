@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Report, summary
@@ -41,6 +42,9 @@ def render(report: Report) -> str:
     if report.stale:
         parts.append("## Expected findings that no longer occur")
         parts.append(table(("case", "reason"), ((code(c), cell(report.expected[c])) for c in report.stale)))
+    if report.skips:
+        skipped = Counter(report.skips.values()).most_common()
+        parts += ["## Skipped", table(("cases", "reason"), ((f"{n:,}", cell(why)) for why, n in skipped), "rl")]
     if report.out_of_scope:
         parts += ["## Too much out of scope", ", ".join(map(cell, report.out_of_scope)) + "."]
     return "\n\n".join(parts) + "\n"

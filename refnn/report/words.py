@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Report
+from refnn.report import CONFORMING, OUT_OF_SCOPE, VERDICTS, Finding, Report
 
 
 def subject(report: Report) -> str:
@@ -22,7 +22,7 @@ def headline(report: Report) -> str:
         why = ": the run was interrupted" if report.partial else ", which is an error"
         return f"Nothing was checked of {name}{why}"
     if report.ok:
-        return f"{name} conforms" + (", apart from expected findings" if report.expected else "")
+        return f"{name} conforms{waived(report)}"
     reasons = [
         counted(len(report.unexpected), "unexpected finding"),
         f"{counted(len(report.unlisted), 'case')} without a finding that says why",
@@ -32,14 +32,33 @@ def headline(report: Report) -> str:
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
     if report.partial:
         return f"{name}: the run was interrupted; until then {found or 'nothing unexpected was found'}"
-    return f"{name} does not conform: {found}"
+    return f"{name} does not conform{waived(report)}: {found}"
+
+
+def waived(report: Report) -> str:
+    """What was loosened or waived, to stand next to the verdict."""
+    more = sorted(report.accept - CONFORMING, key=severity)
+    taken = f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
+    return taken + (", apart from expected findings" if report.expected else "")
+
+
+def share(report: Report) -> str:
+    """How many of the required cases pass, and beside it what is skipped and what fails as expected."""
+    required = report.required
+    failed = {f.case for f in report.findings if f.verdict not in report.accept}
+    known = failed - {f.case for f in report.unexpected} - set(report.unlisted)
+    parts = [f"{report.passed:,} of {counted(required, 'required case')} pass ({report.passed / max(required, 1):.1%})"]
+    parts += [f"{len(known):,} fail as expected"] if known else []
+    parts += [f"{len(report.skips):,} are skipped"] if report.skips else []
+    return ", ".join(parts)
 
 
 def extent(report: Report) -> str:
     """How much was checked, and how close it comes to its allowance."""
     ops = len({r.op for r in report.results})
+    asked = f"{share(report)}; " if "required" in report.header else ""
     return (
-        f"{counted(report.elements, 'element')} in {counted(report.cases, 'case')} of {counted(ops, 'op')}; "
+        f"{asked}{counted(report.elements, 'element')} in {counted(report.cases, 'case')} of {counted(ops, 'op')}; "
         f"the largest error that conforms is {number(report.worst_ratio)} of its allowance"
     )
 
