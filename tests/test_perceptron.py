@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refnn import digits
+from refnn import datasets
 from refnn.perceptron import mistakes_at_most, perceptron, respond
 from refnn.train import Training, gradient_descent
 
@@ -65,10 +65,10 @@ def test_the_rule_written_out() -> None:
 def test_it_reads_digits() -> None:
     """Zeros and ones of the real digits, enlarged to 20x20: the weights that it finds separate them, and bound how
     often it was wrong until then."""
-    images, labels = digits.load()
-    few, cells = labels < 2, np.arange(20) * 8 // 20
-    pixels = (images[few] * 16).astype(np.int64).reshape(-1, 8, 8)
-    x, target = pixels[:, cells][:, :, cells].reshape(-1, 400), np.where(labels[few] == 0, 1, -1)
+    digits, cells = datasets.digit_images(), np.arange(20) * 8 // 20
+    few = digits.target < 2
+    pixels = (digits.x[few, 0] * 16).astype(np.int64)
+    x, target = pixels[:, cells][:, :, cells].reshape(-1, 400), np.where(digits.target[few] == 0, 1, -1)
     done = learned(x, target, epochs=3)
     assert (respond(done.params["w"], x) == target).all()
     assert 0 < sum(done.trace) <= mistakes_at_most(x, target, done.params["w"])
