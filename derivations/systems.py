@@ -20,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,22 +163,18 @@ def prove(chosen: Sequence[System], root: Path = ROOT) -> Iterator[tuple[System,
     workers = os.cpu_count() or 1
     with _copies(root, workers) as copies, ThreadPoolExecutor(workers) as pool:
 
-        def passes(tests: tuple[str, ...]) -> int | None:
+        def in_a_copy(work: Callable[[Path], Any]) -> Any:
             copy = copies.get()
             try:
-                return run(tests, copy)
+                return work(copy)
             finally:
                 copies.put(copy)
 
         def sentence(system: System) -> str:
-            passed = ran[system.test].result()
-            copy = copies.get()
-            try:
-                return unproved(system, copy, passed)
-            finally:
-                copies.put(copy)
+            passes = ran[system.test].result()
+            return str(in_a_copy(lambda copy: unproved(system, copy, passes)))
 
-        ran = {tests: pool.submit(passes, tests) for tests in dict.fromkeys(s.test for s in chosen)}
+        ran = {tests: pool.submit(in_a_copy, partial(run, tests)) for tests in dict.fromkeys(s.test for s in chosen)}
         yield from zip(chosen, pool.map(sentence, chosen), strict=True)
 
 
