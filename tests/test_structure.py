@@ -50,7 +50,7 @@ ORDER = (
     ("__init__",),
     ("witnesses",),
     ("suite",),
-    ("piped", "export"),
+    ("piped", "export", "pytest_plugin"),
     ("limits_page", "support", "tightness"),
     ("cli",),
     ("__main__",),
@@ -62,6 +62,8 @@ HEAVY = {"torch": {"adapters", "witnesses"}, "sympy": {"arithmetic", "witnesses"
 
 
 def layer(module: Path) -> str:
+    if module.name.startswith("test_"):
+        return "pytest_plugin"  # the conformance suite, which stands beside what finds its data
     return module.parts[0].removesuffix(".py")
 
 

@@ -1,0 +1,48 @@
+"""The conformance suite: pytest --pyargs refnn.conformance --refnn-impl IMPL (options: refnn.pytest_plugin)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from refnn.fixtures.read import Suite
+from refnn.pytest_plugin import LINES, of_config
+from refnn.suite import Implementation, implementation, run_case
+
+if TYPE_CHECKING:
+    from refnn.fixtures import Fixture
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", of_config(metafunc.config).parameters())
+
+
+@pytest.fixture(scope="session")
+def tested(pytestconfig: pytest.Config) -> Iterator[Implementation]:
+    """The implementation, one for each process that runs tests."""
+    given = pytestconfig.getoption
+    with implementation(given("refnn_impl"), timeout=given("refnn_timeout")) as found:
+        yield found
+
+
+def test_the_fixtures_are_complete() -> None:
+    """Every file of the manifest is there, is the one it was, and no other stands beside it."""
+    Suite().verify()
+
+
+def test_case(case: tuple[Fixture, str], tested: Implementation, request: pytest.FixtureRequest) -> None:
+    """All results of the case are as its file says."""
+    fixture, dtype = case
+    config = request.config
+    report = run_case(tested, fixture, dtype, forward=config.getoption("refnn_forward"))
+    report.accept |= frozenset(config.getoption("refnn_accept"))
+    request.node.user_properties.append((LINES, report.to_json()))
+    if report.unexpected:
+        pytest.fail("\n".join(f"{f}\n  {f.replay}" for f in report.unexpected), pytrace=False)
+    if report.skips:
+        pytest.skip(report.skips[fixture.id])
+    if not report.results:
+        pytest.fail("nothing was answered, and nothing says why", pytrace=False)

@@ -1,0 +1,332 @@
+"""The conformance suite itself: wrong implementations fail it, its options do what they say, nothing empty is green."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import wrong
+
+import refnn
+from refnn import suite as suites
+from refnn.fixtures.read import Suite
+from refnn.report.lines import loads
+
+pytest_plugins = ("pytester",)
+ROOT = Path(refnn.__file__).parent.parent
+SUITE = Suite()
+SMALL = suites.required(SUITE, ",".join(wrong.OPS), None, ["smoke", "normal", "hard"], [])
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+def run(name: str, cases: Any = SMALL) -> Any:
+    with suites.implementation(f"wrong:{name}") as impl:
+        return suites.run(impl, cases, SUITE)
+
+
+# --- wrong on purpose ------------------------------------------------------------------------------------------------
+
+WRONG = [
+    *("inputs_returned", "nan_everywhere", "zeros", "ones", "infinities", "zero_gradients", "nan_gradients"),
+    *("negative_gradients", "double_gradients", "one_part_in_a_thousand", "half_precision", "wider", "flat", "lists"),
+    *("nothing", "crash", "stale", "no_gradients_at_all"),
+]
+
+
+def passing(report: Any) -> set[str]:
+    bad = {f.case for f in report.findings if f.verdict not in report.accept} | report.skips.keys()
+    return {r.case for r in report.results} - bad
+
+
+def test_what_is_right_passes() -> None:
+    report = run("correct")
+    assert report.ok and report.passed == report.required == len(SMALL)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_fails(name: str) -> None:
+    """It fails on every op and on most cases. What it passes it answers as well as can be told: an empty array, zero for
+    zero, a gradient that cancels but for its rounding."""
+    report = run(name)
+    assert not report.ok
+    for op in wrong.OPS:
+        assert any(f.op == op for f in report.unexpected), op
+    assert len(passing(report)) <= len(SMALL) / 3
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("scribbling", "modified its input x in place"),
+        ("mean_dropped", "violation: grad[x]"),
+        ("no_shift", "special: output"),
+    ],
+)
+def test_a_bug_in_softmax_is_named(name: str, says: str) -> None:
+    report = run(name, suites.required(SUITE, "softmax", None, [], []))
+    assert not report.ok
+    assert any(says in str(f) for f in report.unexpected), str(report)
+
+
+def test_what_is_not_there_is_skipped_and_never_passes() -> None:
+    alone = run("forward_alone")
+    assert alone.ok and alone.passed == 0 and len(alone.skips) == len(SMALL)
+    assert {r.what for r in alone.results} == {"output"}
+    partly = run("softmax_alone")
+    assert partly.ok and 0 < partly.passed == sum(f.op == "softmax" for f, _ in SMALL)
+    assert len(partly.skips) == len(SMALL) - partly.passed
+    nothing = run("empty")
+    assert not nothing.ok and nothing.passed == 0
+
+
+# --- the pytest suite ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> Any:
+    def run(*words: str, impl: str | None = "wrong:correct", ops: str = "softmax") -> pytest.RunResult:
+        given = () if impl is None else ("--refnn-impl", impl, "--refnn-ops", ops)
+        plugin = ("-p", "refnn.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:xdist")
+        return pytester.runpytest_inprocess(*plugin, "--pyargs", "refnn.conformance", *given, *words)
+
+    return run
+
+
+def count(result: pytest.RunResult) -> dict[str, int]:
+    return result.parseoutcomes()
+
+
+SOFTMAX = suites.required(SUITE, "softmax", None, [], [])
+
+
+def test_one_case_is_one_test_whose_id_is_the_fixtures(suite: Any) -> None:
+    result = suite("-v")
+    assert result.ret == 0
+    assert count(result) == {"passed": len(SOFTMAX) + 1}
+    ids = re.findall(r"test_case\[(.*)\] PASSED", result.stdout.str())
+    assert ids == [f.id for f, _ in SOFTMAX]
+    assert f"{len(SOFTMAX)} of {len(SOFTMAX)} required cases pass (100.0%)" in result.stdout.str()
+
+
+def test_a_wrong_implementation_fails(suite: Any) -> None:
+    for name in ("inputs_returned", "nan_everywhere", "zeros"):
+        result = suite("--refnn-family", "smoke", impl=f"wrong:{name}", ops=",".join(wrong.OPS))
+        assert result.ret == 1
+        assert count(result) == {"failed": len(wrong.OPS), "passed": 1}  # the fixtures are complete all the same
+        assert "wrong:" in result.stdout.str() and "does not conform" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("words", "cases"),
+    [
+        (("--refnn-family", "smoke"), lambda f, d: f.family == "smoke"),
+        (("--refnn-family", "smoke", "--refnn-family", "special"), lambda f, d: f.family in ("smoke", "special")),
+        (("-m", "refnn_special"), lambda f, d: f.family == "special"),
+        (("-m", "refnn_op(name='softmax') and not refnn_limits"), lambda f, d: f.family != "limits"),
+        (("-k", "float64 and normal"), lambda f, d: f.dtype == "float64" and f.family == "normal"),
+        (("--refnn-case", SOFTMAX[3][0].id), lambda f, d: f.id == SOFTMAX[3][0].id),
+    ],
+)
+def test_filters_and_markers_select(words: tuple[str, ...], cases: Any, suite: Any) -> None:
+    result = suite("--strict-markers", *words)
+    assert result.ret == 0
+    wanted = sum(cases(f, d) for f, d in SOFTMAX)
+    assert wanted and count(result)["passed"] - wanted in (0, 1)
+
+
+def test_a_dtype_runs_all_that_have_bounds_for_it(suite: Any) -> None:
+    result = suite("--refnn-dtype", "float64")
+    assert count(result)["passed"] == 1 + len(suites.required(SUITE, "softmax", "float64", [], []))
+
+
+def test_forward_alone_is_judged_by_the_outputs(suite: Any) -> None:
+    result = suite("--refnn-forward", "--refnn-family", "smoke", impl="wrong:zero_gradients")
+    assert result.ret == 0
+    result = suite("--refnn-family", "smoke", impl="wrong:forward_alone")
+    assert count(result) == {"skipped": 1, "passed": 1}
+    assert result.ret == 1  # no case passed
+
+
+@pytest.mark.parametrize(
+    ("words", "impl", "code", "says"),
+    [
+        ((), None, 2, "refnn.conformance needs --refnn-impl"),
+        (("-k", "nothing_at_all"), "wrong:correct", 1, "0 cases pass, expected at least 1"),
+        (("-k", "complete"), "wrong:correct", 1, "0 cases pass, expected at least 1"),
+        ((), "wrong:empty", 1, "0 cases pass, expected at least 1"),
+        (("--refnn-min-cases", "1000"), "wrong:correct", 1, "cases pass, expected at least 1000"),
+        (("--refnn-ops", "zz*"), "wrong:correct", 4, "the options select no case"),
+        (("--refnn-ops", "sofmax"), "wrong:correct", 4, "unknown op 'sofmax', did you mean 'softmax'"),
+        (("--refnn-family", "easy"), "wrong:correct", 4, "unknown family 'easy'"),
+        (("--refnn-dtype", "f32"), "wrong:correct", 4, "dtype 'f32' is not one of float16"),
+        (("--refnn-case", "softmax/x"), "wrong:correct", 4, "no case of the fixtures has the id 'softmax/x'"),
+        (("--refnn-accept", "all"), "wrong:correct", 4, "--refnn-accept 'all' is not one of"),
+        ((), "nowhere:x", 4, "importing it raised ModuleNotFoundError"),
+        ((), "wrong:nowhere", 4, "importing it raised AttributeError"),
+        ((), "wrong:unknown_op", 4, "has 'sofmax', which is not an op of refnn"),
+        ((), "wrong:no_function", 4, "'softmax' is no forward and no pair"),
+        ((), "torhc", 4, "is none of torch, module:object, cmd:PROGRAM"),
+        ((), "cmd:./no-such-program", 4, "cannot be run: No such file or directory"),
+        (("--refnn-xfails", "no.txt"), "wrong:correct", 4, "cannot read the expected failures 'no.txt'"),
+    ],
+)
+def test_nothing_empty_or_mistaken_is_green(
+    words: tuple[str, ...], impl: str | None, code: int, says: str, suite: Any
+) -> None:
+    result = suite(*words, impl=impl)
+    assert result.ret == code
+    assert says in result.stdout.str() + result.stderr.str()
+
+
+FAILING = SOFTMAX[1][0].id
+
+
+def test_expected_failures_are_shown_and_do_not_fail(suite: Any, pytester: pytest.Pytester) -> None:
+    every = [f.id for f, _ in SOFTMAX if f.family == "smoke"]
+    (pytester.path / "known.txt").write_text("# why\n\n" + "".join(f"{i}  # a known bug\n" for i in every))
+    words = ("--refnn-xfails", "known.txt", "--refnn-family", "smoke", "--refnn-min-cases", "0")
+    result = suite(*words, impl="wrong:zeros")
+    assert result.ret == 0
+    assert count(result) == {"xfailed": 1, "passed": 1}
+    assert "0 of 1 required case pass (0.0%), 1 fail as expected" in result.stdout.str()
+    result = suite(*words)
+    assert result.ret == 1  # an unexpected pass
+    assert "1 expected finding no longer occurs" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"{FAILING}\n", "line 1: it has no reason, expected ID  # reason"),
+        (f"{FAILING}  #\n", "line 1: it has no reason"),
+        ("\nsoftmax/float32/smoke/gone  # x\n", "line 2: no case has the id 'softmax/float32/smoke/gone'"),
+        ("softmax/*  # x\n", "no case has the id 'softmax/*'"),
+        (f"{FAILING} float16  # x\n", "has no bounds for 'float16'"),
+        (f"{FAILING}  # x\n{FAILING} float32  # y\n", "line 2: " + FAILING + " stands twice for float32"),
+    ],
+)
+def test_a_wrong_list_of_expected_failures_is_an_error(
+    text: str, says: str, suite: Any, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "known.txt").write_text(text)
+    result = suite("--refnn-xfails", "known.txt")
+    assert result.ret == 4
+    assert says in result.stdout.str() + result.stderr.str()
+
+
+def test_what_is_explained_passes_only_if_that_is_said(suite: Any, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        textbook="import numpy as np\nimpl = {'tanh': (np.tanh, lambda g, x: g * (1 - np.tanh(x) * np.tanh(x)))}\n"
+    )
+    result = suite("--refnn-dtype", "float32", impl="textbook:impl", ops="tanh")
+    assert result.ret == 1 and "explained [textbook]: grad[x]" in result.stdout.str()
+    result = suite("--refnn-dtype", "float32", "--refnn-accept", "explained", impl="textbook:impl", ops="tanh")
+    assert result.ret == 0 and "conforms, where explained is accepted" in result.stdout.str()
+
+
+def test_the_report_is_written_and_says_what_ran(suite: Any, pytester: pytest.Pytester) -> None:
+    result = suite("--refnn-report", "run.jsonl", "--junitxml", "junit.xml", impl="wrong:mean_dropped")
+    assert result.ret == 1
+    report = loads((pytester.path / "run.jsonl").read_text())
+    assert report.header["suite"] == SUITE.version and report.header["manifest"] == SUITE.digest
+    assert report.required == len(SOFTMAX) and not report.partial and not report.ok
+    assert {f.what for f in report.unexpected} == {"grad[x]"}
+    assert report.passed == count(result)["passed"] - 1
+    tests = ET.parse(pytester.path / "junit.xml").getroot().iter("testcase")
+    names = [t.get("name") for t in tests]
+    assert f"test_case[{FAILING}]" in names
+    suite("--refnn-report", "run.jsonl", "-k", "smoke")
+    assert loads((pytester.path / "run.jsonl").read_text()).partial
+
+
+def test_the_plugin_is_inert_and_light_without_its_options(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+        def test_light():
+            heavy = [m for m in ("torch", "sympy", "refnn.suite", "refnn.fixtures") if m in sys.modules]
+            assert not heavy, heavy
+        """
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "refnn.pytest_plugin", "-p", "no:xdist", "-q"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout
+    assert "refnn" not in done.stdout
+
+
+def test_it_works_under_xdist_with_the_same_result(pytester: pytest.Pytester) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "refnn.pytest_plugin", "-p", "no:cacheprovider", "-q", "-n", "2"]
+    command += ["--pyargs", "refnn.conformance", "--refnn-impl", "wrong:mean_dropped", "--refnn-ops", "softmax"]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
+    done = subprocess.run(
+        [*command, "--refnn-report", "run.jsonl"], cwd=pytester.path, capture_output=True, text=True, env=env
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    report = loads((pytester.path / "run.jsonl").read_text())
+    alone = run("mean_dropped", SOFTMAX)
+    assert (report.passed, report.required, report.partial) == (alone.passed, len(SOFTMAX), False)
+    assert sorted(f.key for f in report.findings) == sorted(f.key for f in alone.findings)
+
+
+# --- torch -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [None, "float64"])
+def test_torch_passes_apart_from_what_is_known(dtype: str | None) -> None:
+    """Each case once, by the rule of the page, with the committed list; the suite itself runs the same."""
+    with suites.implementation("torch") as impl:
+        cases = suites.required(SUITE, "*", dtype, [], [])
+        report = suites.run(impl, cases, SUITE, expected=suites.committed("torch", SUITE))
+    assert report.ok, str(report)
+    assert len(report.results) > 4000 and report.passed > 0.9 * len(cases)
+
+
+# --- installed -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """refnn as a wheel brings it, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    built = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder / "wheels"), str(ROOT)]
+    subprocess.run(built, check=True, capture_output=True)
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_suite_runs_from_an_installed_refnn(installed: Path, tmp_path: Path) -> None:
+    """Its options come from the entry point, its data from the package; nothing of the checkout is seen."""
+    assert (installed / "refnn" / "conformance" / "data" / "MANIFEST.json").is_file()
+    command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "--pyargs"]
+    command += ["refnn.conformance", "--refnn-impl", "refnn:ops", "--refnn-ops", "softmax,relu", "--refnn-report", "r"]
+    env = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert loads((tmp_path / "r").read_text()).passed == len(suites.required(SUITE, "softmax,relu", None, [], []))
+    where = [sys.executable, "-P", "-c", "import refnn; print(refnn.__file__)"]
+    assert subprocess.run(where, env=env, capture_output=True, text=True, cwd=tmp_path).stdout.startswith(
+        str(installed)
+    )
+
+
+def test_a_network_of_the_fixtures_loads_from_an_installed_refnn(installed: Path, tmp_path: Path) -> None:
+    code = "import refnn, json; print(json.dumps(refnn.Network.load('digits_mlp').parameters))"
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert json.loads(done.stdout) == list(refnn.Network.load("digits_mlp").parameters), done.stderr
