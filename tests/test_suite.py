@@ -57,8 +57,8 @@ def test_what_is_right_passes() -> None:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_fails(name: str) -> None:
-    """It fails on every op and on most cases. What it passes it answers as well as can be told: an empty array, zero for
-    zero, a gradient that cancels but for its rounding."""
+    """It fails on every op and on most cases. What it passes it answers as well as can be told: an empty array, zero
+    for zero, a gradient that cancels but for its rounding."""
     report = run(name)
     assert not report.ok
     for op in wrong.OPS:
