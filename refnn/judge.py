@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -386,21 +386,25 @@ class Judge:
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """At a kink every share of the one-sided derivatives is sound, at a jump of the output either side; name the
-        one that was followed."""
+        one that was followed. In a network with ties that is one for all elements, because nothing says which of them
+        share a window: each alone would let the full gradient pass to every tied cell."""
         conventions = self.case.op.kinks
         ties = all(isinstance(c, str) for c in conventions.values())
         if ties and which and self._ties(which, got, j, rows):
             return
-        ends = [
-            self._worst_case(self.algorithm, c).results[which] for c in (conventions.values() if ties else (0.0, 1.0))
-        ]
+        taken = {str(c): c for c in (*conventions.values(), *(() if ties else (0.0, 1.0)))}
+        worst = {key: self._worst_case(self.algorithm, c) for key, c in taken.items()}
+        ends = [w.results[which] for w in worst.values()]
         lower = np.min([e[0][rows] for e in ends if e is not None], axis=0)
         upper = np.max([e[0][rows] for e in ends if e is not None], axis=0)
         at_kink = (lower != upper) & ~np.isnan(lower)
+        together = not ties and any(map(_has_ties, conventions.values()))
         for name, convention in conventions.items():
-            follows = self._against(which, got, self._worst_case(self.algorithm, convention), convention, rows)
-            self._name(j, follows, at_kink & (follows.code <= OK) & (j.name == 0), name)
-        if ties or which == 0:
+            follows = self._against(which, got, worst[str(convention)], convention, rows)
+            hit = at_kink & (follows.code <= OK) & (j.name == 0)
+            if not together or (hit == at_kink).all():
+                self._name(j, follows, hit, name)
+        if ties or together or which == 0:
             return
         slack = np.max([e[1][rows] for e in ends if e is not None], axis=0)
         between = at_kink & (j.name == 0) & (got >= lower - slack) & (got <= upper + slack)
@@ -466,6 +470,11 @@ class Judge:
             # No sound algorithm makes NaN or infinity of a number, or NaN of an infinity.
             inside &= np.where(np.isnan(got), np.isnan(j.expected), np.isfinite(got) | ~np.isfinite(j.expected))
             j.call(inside, EXPLAINED, name)
+
+
+def _has_ties(convention: Convention) -> bool:
+    """Whether a convention says which of several maxima count, for an op or for some op of a network."""
+    return any(map(_has_ties, convention.values())) if isinstance(convention, Mapping) else isinstance(convention, str)
 
 
 def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:

@@ -6,7 +6,9 @@ nodes. Parameters are named `node.input`, as in a torch state_dict. The value of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from refnn import files
+from refnn.arithmetic import Convention
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
@@ -140,7 +143,8 @@ class Network:
         names the first node whose arrays do not go together."""
         arrays = self._arrays(params, inputs)
         self._infer_once(arrays)
-        ar = Floats(next(a.dtype for a in arrays.values() if a.dtype.kind not in "iu"))
+        dtype = next(a.dtype for a in arrays.values() if a.dtype.kind not in "iu")
+        ar = Floats(dtype, convention=self.op.convention)
         with np.errstate(all="ignore"):
             values = self._forward(ar, _lifted(ar, arrays))
         stored = {**arrays, **{n.name: ar.store(values[n.name]) for n in self.nodes}}
@@ -150,7 +154,7 @@ class Network:
         """The gradient for every parameter, given the cotangent `g` of the output."""
         if np.shape(g) != run.output.shape:
             raise ValueError(f"{self.name}: the cotangent has shape {np.shape(g)}, expected {run.output.shape}")
-        ar = Floats(run.output.dtype)
+        ar = Floats(run.output.dtype, convention=self.op.convention)
         with np.errstate(all="ignore"):
             grads = self._backward(ar, _lifted(ar, run.values), ar.array(g))
             return {name: ar.store(grads[name]) for name in self.parameters}
@@ -177,7 +181,8 @@ class Network:
         """What a node makes of these values, in any arithmetic, rounded to the storage format."""
         op = find(node.op)
         forward, _ = _algorithm(op, algorithm)
-        return _stored(ar, forward(ar, *self._arguments(node, values), **{**op.defaults, **node.params}))
+        with _deciding(ar, op):
+            return _stored(ar, forward(ar, *self._arguments(node, values), **{**op.defaults, **node.params}))
 
     def pull(
         self, ar: Any, node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
@@ -185,7 +190,8 @@ class Network:
         """The names of what a node computes from, each with its cotangent for the cotangent `g` of the output."""
         op = find(node.op)
         _, vjp = _algorithm(op, algorithm)
-        grads = vjp(ar, g, values[node.name], *self._arguments(node, values), **{**op.defaults, **node.params})
+        with _deciding(ar, op):
+            grads = vjp(ar, g, values[node.name], *self._arguments(node, values), **{**op.defaults, **node.params})
         for name, grad in zip(node.inputs, grads, strict=False):
             if grad is not None:
                 yield name, _stored(ar, grad)
@@ -234,7 +240,7 @@ class Network:
             validate=lambda inputs, params: self._infer_once(inputs),
             variants=({"shapes": {}, "params": {}},),
             classes={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.classes)},
-            kinks=next((op.kinks for op in ops if op.kinks), {}),
+            kinks=_kinks(ops),
         )
 
     # --- files -------------------------------------------------------------------------------------------------------
@@ -303,6 +309,28 @@ def _tuples(value: Any) -> Any:
 
 def _algorithm(op: Op, name: str) -> Any:
     return op.algorithm(name if name in op.classes else "accurate")
+
+
+def _kinks(ops: Iterable[Op]) -> dict[str, Convention]:
+    """The conventions of a network: every choice of one for each of its ops, each op's own first."""
+    kinked = {op.name: op for op in ops if op.kinks}
+    chosen = itertools.product(*(op.kinks for op in kinked.values())) if kinked else ()
+    return {
+        ", ".join(dict.fromkeys(names)): {op.name: op.kinks[n] for op, n in zip(kinked.values(), names, strict=True)}
+        for names in chosen
+    }
+
+
+@contextmanager
+def _deciding(ar: Any, op: Op) -> Iterator[None]:
+    """An arithmetic that has a convention for each op of a network decides at the kinks of this one by its own."""
+    each = ar.convention
+    if isinstance(each, Mapping):
+        ar.convention = each.get(op.name, 0.0)
+    try:
+        yield
+    finally:
+        ar.convention = each
 
 
 def _integers(value: Any) -> bool:

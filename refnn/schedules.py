@@ -202,7 +202,8 @@ class _Batch:
         if singly:
             _refuse_mixed(net, arrays, singly)
         dtypes = [a.dtype for a in arrays.values() if a.dtype.kind not in "iu"]
-        self.ar: Any = Fractions() if np.dtype(object) in dtypes else Floats(dtypes[0])
+        exact, own = np.dtype(object) in dtypes, net.op.convention
+        self.ar: Any = Fractions(convention=own) if exact else Floats(dtypes[0], convention=own)
         self.net, self.loss = net, find(loss)
         self.params = {name: self._lifted(arrays[name]) for name in net.parameters}
         self.inputs = {name: self._lifted(arrays[name]) for name in net.inputs}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exactly import fractions
 
 import refnn
+from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.exact import Arb, Fractions
+from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.noise import Noise
+from refnn.arithmetic.pairs import Pairs
+from refnn.arithmetic.symbols import Symbols
 from refnn.formats import FORMATS
 from refnn.inputs import data_item
 from refnn.network import Network, Node
+from refnn.schedules import SCHEDULES
 
 # What must be seen: the smallest factors on a gradient that the issue of sensitivity names.
 STEPWISE = {"float32": 1e-5, "float64": 3e-14}
@@ -339,3 +348,125 @@ def test_replay_lines_run_and_find_the_same(capsys: pytest.CaptureFixture[str]) 
         wrong = refnn.check(net, module, framework="torch", dtype="float32")
     exec(wrong.findings[0].replay, {})
     assert "conforms" in capsys.readouterr().out
+
+
+# --- kinks -----------------------------------------------------------------------------------------------------------
+
+# a = (0, 1) and t = (-1, 1): ReLU is at its kink first, |y - t| then; the gradient is (relu'(0), abs'(0)). A parameter
+# itself, because what is computed is known up to a rounding, and to lie near a kink only.
+BENT = Network(
+    [Node("relu", "relu", ("relu.x",)), Node("loss", "l1_loss", ("relu", "t"), {"reduction": "sum"})], inputs=("t",)
+)
+A, T = np.array([[0.0, 1.0]]), np.array([[-1.0, 1.0]])
+ARITHMETICS: dict[str, Callable[..., Any]] = {
+    "Floats": Floats,
+    "Balls": functools.partial(Balls, "float64"),
+    "Noise": functools.partial(Noise, "float64"),
+    "Pairs": Pairs,
+    "Arb": functools.partial(Arb, 128),
+    "Fractions": Fractions,
+    "Symbols": Symbols,
+}
+
+
+def pulled(ar: Any) -> Any:
+    """The gradient of BENT in an arithmetic."""
+    a, t = ar.array(A), ar.array(T)
+    return BENT.op.vjp_definition(ar, ar.array(np.ones(())), BENT.op.forward(ar, a, t), a, t)[0]
+
+
+def slopes_of(names: str) -> list[float]:
+    """What conventions say by their names."""
+    return [{"0": 0, "1": 1, "-1": -1, "1/2": 0.5}[name.partition("=")[2]] for name in names.split(", ")]
+
+
+@pytest.mark.parametrize("name", ARITHMETICS)
+def test_each_node_follows_the_convention_of_its_own_op(name: str) -> None:
+    """Also |y - t| half way between its slopes, though ReLU takes the one below; and every other choice."""
+    assert len(BENT.op.kinks) == 9 and BENT.op.convention == {"relu": 0.0, "l1_loss": 0.5}
+    for names, convention in BENT.op.kinks.items():
+        ar = ARITHMETICS[name](convention=convention)
+        grad = pulled(ar)
+        assert ar.convention is convention
+        part = {"Balls": "mid", "Noise": "mid", "Pairs": "hi"}.get(name)
+        if name != "Noise" or 0.5 not in convention.values():  # it takes one of two slopes
+            assert [float(v) for v in np.ravel(getattr(grad, part) if part else grad)] == slopes_of(names)
+
+
+def test_a_network_at_a_kink_gives_what_its_ops_give() -> None:
+    run = BENT.forward({"relu.x": A}, T)
+    (by_y, _) = refnn.l1_loss.vjp(np.array(1.0), run.values["relu"], T, reduction="sum")
+    assert by_y is not None and by_y.tolist() == [[1, 0]]
+    assert BENT.backward(run, np.array(1.0))["relu.x"].tolist() == [[0, 0]]
+    truth = refnn.truth(BENT.op, A, T, cotangent=np.array(1.0)).grads[0]
+    bound = refnn.allowance(BENT.op, A, T, cotangent=np.array(1.0)).grads[0]
+    assert truth is not None and bound is not None
+    assert truth.value.tolist() == bound.middle.tolist() == [[0, 0]] and not bound.worst.any()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("lift", [np.asarray, fractions], ids=["floats", "fractions"])
+def test_schedules_decide_at_kinks_as_the_network_does(schedule: Any, lift: Any) -> None:
+    """smooth_l1_loss with beta 0 is |y - t|, whose convention is not ReLU's."""
+    nodes = [
+        Node("fc", "linear", ("x", "fc.weight")),
+        Node("relu", "relu", ("fc",)),
+        Node("distance", "smooth_l1_loss", ("relu", "t"), {"reduction": "none", "beta": 0.0}),
+    ]
+    net = Network(nodes, inputs=("x", "t"))
+    given = {"target": lift(0 * T - 1), "loss": "half_squared_error"}
+    done = schedule(net, {"fc.weight": lift(A.T)}, lift(np.ones((1, 1))), lift(T), **given)
+    assert done.grads["fc.weight"].tolist() == [[0], [0]] and done.loss == 2.5
+
+
+BETWEEN = "between the one-sided derivatives"
+
+
+@pytest.mark.parametrize(
+    ("slopes", "named"),
+    [
+        ((0, 0), ("relu'(0)=0, abs'(0)=0", "relu'(0)=0, abs'(0)=0")),
+        ((1, -1), ("relu'(0)=1, abs'(0)=0", "relu'(0)=0, abs'(0)=-1")),
+        ((0.5, 1), ("relu'(0)=1/2, abs'(0)=0", "relu'(0)=0, abs'(0)=1")),
+        ((0.25, -0.75), (BETWEEN, BETWEEN)),
+        ((-0.25, 1.25), (None, None)),
+    ],
+)
+def test_a_check_of_a_network_names_the_conventions_of_all_its_ops(slopes: Any, named: tuple[Any, Any]) -> None:
+    """Of all choices the first that an element agrees with; what no choice gives is a violation."""
+    report = refnn.check(
+        BENT,
+        forward=lambda params, t: np.float64(1),
+        vjp=lambda g, params, t: {"relu.x": np.array([slopes], np.float64)},
+        inputs={"inputs": (T,), "params": {"relu.x": A}, "cotangent": np.array(1.0)},
+        dtype="float64",
+    )
+    assert Counter(f.name or None for f in report.findings for _ in range(f.count)) == Counter(named)
+    assert report.ok == (None not in named) and report.elements == 3
+    assert {f.verdict for f in report.findings} == {"convention" if report.ok else "violation"}
+
+
+@pytest.mark.parametrize(
+    ("shares", "named"),
+    [
+        ((1, 0), "relu'(0)=0, tie=first"),
+        ((0, 1), "relu'(0)=0, tie=last"),
+        ((0.5, 0.5), "relu'(0)=0, tie=split"),
+        ((1, 1), None),
+        ((0, 0), None),
+        ((1.5, -0.5), None),
+    ],
+)
+def test_ties_in_a_network_are_conventions_behind_a_relu_too(shares: tuple[float, float], named: str | None) -> None:
+    """Named ones, that all elements follow; the full gradient to both cells of a tie is a violation, as of the op."""
+    net = Network(
+        [Node("relu", "relu", ("relu.x",)), Node("pool", "max_pool1d", ("relu",), {"kernel_size": 2})], inputs=()
+    )
+    report = refnn.check(
+        net,
+        forward=lambda params: np.full((1, 1, 1), 3.0),
+        vjp=lambda g, params: {"relu.x": np.array([[shares]], np.float64)},
+        inputs={"inputs": (), "params": {"relu.x": np.full((1, 1, 2), 3.0)}, "cotangent": np.ones((1, 1, 1))},
+        dtype="float64",
+    )
+    assert report.ok == (named is not None) and {f.name or None for f in report.findings} == {named}, str(report)

@@ -44,7 +44,8 @@ BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all tha
 
 # How kinks are decided: the share of what holds above that is taken (one for all kinks, or one by the name of each),
 # or the cells that count where several are the maximum: "first", "last" or "split"; "any" for what no choice exceeds.
-Convention = float | str | Mapping[str, float]
+# In a network, that of each op by its name.
+Convention = float | str | Mapping[str, "Convention"]
 
 
 # Irrational constants by name: the square root of p/q times a power of pi, as (p, q, power).
@@ -62,7 +63,7 @@ def nearest(constant: str) -> float:
 def share(convention: Convention, kink: str) -> float:
     """The share of `above` at the kink of that name; ties have their own rule and leave it 0."""
     if isinstance(convention, Mapping):
-        return convention[kink]
+        return share(convention[kink], kink)
     return 0.0 if isinstance(convention, str) else convention
 
 
