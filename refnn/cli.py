@@ -465,10 +465,13 @@ def _write_fixtures(ops: str, out: Path) -> int:
     names = [n for n in OPS if any(fnmatch.fnmatchcase(n, p) for p in patterns)]
     if not names:
         raise Failure(f"{ops!r} matches no op: nothing was written", NOTHING)
+    from refnn import c_kit
     from refnn.progress import progress
 
     with _writing(out), progress(len(names)) as step:
         written = write(out, names, step)
+        if ops == "*":
+            written.append(c_kit.write(out))
     print(f"written: {len(written)} files in {out}")
     return CONFORMS
 

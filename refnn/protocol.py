@@ -60,7 +60,8 @@ class Answer:
 
 def request(fixture: Fixture, dtype: str, *, forward: bool = False) -> Request:
     """What is asked for in a case of the fixtures, in a working format; with `forward` the output alone."""
-    return of_case(fixture.case(dtype), ("y",) if forward else fixture.wants)
+    attrs, inputs, cotangent = fixture.arrays(dtype)
+    return Request(fixture.id, fixture.op, dtype, attrs, inputs, cotangent, ("y",) if forward else fixture.wants)
 
 
 def of_case(case: Case, wants: Sequence[str] | None = None) -> Request:

@@ -51,6 +51,7 @@ ORDER = (
     ("witnesses",),
     ("suite",),
     ("piped", "export", "pytest_plugin"),
+    ("c_kit",),
     ("limits_page", "support", "tightness"),
     ("cli",),
     ("__main__",),
