@@ -45,6 +45,7 @@ class Recipe:
 
 
 _POOL = {"kernel_size": 2}
+LARGE = 20_000  # parameters: where there are more, the initial weights are not stored, as `initial` makes them again
 
 ZOO: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -218,7 +219,8 @@ def trained(name: str) -> Network:
     if learned.stopped:  # half a training is no fixture
         raise RuntimeError(f"{name} is not trained: {learned.stopped}")
     about = {"data": recipe.data, "head": recipe.head, "seed": datasets.SEED}
-    weights = {**net.weights, "trained": {k: v.astype(np.float32) for k, v in learned.params.items()}}
+    few = sum(v.size for v in net.weights["initial"].values()) <= LARGE
+    weights = (net.weights if few else {}) | {"trained": {k: v.astype(np.float32) for k, v in learned.params.items()}}
     made = Network(net.nodes, name=name, weights=weights, shapes=net.shapes, about=about)
     made.about.update(achieved(made))
     return made

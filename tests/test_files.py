@@ -98,7 +98,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "shape": (rewritten(lambda d: d["shapes"].update(x=[1.5])), "network.json.shapes.x[0] is 1.5, expected integer"),
     "path": (
         rewritten(lambda d: d["weights"].update({"../other": "0" * 64})),
-        "the name of a field of",
+        "network.json.weights.../other is '../other', expected what matches",
     ),
     "op": (rewritten(lambda d: d["nodes"][1].update(op="eluu")), "did you mean 'elu'"),
     "no such parameter": (rewritten(lambda d: d["nodes"][0].update(inputs=["x"])), "differ in conv.weight"),
@@ -137,6 +137,6 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         made(**{"fc.weight": np.ones((2, 3), int)})
     with pytest.raises(ValueError, match=r"'initial' and the parameters of the network differ in fc.bias"):
         made(**{"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(2)})
-    with pytest.raises(ValueError, match=r"a field of network.json.weights is 'a/b', expected what matches"):
+    with pytest.raises(ValueError, match=r"network.json.weights.a/b is 'a/b', expected what matches"):
         Network(nodes, weights={"a/b": {"fc.weight": np.ones((2, 3))}}).save(tmp_path / "net")
     assert not (tmp_path / "net").exists()
