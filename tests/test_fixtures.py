@@ -169,6 +169,16 @@ def test_bounds_are_rounded_up_and_never_lost() -> None:
     assert encode_bounds(np.zeros(2)) == "0" * 16
 
 
+def test_the_page_says_what_torch_does_not() -> None:
+    """Each function that torch.nn.functional does not have, with its arguments."""
+    functional = pytest.importorskip("torch").nn.functional
+    page = (FOLDER / "FORMAT.md").read_text(encoding="utf-8")
+    own = [op for op in OPS.values() if not hasattr(functional, op.name)]
+    assert own
+    for op in own:
+        assert f"| `{op.name}({', '.join((*op.inputs, *op.defaults))})` |" in page
+
+
 # --- the rule --------------------------------------------------------------------------------------------------------
 
 
