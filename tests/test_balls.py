@@ -294,6 +294,32 @@ def test_sums_and_dots_keep_the_invariant(flush: bool) -> None:
     assert checked > 250
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_sums_of_zeros_are_exact(name: str) -> None:
+    """Products of zeros with any number, and what is added to them: no evaluation rounds, unless it flushes."""
+    ar = Balls(name)
+    a = Ball(ar, np.array([[0.0, -0.0], [0.0, 3.0]]), np.zeros((2, 2)))
+    b = Ball(ar, np.array([[0.1], [0.5]]), np.array([[0.01], [0.0]]))
+    plus = Ball(ar, np.array([0.75]), np.array([0.25]))
+    for given, value, rad in ((None, 0.0, 0.0), (ar.array([0.75]), 0.75, 0.0), (plus, 0.75, 0.25)):
+        dot = ar.dot(a, b, given)
+        assert dot.mid[0] == value and radius(dot)[0] == rad < radius(dot)[1]
+    ftz = Balls(f"{name}-ftz")
+    assert radius(ftz.dot(ftz.array([[0.0]]), ftz.array([[0.5]]), ftz.array([0.75])))[0] > 0
+
+
+def test_what_only_looks_like_a_sum_of_zeros_is_none() -> None:
+    ar = Balls("float64")
+    assert radius(ar.dot(ar.array([[1e-200]]), ar.array([[1e-200]]))) > 0  # the product is not zero but in float64
+    small = ar.array([[0.0, 1e-200], [0.0, 0.0]])
+    assert (radius(ar.dot(small, ar.array([[1.0], [1e-200]]))) > 0).all()  # here, nobody knows
+    unsure = Ball(ar, np.zeros((1, 1)), np.full((1, 1), 1e-3))
+    assert radius(ar.dot(unsure, ar.array([[2.0]]))) > 1e-3 and radius(ar.dot(ar.array([[2.0]]), unsure)) > 1e-3
+    assert radius(ar.dot(unsure, unsure)) > 1e-6
+    assert np.isnan(ar.dot(ar.array([[0.0]]), ar.array([[np.inf]])).mid).all()
+    assert ar.dot(ar.array(np.zeros((2, 0))), ar.array(np.zeros((0, 1)))).mid.tolist() == [[0.0], [0.0]]
+
+
 def test_flushing_is_outside_the_plain_model() -> None:
     """What -ftz models allow and the others do not, so that the test above can fail."""
     for name in ("float32", "float16-each-op", "float64"):

@@ -160,6 +160,17 @@ def test_rounding_that_decides_the_maximum_opens_the_branch() -> None:
     assert tied.kinks == 2
 
 
+def test_a_tie_of_exact_values_is_one_whatever_the_others_are() -> None:
+    """It follows the convention; beside it, a tie of values that may differ is open."""
+    ar = Balls("float32", convention="last")
+    x = Ball(ar, np.array([[2.0, 2.0, 1.0], [2.0, 2.0, 1.0], [2.0, 2.0, 2.0]]), np.zeros((3, 3)))
+    x.rad[0, 2], x.rad[1, 0], x.rad[2, 2] = 0.25, 2.0**-40, 2.0**-40
+    routed = ar.route(ar.array([5.0, 5.0, 5.0]), x, 1)
+    assert routed.mid[0].tolist() == [0, 5, 0] and routed.rad[0].tolist() == [0, 0, 0]
+    assert (routed.rad[1:] >= 5).tolist() == [[True, True, False], [True, True, True]]
+    assert (ar.kinks, ar.open_branches) == (2, 5)
+
+
 def test_what_is_unknown_makes_the_maximum_unknown() -> None:
     ar = Balls("float32")
     x = Ball(ar, np.array([[np.inf, 1.0], [2.0, np.nan], [np.inf, 1.0]]), np.array([[np.inf, 0], [0, 0], [0, 0]]))

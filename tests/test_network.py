@@ -323,6 +323,63 @@ def test_near_a_kink_both_sides_are_ok_and_the_report_says_so() -> None:
     assert not refnn.check(net, forward=forward, vjp=lambda g, p, x: {"fc.weight": 3 * x}, inputs=item).ok
 
 
+KINKED = Network(
+    [
+        Node("fc", "linear", ("x", "fc.weight", "fc.bias")),
+        Node("clip", "hardtanh", ("fc",)),
+        Node("relu", "relu", ("clip",)),
+        Node("pool", "max_pool1d", ("relu",), {"kernel_size": 2}),
+        Node("loss", "l1_loss", ("pool", "target"), {"reduction": "sum"}),
+    ],
+    inputs=("x", "target"),
+)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "name"),
+    [
+        ([0, 0, 0, 0, -1, 0], ""),
+        ([1, 0, 0, 0, -1, 0], "relu'(0)=1"),
+        ([0.5, 0, 0, 0, -1, 0], "relu'(0)=1/2"),
+        ([0, 0, 1, 0, -1, 0], "hardtanh'(1)=closed"),
+        ([0, 0, 0, 0, 0, -1], "tie=last"),
+        ([0, 0, 0, 0, -0.5, -0.5], "tie=split"),
+        ([0.25, 0, 0.75, 0, -1, 0], "between the one-sided derivatives"),
+        ([0, 0, 0, 0, -1, 0.5], None),
+        ([1.5, 0, 0, 0, -1, 0], None),
+    ],
+)
+def test_a_network_has_the_conventions_of_all_its_nodes(gradient: list[float], name: str | None) -> None:
+    """Inputs of zero leave the biases: exact, on ReLU's kink, on that of hardtanh, and tied; each op takes its own."""
+    params = {"fc.weight": np.ones((6, 3), np.float32), "fc.bias": np.array([0, -1, 1, -1, 0.5, 0.5], np.float32)}
+    x, target = np.zeros((1, 1, 3), np.float32), np.array([[[-1, 0, 1]]], np.float32)
+    run = KINKED.forward(params, x, target)
+    assert run.values["pool"].tolist() == [[[0, 1, 0.5]]]
+    assert KINKED.backward(run, np.float32(1))["fc.bias"].tolist() == [0, 0, 0, 0, -1, 0]
+    grads = {"fc.weight": np.zeros((6, 3), np.float32), "fc.bias": np.array(gradient, np.float32)}
+    item = {"inputs": (x, target), "params": params, "cotangent": np.ones((), np.float32)}
+    report = refnn.check(KINKED, forward=lambda *_: np.float32(2.5), vjp=lambda *_: grads, inputs=item)
+    found = {f.name for f in report.findings if f.what == "grad[fc.bias]" and f.verdict == "convention"}
+    if name is None:
+        assert report.verdict in ("violation", "suspect")
+    else:
+        assert report.ok and (name in found or not name), str(report)
+
+
+def test_losses_take_their_own_convention_in_a_network() -> None:
+    """|0| has the derivative 0 there, too, whatever ReLU takes before it."""
+    net = Network(
+        [
+            Node("fc", "linear", ("x", "fc.weight")),
+            Node("relu", "relu", ("fc",)),
+            Node("loss", "l1_loss", ("relu", "t")),
+        ],
+        inputs=("x", "t"),
+    )
+    run = net.forward({"fc.weight": np.ones((1, 1))}, np.ones((1, 1)), np.ones((1, 1)))
+    assert net.backward(run, np.float64(1))["fc.weight"].tolist() == [[0.0]]
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()

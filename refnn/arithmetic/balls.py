@@ -493,6 +493,9 @@ class Balls:
             total = form.of_magnitudes(ma, mb)
             if self.model.dot_input:
                 prop = prop + ((1 + self.model.dot_input) ** 2 - 1) * (total + 2 * prop)
+            nothing = np.asarray(total == 0)
+            if nothing.any():
+                nothing &= (prop == 0) & ~np.asarray(special) & _no_underflow((ma, wide_a), (mb, wide_b))
             if plus is not None:
                 mid, total, prop = mid + plus.mid, total + np.abs(plus.mid), prop + plus.rad
                 if not np.isfinite(plus.mid).all():
@@ -500,7 +503,10 @@ class Balls:
                     total = np.where(np.isfinite(total), total, 0.0)
             count = max(terms, 1) * (a.roundings + b.roundings) + (0 if plus is None else plus.roundings)
             least = chain_share(form.shortest(mb, DOT_BLOCKS), DOT_BLOCKS, plus=plus is not None)
-            return self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
+            result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
+            if nothing.any() and not self.model.flush:  # zeros add up to what is added to them
+                result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)
+            return result
 
     def _accumulated(
         self,
@@ -741,12 +747,12 @@ class Balls:
             mid = np.where(chosen, sent.mid, 0.0)
             rad: Radius = 0.0 if _exact(sent.rad) else np.where(chosen, sent.rad, 0.0)
             count = sent.roundings + x.roundings
-            if _exact(x.rad):
-                self.kinks += int(np.count_nonzero(several))
-            elif several.any():  # whoever can be the maximum may get anything between nothing and all of it
-                self.open_branches += int(np.count_nonzero(several))
+            unsure = several & np.any(tied & (np.asarray(x.rad) != 0), axis=axis, keepdims=True)
+            self.kinks += int(np.count_nonzero(several & ~unsure))
+            if unsure.any():  # whoever can be the maximum may get anything between nothing and all of it
+                self.open_branches += int(np.count_nonzero(unsure))
                 whole = g._map(lambda a: np.expand_dims(a, axis))
-                rad, count = np.where(several, _up(np.abs(whole.mid) + 2 * whole.rad, 4), rad), _ENDLESS
+                rad, count = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 4), rad), _ENDLESS
             return Ball(self, mid, rad, roundings=count, library=sent.library)
 
     def pivot(self, x: Ball, axis: int, finite: bool = False) -> Ball:
@@ -776,6 +782,12 @@ def _stays_finite(reach: np.ndarray, fmt: Format) -> np.ndarray:
     if fmt.name == "float64":
         return reach <= fmt.max
     return reach < float(fmt.overflow_threshold) * (1 - 2.0**-50)
+
+
+def _no_underflow(*factors: tuple[np.ndarray, np.ndarray | None]) -> bool:
+    """Whether no product of positive numbers among these, one from the arrays of each factor, is zero in float64."""
+    least = [[np.min(a, where=a > 0, initial=np.inf) for a in arrays if a is not None] for arrays in factors]
+    return math.prod(float(min(part)) for part in least) > 0
 
 
 def _infinite_times_unsure(balls: list[Ball]) -> Any:
