@@ -261,6 +261,15 @@ def test_the_expected_error_is_no_worse_than_the_worst(op: str, dtype: str) -> N
     assert checked > 1000
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_of_zeros_have_no_noise(dtype: str) -> None:
+    """Not even with a term added to them; the sums beside them have."""
+    ar = Noise(dtype)
+    a, b, plus = ar.array([[0.0, 0.0], [1.0, 0.5]]), ar.array([[0.1], [0.3]]), ar.array([0.7])
+    for given in (None, plus):
+        assert (ar.dot(a, b, given).std()[:, 0] > 0).tolist() == [False, True]
+
+
 def test_exact_inputs_and_selections_have_no_noise() -> None:
     ar = Noise("float32")
     x = ar.array([1.0, -2.0])

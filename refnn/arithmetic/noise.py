@@ -512,6 +512,7 @@ def _contraction_roundings(
         a, b = a.astype(np.float32), b.astype(np.float32)
         further = None if further is None else further.astype(np.float32)
     result, squared_b = np.zeros(shape), np.square(b)
+    small = _SMALL if b.dtype == np.float64 else float(np.finfo(b.dtype).tiny)
     rows = BLOCK * len(a) // max(result.size, 1) if form.left == (0, 0) else len(a)
     for piece in (slice(first, first + rows) for first in range(0, len(a), max(rows, 1))):
         part = a[piece]
@@ -526,10 +527,11 @@ def _contraction_roundings(
         if form.terms > 1 or extra is not None:
             # One product of squares, with the longest block's share of it, where each block's own would take as many.
             rounded += _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, extra)
-        if b.dtype == np.float64 and np.min(total, initial=1.0) < _SMALL:
-            # Squares may have vanished: no partial sum is above the sum of magnitudes.
-            most = applied(np.abs(part), np.abs(b)) + (0.0 if extra is None else np.abs(extra))
-            rounded = np.where(total < _SMALL, (1 + math.sqrt(form.terms + 1)) * most, rounded)
+        if np.min(total, initial=1.0) < small:
+            # Squares may have vanished: no partial sum is above the sum of magnitudes, and zeros are not rounded.
+            products = applied(np.abs(part), np.abs(b))
+            most = np.where(products > 0, products + (0.0 if extra is None else np.abs(extra)), 0.0)
+            rounded = np.where(total < small, (1 + math.sqrt(form.terms + 1)) * most, rounded)
         result[where] = rounded
     return result
 
