@@ -27,7 +27,8 @@ static int passes(const char *name, const real *got, int size)
 {
     refnn_outcome o = refnn_check(refnn_wanted(given, name), got, sizeof *got, size);
     if (o.failed)
-        printf("%s: %ld of %d elements fail, the first is [%ld] = %.9g\n", name, o.failed, size, o.at, (double)got[o.at]);
+        printf("%s: %ld of %d elements fail, the first is [%ld] = %.9g\n", name, o.failed, size, o.at,
+               (double)got[o.at]);
     if (o.explained)
         printf("%s: %ld of %d elements are accepted of the class '%s' only\n", name, o.explained, size, o.by);
     return !o.failed && !o.explained;

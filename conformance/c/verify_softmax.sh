@@ -13,7 +13,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # The C program in the section of that number.
-section() { awk -v head="## $1. " '/^## /{ on = index($0, head) == 1 } /^```/{ c = on && /c$/; next } c' "$here/FORMAT.md"; }
+section() {
+    awk -v head="## $1. " '/^## /{ on = index($0, head) == 1 } /^```/{ c = on && /c$/; next } c' "$here/FORMAT.md"
+}
 
 section 5 > "$work/program.c"
 section 9 > "$work/first.c"
