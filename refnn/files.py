@@ -28,11 +28,15 @@ Weights = Mapping[str, Mapping[str, np.ndarray]]
 def digest(document: Mapping[str, Any]) -> str:
     """The SHA-256 of a document, without the field that says it."""
     rest = {k: v for k, v in document.items() if k != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, default=_refuse).encode()).hexdigest()
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{NAME} cannot hold {value!r}, a {type(value).__name__}: expected what JSON has")
 
 
 def write(folder: Path, fields: Mapping[str, Any], weights: Weights) -> None:
-    """Write the fields and the sets of weights. ValueError says which field cannot be written."""
+    """Write the fields and the sets of weights. ValueError or TypeError says what cannot be written."""
     from safetensors.numpy import save
 
     sets = {n: save({k: np.ascontiguousarray(v) for k, v in arrays.items()}) for n, arrays in weights.items()}

@@ -151,9 +151,8 @@ class Network:
         return Run(stored, stored[self.nodes[-1].name])
 
     def backward(self, run: Run, g: np.ndarray) -> dict[str, np.ndarray]:
-        """The gradient for every parameter, given the cotangent `g` of the output."""
-        if np.shape(g) != run.output.shape:
-            raise ValueError(f"{self.name}: the cotangent has shape {np.shape(g)}, expected {run.output.shape}")
+        """The gradient for every parameter, given the cotangent `g` of the output, of its shape and dtype."""
+        g = self.op.cotangent(g, run.output.shape, run.output.dtype)
         ar = Floats(run.output.dtype, convention=self.op.convention)
         with np.errstate(all="ignore"):
             grads = self._backward(ar, _lifted(ar, run.values), ar.array(g))
@@ -164,10 +163,15 @@ class Network:
             raise TypeError(f"{self.name} takes the inputs {', '.join(self.inputs)}, got {len(inputs)} of them")
         if missing := [p for p in self.parameters if p not in params]:
             raise ValueError(f"{self.name}: the parameter {missing[0]!r} is missing, got {', '.join(params) or 'none'}")
-        return {
+        arrays = {
             **dict(zip(self.inputs, map(np.asarray, inputs), strict=True)),
             **{p: np.asarray(params[p]) for p in self.parameters},
         }
+        dtypes = {n: a.dtype for n, a in arrays.items() if a.dtype.kind not in "iu"}
+        if len(set(dtypes.values())) > 1:
+            listed = ", ".join(f"{n} is {d}" for n, d in dtypes.items())
+            raise TypeError(f"{self.name} takes arrays of one dtype, but {listed}")
+        return arrays
 
     def _forward(self, ar: Any, values: Mapping[str, Array], algorithm: str = "accurate") -> dict[str, Array]:
         """All values, in any arithmetic; each node's output is rounded to the storage format. Ops that declare the

@@ -30,6 +30,8 @@ def perceptron(x: np.ndarray, target: np.ndarray) -> Objective:
     0 for none. x is (samples, inputs), target holds 1 and -1; integers stay exact."""
     check_finite("perceptron: x", x)
     check_each("perceptron: target", target, np.isin(target, (1, -1)), "1 or -1")
+    if len(x) != len(target):
+        raise ValueError(f"perceptron: x has {len(x)} rows and target {len(target)} entries, expected as many")
 
     def objective(params: Params, chosen: np.ndarray) -> tuple[Any, Params]:
         rows, t = x[chosen], target[chosen]

@@ -39,7 +39,7 @@ import numpy as np
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.network import Network, Params
-from refnn.op import Op
+from refnn.op import Op, check_finite
 from refnn.ops import find
 
 Array = Any
@@ -78,7 +78,8 @@ def store_all(net: Network, params: Params, *inputs: np.ndarray, target: np.ndar
 
     `inputs` and `target` have the samples on their first axis; `loss` is an op of (input, target) with a reduction,
     whose sum over the samples is differentiated and divided by S. Arrays of fractions (dtype object) are computed
-    exactly, in ops that are rational. ValueError or TypeError names what does not go together.
+    exactly, in ops that are rational. ValueError or TypeError names what does not go together, and the position of a
+    sample or target that is no finite number.
     """
     batch = _Batch(net, params, inputs, target, loss)
     for n in batch.layers:
@@ -133,7 +134,7 @@ def checkpointed(
     """
     batch = _Batch(net, params, inputs, target, loss)
     length = math.isqrt(len(batch.layers) - 1) + 1 if every is None else every
-    if not 1 <= length <= len(batch.layers):
+    if not isinstance(length, int) or not 1 <= length <= len(batch.layers):
         raise ValueError(f"{net.name}: every is {length}, expected a number of layers from 1 to {len(batch.layers)}")
     *earlier, last = [batch.layers[n : n + length] for n in batch.layers[::length]]
     for segment in earlier:
@@ -307,6 +308,8 @@ def _check(net: Network, arrays: Mapping[str, np.ndarray], target: np.ndarray, l
         given = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise ValueError(f"{net.name}: {given} samples, expected as many everywhere, at least one")
     net.infer(arrays)
+    for name in shapes:
+        check_finite(f"{net.name}: {name}", np.asarray(target if name == "target" else arrays[name]))
 
 
 def _refuse_mixed(net: Network, arrays: Mapping[str, np.ndarray], schedule: str) -> None:

@@ -321,6 +321,7 @@ def held(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None, *, t
 def table(rows: Sequence[Layer], *, batch: int = 1, dtype: str = "float32") -> str:
     """The account as lines of text, with the activations of a mini-batch and the bytes that they and the parameters
     take."""
+    check_choice("table", "dtype", dtype, tuple(FORMATS))
     width = np.dtype(FORMATS[dtype].dtype).itemsize
     head = ("layer", "op", "output", "weights", "biases", "links", "field", f"activations x {batch}", "bytes")
     lines: list[tuple[str, ...]] = [head]

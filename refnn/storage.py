@@ -52,6 +52,8 @@ from typing import Any
 
 import numpy as np
 
+from refnn.op import check_finite
+
 Array = np.ndarray
 Number = Any
 
@@ -173,6 +175,7 @@ def forward(net: Sequence[Layer], x: Array) -> Array:
     """Take a sample through the layers. What it returns is the X of the last, which the next sample overwrites."""
     if np.shape(x) != values(net[0]).shape:
         raise ValueError(f"the sample has shape {np.shape(x)} and layer 0 {values(net[0]).shape}")
+    check_finite("the sample", np.asarray(x))
     values(net[0])[...] = x
     for below, layer in pairwise(net):
         if isinstance(layer, Dense):
@@ -230,6 +233,7 @@ def delta(net: Sequence[Layer], t: Array) -> None:
         raise ValueError(f"the last layer is {_named(last)}, expected Dense with softmax or identity")
     if np.shape(t) != last.X.shape:
         raise ValueError(f"the target has shape {np.shape(t)} and the last layer {last.X.shape}")
+    check_finite("the target", np.asarray(t))
     total = sum(t) if last.g == "softmax" else 1
     for j in range(len(t)):
         last.dLa[j] = last.X[j] * total - t[j]
@@ -340,6 +344,9 @@ def _conv_gradient(fx: Array, layer: Conv) -> None:
 
 def update(net: Sequence[Layer], rate: Number, samples: int) -> None:
     """Move all weights and biases, now that every gradient of the batch is known, and make the gradients 0 again."""
+    check_finite("the learning rate", np.asarray(rate))
+    if samples < 1:
+        raise ValueError(f"the batch has {samples} samples, expected at least 1")
     for layer in net:
         if isinstance(layer, Dense | Conv):
             w = layer.W if isinstance(layer, Dense) else layer.fw

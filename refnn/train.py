@@ -96,7 +96,11 @@ def gradient_descent(
     size = samples if batch is None else batch
     rates, weight_decay = np.asarray(rates).tolist(), np.asarray(weight_decay).item()  # which leave a dtype as it is
     _check_numbers(samples, size, rates, weight_decay)
-    learned, per_epoch = dict(params), samples // size
+    for name, w in params.items():
+        check_finite(name, np.asarray(w))
+    if strange := [name for name in decayed if name not in params]:
+        raise ValueError(f"there is no parameter {strange[0]!r} to decay, expected some of {', '.join(params)}")
+    learned, per_epoch = dict(params), samples // int(size)
     trace: list[Any] = []
     order = np.random.default_rng(seed)
     try:
@@ -120,10 +124,12 @@ def _finite(*numbers: Any) -> bool:
     return all(np.all(np.abs(n) < np.inf) for n in numbers)  # of fractions, too
 
 
-def _check_numbers(samples: int, size: int, rates: Sequence[Any], weight_decay: Any) -> None:
-    if not 1 <= size <= samples:
+def _check_numbers(samples: int, size: int, rates: Any, weight_decay: Any) -> None:
+    if size not in range(1, samples + 1):
         raise ValueError(f"the batch is {size}, expected a number of samples from 1 to {samples}")
-    if not len(rates):
+    if not isinstance(rates, list):
+        raise ValueError(f"rates is {rates}, expected a list: a learning rate for every epoch")
+    if not rates:
         raise ValueError("there is no learning rate, expected one for every epoch")
     for epoch, rate in enumerate(rates):
         if not 0 <= rate < np.inf:
@@ -203,6 +209,7 @@ def train(
     drawn anew for each step. ValueError names a number that is not finite or a target outside its range, with its
     position, before anything is trained.
     """
+    x, target = np.asarray(x), np.asarray(target)
     _check_data(without_dropout(net), params, x, target, head)
     drops = {n.inputs[1]: {**find(n.op).defaults, **n.params}["p"] for n in net.nodes if n.op == "dropout"}
     if missing := [mask for mask in drops if mask not in net.shapes]:
@@ -255,17 +262,27 @@ def predict(net: Network, params: Params, x: np.ndarray, *, head: str) -> np.nda
 
 
 def evaluate(net: Network, params: Params, x: np.ndarray, target: np.ndarray, *, head: str) -> Any:
-    """The mean loss of these samples, without dropout and weight decay."""
-    value, _ = loss(head, without_dropout(net).forward(params, x).output, target)
+    """The mean loss of these samples, without dropout and weight decay. ValueError for data as `train` refuses them."""
+    x, target, plain = np.asarray(x), np.asarray(target), without_dropout(net)
+    _check_data(plain, params, x, target, head)
+    value, _ = loss(head, plain.forward(params, x).output, target)
     return value
 
 
 def _check_data(net: Network, params: Params, x: np.ndarray, target: np.ndarray, head: str) -> None:
-    if not 0 < len(x) == len(target):
-        raise ValueError(f"{net.name}: x has {len(x)} samples and target {len(target)}, expected as many, at least one")
+    classes = _head(head).loss == "cross_entropy" and target.dtype.kind in "iu"
+    samples, others = (a.shape[0] if a.shape else 0 for a in (x, target))
+    if not 0 < samples == others:
+        raise ValueError(f"{net.name}: x has {samples} samples and target {others}, expected as many, at least one")
     check_finite(f"{net.name}: x", x)
     a = net.forward(params, x[:1]).output
-    if head == "softmax" and target.dtype.kind in "iu":
+    expected = (samples, *a.shape[2 if classes else 1 :])
+    if target.shape != expected:
+        raise ValueError(
+            f"{net.name}: target has dtype {target.dtype} and shape {target.shape}, expected {expected} for "
+            f"{'classes' if classes else 'numbers'}"
+        )
+    if classes:
         check_each(
             f"{net.name}: target", target, (target >= 0) & (target < a.shape[1]), f"a class from 0 to {a.shape[1] - 1}"
         )

@@ -139,4 +139,6 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         made(**{"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(2)})
     with pytest.raises(ValueError, match=r"network.json.weights.a/b is 'a/b', expected what matches"):
         Network(nodes, weights={"a/b": {"fc.weight": np.ones((2, 3))}}).save(tmp_path / "net")
+    with pytest.raises(TypeError, match=r"^network.json cannot hold np.int64\(3\), a int64: expected what JSON has$"):
+        Network(nodes, about={"seed": np.int64(3)}).save(tmp_path / "net")
     assert not (tmp_path / "net").exists()

@@ -185,6 +185,18 @@ BAD: dict[str, tuple[Any, str]] = {
     "name": (lambda: Network([Node("a", "relu", ("x",))], name="a b"), "is not an identifier"),
     "file": (lambda: Network.load("digit_mlp"), "no network 'digit_mlp'"),
     "parameter": (lambda: Network.load("digits_mlp").forward({}, np.zeros((1, 64))), "'fc1.weight' is missing"),
+    "two dtypes": (
+        lambda: Network.load("women").forward(Network.load("women").weights["trained"], np.zeros((1, 1))),
+        "women takes arrays of one dtype, but x is float64, fc.weight is float32, fc.bias is float32",
+    ),
+    "cotangent": (
+        lambda: BENT.backward(BENT.forward({"relu.x": A}, T), np.ones(2)),
+        "network: the cotangent has shape (2,), expected that of the output, ()",
+    ),
+    "cotangent of another dtype": (
+        lambda: BENT.backward(BENT.forward({"relu.x": A}, T), np.ones((), np.float32)),
+        "network: the cotangent has dtype float32, expected that of the output, float64",
+    ),
     "no weights": (
         lambda: refnn.check(Network([Node("a", "relu", ("x",))]), forward=lambda p, x: x),
         "pass inputs=",
@@ -195,7 +207,7 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_networks_get_one_sentence(name: str) -> None:
     make, sentence = BAD[name]
-    with pytest.raises((ValueError, LookupError, OSError)) as caught:
+    with pytest.raises((ValueError, TypeError, LookupError, OSError)) as caught:
         make()
     assert sentence in str(caught.value)
 

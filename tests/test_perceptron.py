@@ -88,6 +88,11 @@ def test_a_target_is_1_or_minus_1(target: Any) -> None:
         perceptron(np.ones((2, 3)), target)
 
 
+def test_every_row_has_a_target() -> None:
+    with pytest.raises(ValueError, match="perceptron: x has 2 rows and target 1 entries, expected as many"):
+        perceptron(np.ones((2, 3)), np.array([1]))
+
+
 def test_an_input_is_finite() -> None:
     with pytest.raises(ValueError, match=r"perceptron: x\[1, 2\] is nan, expected a finite number"):
         perceptron(np.array([[1, 1, 1], [1, 1, np.nan]]), np.array([1, -1]))

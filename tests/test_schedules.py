@@ -40,7 +40,8 @@ def dense(widths: tuple[int, ...] = WIDTHS, samples: int = S, **kwargs: Any) -> 
 
 
 def exact(schedule: Callable[..., Pass], net: Network, params: Any, x: Any, target: Any, **kwargs: Any) -> Pass:
-    return schedule(net, fractions(params), fractions(x), target=fractions(target), loss=LOSS, **kwargs)
+    target = target if target.dtype.kind == "i" else fractions(target)
+    return schedule(net, fractions(params), fractions(x), target=target, **{"loss": LOSS, **kwargs})
 
 
 # --- the three cases of the sources ----------------------------------------------------------------------------------
@@ -410,15 +411,28 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: call(sample_by_sample, target=np.array([0, 1, 3, 2]), loss="cross_entropy"),
         "cross_entropy: target holds the class 3, expected 0 to 2",
     ),
+    "NaN": (
+        lambda: call(sample_by_sample, x=np.array([[1.0, 2], [3, np.nan], [5, 6], [7, 8]])),
+        "mlp: x[1, 1] is nan, expected a finite number",
+    ),
+    "infinite target": (
+        lambda: call(target=np.full((4, 3), np.inf)),
+        "mlp: target[0, 0] is inf, expected a finite number",
+    ),
     "no parameters": (
         lambda: store_all(Network([Node("relu", "relu", ("x",))]), {}, np.ones((1, 2)), target=np.ones(1), loss=LOSS),
         "network has no parameters, so there is nothing to differentiate by",
     ),
     "every 0": (lambda: call(checkpointed, every=0), "mlp: every is 0, expected a number of layers from 1 to 1"),
+    "every 1/2": (lambda: call(checkpointed, every=0.5), "mlp: every is 0.5, expected a number of layers from 1 to 1"),
     "every 2": (lambda: call(checkpointed, every=2), "mlp: every is 2, expected a number of layers from 1 to 1"),
     "exponential of fractions": (
-        lambda: call(x=fractions(quarters(0, 4, 2)), target=np.arange(4) % 3, loss="cross_entropy"),
+        lambda: exact(store_all, *dense((2, 3), 4)[:3], np.arange(4) % 3, loss="cross_entropy"),
         "Fractions has no 'exp'",
+    ),
+    "fractions and floats": (
+        lambda: call(x=fractions(quarters(0, 4, 2))),
+        "mlp takes arrays of one dtype, but x is object, fc1.weight is float64, fc1.bias is float64",
     ),
     "widths": (lambda: mlp((3,)), "mlp: widths is (3,), expected at least two numbers of nodes, none below 1"),
     "no nodes": (lambda: mlp((3, 0, 2)), "mlp: widths is (3, 0, 2), expected at least two numbers of nodes"),
@@ -428,7 +442,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_calls_get_one_sentence(name: str) -> None:
     make, sentence = BAD[name]
-    with pytest.raises((ValueError, LookupError, NotImplementedError)) as caught:
+    with pytest.raises((ValueError, TypeError, LookupError, NotImplementedError)) as caught:
         make()
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 

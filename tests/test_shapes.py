@@ -694,6 +694,8 @@ def test_the_account_of_a_network_as_a_table() -> None:
     assert {len(line) for line in lines} == {len(head)}
     halves = table(layers(net), batch=32, dtype="bfloat16").splitlines()
     assert [2 * int(line.split()[-1].replace(",", "")) for line in halves[1:]] == [12416, 4096, 2600]
+    with pytest.raises(ValueError, match=r"table: dtype is 'float23', expected one of .* did you mean 'float32'"):
+        table(layers(net), dtype="float23")
     longer = Network([*net.nodes, Node("fc3", "linear", ("fc2", "fc3.weight"))], shapes=net.shapes)
     own = {n: v.shape for n, v in net.weights["initial"].items()}
     with pytest.raises(ValueError, match=r"network: the shape of 'fc3.weight' is missing, got x, fc"):

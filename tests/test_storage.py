@@ -495,6 +495,22 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: delta(dense_network()[0], np.ones(3)),
         "the target has shape (3,) and the last layer (2,)",
     ),
+    "NaN": (
+        lambda: forward(dense_network()[0], np.array([1, np.nan, 2])),
+        "the sample[1] is nan, expected a finite number",
+    ),
+    "NaN target": (
+        lambda: delta(dense_network()[0], np.array([1, np.nan])),
+        "the target[1] is nan, expected a finite number",
+    ),
+    "rate": (
+        lambda: storage.update(dense_network()[0], np.nan, 1),
+        "the learning rate is nan, expected a finite number",
+    ),
+    "no samples": (
+        lambda: storage.update(dense_network()[0], 0.5, 0),
+        "the batch has 0 samples, expected at least 1",
+    ),
     "last": (
         lambda: delta([source(3)], np.ones(3)),
         "the last layer is Input, expected Dense with softmax or identity",

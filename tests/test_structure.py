@@ -19,11 +19,11 @@ OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.
 
 # Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
 ORDER = (
-    ("formats", "conformance", "schema", "files", "progress", "calculus", "storage", "svg"),
+    ("formats", "conformance", "schema", "files", "progress", "calculus", "svg"),
     ("models",),
     ("arithmetic",),
     ("op",),
-    ("regime",),
+    ("regime", "storage"),
     ("ops",),
     ("softmaxes",),
     ("limits",),

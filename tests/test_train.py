@@ -11,6 +11,7 @@ import io
 import itertools
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -546,17 +547,38 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "chance": ({"target": np.full((4, 2), 1.5), "head": "logistic"}, "target[0, 0] is 1.5, expected a number from 0"),
     "NaN chance": ({"target": np.full((4, 2), np.nan), "head": "logistic"}, "target[0, 0] is nan, expected a number"),
     "NaN probability": ({"target": np.full((4, 2), np.nan)}, "target[0, 0] is nan, expected a number from 0 to 1"),
-    "shape": ({"target": np.ones((4, 3)), "head": "linear"}, "expected the same shape"),
+    "shape": (
+        {"target": np.ones((4, 3)), "head": "linear"},
+        "network: target has dtype float64 and shape (4, 3), expected (4, 2) for numbers",
+    ),
     "fewer": ({"target": np.array([0, 1])}, "x has 4 samples and target 2, expected as many, at least one"),
     "none": ({"x": np.ones((0, 3)), "target": np.ones(0, int)}, "x has 0 samples and target 0"),
-    "head": ({"head": "softmx"}, "head is 'softmx', expected one of 'softmax', 'logistic', 'linear', did you mean"),
+    "0-d": ({"x": np.float64(1)}, "x has 0 samples and target 4, expected as many, at least one"),
+    "classes of another shape": (
+        {"target": np.zeros((4, 1), int)},
+        "network: target has dtype int64 and shape (4, 1), expected (4,) for classes",
+    ),
+    "classes as floats": (
+        {"target": np.array([0.0, 1.0, 1.0, 0.0])},
+        "network: target has dtype float64 and shape (4,), expected (4, 2) for numbers",
+    ),
+    "head": (
+        {"head": "softmx", "target": np.array([0, 1, 7, 0])},
+        "head is 'softmx', expected one of 'softmax', 'logistic', 'linear', did you mean",
+    ),
     "batch": ({"batch": 0}, "the batch is 0, expected a number of samples from 1 to 4"),
     "large batch": ({"batch": 5}, "the batch is 5, expected a number of samples from 1 to 4"),
+    "part of a batch": ({"batch": 1.5}, "the batch is 1.5, expected a number of samples from 1 to 4"),
+    "one rate": ({"rates": 0.1}, "rates is 0.1, expected a list: a learning rate for every epoch"),
     "no rate": ({"rates": []}, "there is no learning rate, expected one for every epoch"),
     "rate": ({"rates": [0.1, -1.0]}, "the learning rate of epoch 1 is -1.0, expected a finite number from 0 on"),
     "NaN rate": ({"rates": [np.nan]}, "the learning rate of epoch 0 is nan"),
     "decay": ({"weight_decay": -0.5}, "weight_decay is -0.5, expected a finite number from 0 on"),
     "NaN decay": ({"weight_decay": np.nan}, "weight_decay is nan, expected a finite number from 0 on"),
+    "decayed": (
+        {"weight_decay": 0.5, "decayed": ["fc.weigth"]},
+        "there is no parameter 'fc.weigth' to decay, expected some of fc.weight, fc.bias",
+    ),
     "mask": (
         {"net": Network(DROPPING.nodes, inputs=("x", "mask")), "target": np.ones((4, 2)), "head": "linear"},
         "network: `shapes` does not say which shape the mask 'mask' has",
@@ -574,6 +596,24 @@ def test_bad_input_gets_one_sentence_before_anything_is_trained(name: str) -> No
 
 def test_the_case_that_is_spoilt_is_good() -> None:
     assert not digit_case().stopped
+
+
+def test_a_start_that_is_not_finite_is_refused() -> None:
+    params = start(LAYER) | {"fc.bias": np.array([1.0, np.nan])}
+    with pytest.raises(ValueError, match=r"^fc.bias\[1\] is nan, expected a finite number$"):
+        train(LAYER, params, np.ones((4, 3)), np.array([0, 1, 1, 0]), head="softmax", rates=[0.1])
+
+
+def test_data_may_be_lists_and_are_refused_in_evaluation_as_in_training() -> None:
+    x, labels = np.ones((4, 3)), [0, 1, 1, 0]
+    learned = train(LAYER, start(LAYER), x.tolist(), labels, head="softmax", rates=[0.1])  # type: ignore[arg-type]
+    assert learned.trace == digit_case().trace
+    for changed, sentence in (
+        ((spoilt(x, (2, 1), np.nan), labels), "x[2, 1] is nan, expected a finite number"),
+        ((x, [0, 1, 2, 0]), "target[2] is 2, expected a class from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            evaluate(LAYER, start(LAYER), *changed, head="softmax")
 
 
 def test_fewer_than_five_samples_have_no_fifth() -> None:
