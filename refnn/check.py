@@ -169,7 +169,7 @@ def _run_network(
             seen = {step.names["output"] for step in trace.steps}
             unseen = ", ".join(n.name for n in net.nodes if n.name not in seen)
             if seen and unseen and case is chosen[0]:
-                report.header["notes"].append(f"end to end only, because no layer has their names: {unseen}")
+                report.header["notes"].append(f"end to end only, because no layer of their names was seen: {unseen}")
             for step in trace.steps:
                 own = algorithm if algorithm in step.case.op.classes else "accurate"
                 results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)

@@ -168,7 +168,7 @@ def test_a_module_with_a_forward_of_its_own() -> None:
     )
     assert report.ok, str(report)
     unseen = "relu, max_pool2d, flatten, raw, relu_1, log_softmax"
-    assert f"end to end only, because no layer has their names: {unseen}" in report.header["notes"]
+    assert f"end to end only, because no layer of their names was seen: {unseen}" in report.header["notes"]
     with torch.no_grad():
         module.conv.weight += 1  # the network keeps what it was made from
     assert not np.array_equal(net.weights["module"]["conv.weight"], module.conv.weight.detach().numpy())
@@ -246,6 +246,15 @@ def test_a_layer_that_writes_into_its_input_is_seen_before_it_does() -> None:
     assert module[1].inplace
     module[1].negative_slope = 0.5
     assert not refnn.check(net, module, framework="torch", inputs=_case((3, 4))).ok
+
+
+def test_a_layer_that_gets_its_input_by_name_is_seen_end_to_end() -> None:
+    module = Says(lambda m, x: m.relu(input=m.fc(x)), fc=nn.Linear(3, 2), relu=nn.ReLU())
+    net = Network.from_torch(module)
+    report = refnn.check(net, module, framework="torch", inputs=_case((4, 3)))
+    assert report.ok, str(report)
+    assert {r.what for r in report.results} >= {"fc", "grad[fc.weight]", "output"}
+    assert "end to end only, because no layer of their names was seen: relu" in report.header["notes"]
 
 
 def test_a_network_without_weights_is_no_module() -> None:

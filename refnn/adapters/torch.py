@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -128,8 +129,10 @@ def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
         inputs = [to_torch(np.array(x)) for x in case.inputs[count:] if x is not None]
         for x in inputs:
             x.requires_grad_(x.is_floating_point())
-        y = module(*inputs)
-        y.backward(to_torch(np.array(case.cotangent)))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Full backward hook is firing")  # of a layer whose inputs it does not see
+            y = module(*inputs)
+            y.backward(to_torch(np.array(case.cotangent)))
         pulled = {n: own[n].grad for n in net.parameters}
         grads = {n: None if t is None else to_numpy(t).copy() for n, t in pulled.items()}
     except Exception as e:
@@ -148,7 +151,7 @@ def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
             p.data, p.grad = saved[n]
     output = to_numpy(y)
     whole = (*(grads[n] for n in net.parameters), *[None] * len(net.inputs))
-    passed = [node for node in net.nodes if "cotangent" in seen.get(node.name, {})]
+    passed = [node for node in net.nodes if _is_whole(node, seen.get(node.name, {}), params)]
     steps = [_step(net, node, case, seen[node.name], params, grads) for node in passed]
     return Trace(lambda *_: output, lambda *_: whole, steps)
 
@@ -163,6 +166,11 @@ def _watch(layer: torch.nn.Module, seen: dict[str, Any]) -> list[Any]:
         seen["cotangent"] = to_numpy(grad_outputs[0]).copy()
 
     return [layer.register_forward_hook(forward), layer.register_full_backward_hook(backward)]
+
+
+def _is_whole(node: Node, seen: dict[str, Any], params: dict[str, Any]) -> bool:
+    """Whether hooks saw all that a layer computed from, which they do not where it is handed over by name."""
+    return "cotangent" in seen and len(seen["inputs"]) == sum(name not in params for name in node.inputs)
 
 
 def _step(
