@@ -440,12 +440,12 @@ def gen(
         if not every and ops == "*":
             raise Failure("say what to make: refnn gen OP --lines, refnn gen OP --out FOLDER, or refnn gen --all")
         return _write_fixtures(ops, out)
-    from refnn.fixtures.read import Suite
+    from refnn.fixtures.read import the_suite
     from refnn.piped import Selection, requests
 
     with _sentence(FileNotFoundError, LookupError, ValueError):
         chosen = Selection(ops, dtype, tuple(family or ()), () if case is None else (case,), forward)
-        found = requests(Suite(), chosen)
+        found = requests(the_suite(), chosen)
     if len(found) == 1:
         raise Failure(f"no fixture of {ops!r} is selected: nothing was printed", NOTHING)
     for row in found:
@@ -499,14 +499,14 @@ def verify(
 ) -> int:
     """Run the fixtures against an implementation, or judge the answers of a program."""
     from refnn import suite as suites
-    from refnn.fixtures.read import Suite
+    from refnn.fixtures.read import the_suite
     from refnn.progress import progress
     from refnn.report import VERDICTS
 
     if unknown := [v for v in accept or () if v not in VERDICTS]:
         raise Failure(f"--accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
     with _sentence(FileNotFoundError, LookupError, ValueError):
-        fixtures = Suite()
+        fixtures = the_suite()
         expected = suites.committed(impl, fixtures) if xfails is None else suites.read_expected(xfails, fixtures)
         given: dict[str, Any] = {"accept": accept or (), "expected": expected}
         if impl == "-":
@@ -556,13 +556,13 @@ def export(
 ) -> int:
     """Write fixtures as a C header or as an .npz archive."""
     from refnn import export as exports
-    from refnn.fixtures.read import Suite
+    from refnn.fixtures.read import the_suite
     from refnn.suite import required
 
     if to not in exports.FORMS:
         raise Failure(f"--to is {to!r}, expected one of {', '.join(exports.FORMS)}")
     with _sentence(FileNotFoundError, LookupError, ValueError):
-        fixtures = Suite()
+        fixtures = the_suite()
         cases = required(fixtures, ops, dtype, family or (), case or ())
         if not cases:
             raise Failure(f"no fixture of {ops!r} is selected: nothing was written", NOTHING)

@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from refnn.suite import implementation
 
     try:
-        run = Run(config)
+        config.stash[RUN] = run = Run(config)
         with implementation(run.impl, timeout=run.timeout) as found:
             name, about = found.name, found.about
         collector = Collector(config, run, name, about)
@@ -62,7 +62,7 @@ class Run:
     LookupError names the option's value that is wrong."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from refnn.fixtures.read import Suite
+        from refnn.fixtures.read import the_suite
         from refnn.report import VERDICTS
         from refnn.suite import committed, read_expected, required
 
@@ -73,7 +73,7 @@ class Run:
         self.accept: Sequence[str] = given("refnn_accept")
         if unknown := [v for v in self.accept if v not in VERDICTS]:
             raise ValueError(f"--refnn-accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
-        self.suite: Suite = Suite()
+        self.suite: Suite = the_suite()
         choice = (given("refnn_ops"), given("refnn_dtype"), given("refnn_family"), given("refnn_case"))
         self.cases: list[tuple[Fixture, str]] = required(self.suite, *choice)
         if not self.cases:
@@ -148,4 +148,7 @@ def of_config(config: pytest.Config) -> Run:
             "refnn.conformance needs --refnn-impl: torch, package.module:object, cmd:PROGRAM or lines:PROGRAM "
             "(with -p refnn.pytest_plugin, where plugins are not loaded by themselves)"
         )
-    return Run(config)
+    return config.stash[RUN] if RUN in config.stash else Run(config)
+
+
+RUN = pytest.StashKey[Run]()

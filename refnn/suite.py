@@ -291,7 +291,6 @@ def read_expected(path: Path, suite: Suite) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise ValueError(f"cannot read the expected failures {str(path)!r}: {e}") from e
-    known = {f.id: f for op, family in suite.entries for f in suite.cases(op, family)}
     found: dict[str, str] = {}
     for number, row in enumerate(text.splitlines(), 1):
         if not row.strip() or row.startswith("#"):
@@ -300,9 +299,10 @@ def read_expected(path: Path, suite: Suite) -> dict[str, str]:
         words = key.split()
         if not hash_ or not reason.strip():
             raise ValueError(f"{path}, line {number}: it has no reason, expected ID  # reason")
-        if not 1 <= len(words) <= 2 or words[0] not in known:
+        fixture = suite.find(words[0]) if 1 <= len(words) <= 2 else None
+        if fixture is None:
             raise ValueError(f"{path}, line {number}: no case has the id {words[0]!r}")
-        if (dtype := words[1] if len(words) == 2 else known[words[0]].dtype) not in known[words[0]].formats:
+        if (dtype := words[1] if len(words) == 2 else fixture.dtype) not in fixture.formats:
             raise ValueError(f"{path}, line {number}: {words[0]} has no bounds for {dtype!r}")
         if f"{words[0]} {dtype}" in found:
             raise ValueError(f"{path}, line {number}: {words[0]} stands twice for {dtype}")
