@@ -242,12 +242,17 @@ def achieved(net: Network) -> dict[str, float]:
     return {k: round(v, 4) for k, v in numbers.items()}
 
 
-def main(names: Sequence[str]) -> None:
-    for name in names or ZOO:
-        net = trained(name)
-        net.save(data("networks") / name)
-        print(f"{name}: {net.about}", flush=True)
+def main(names: Sequence[str]) -> int:
+    try:
+        for name in names or ZOO:
+            net = trained(name)
+            net.save(data("networks") / name)
+            print(f"{name}: {net.about}", flush=True)
+    except (ValueError, RuntimeError) as e:
+        print(e, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -177,6 +177,25 @@ def test_the_readme_says_what_the_files_say() -> None:
         assert float(number) == Network.load(name).about[f"{what}, held back"]
 
 
+def test_the_command_writes_the_same_bytes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the same machine; a name that is none gets one sentence."""
+    monkeypatch.setattr(zoo, "data", lambda *parts: tmp_path.joinpath(*parts))
+    written = []
+    for _ in range(2):
+        assert zoo.main(["women", "digits_odd"]) == 0
+        written.append({p.relative_to(tmp_path): p.read_bytes() for p in sorted(tmp_path.rglob("*.*"))})
+    assert written[0] == written[1] and len(written[0]) == 6
+    assert Network.load(tmp_path / "networks" / "women").about == Network.load("women").about
+    capsys.readouterr()
+    assert zoo.main(["lenett"]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"zoo: network is 'lenett', expected one of {', '.join(map(repr, zoo.ZOO))}, did you mean 'lenet'?\n"
+    )
+
+
 def test_the_line_is_the_least_squares() -> None:
     """Trained to the exact solution of the normal equations, rounded to float32."""
     found, trained = datasets.women(), Network.load("women").weights["trained"]
