@@ -1,5 +1,6 @@
 """The written forms of a report: nothing is lost, nothing that fails looks as if it passed, nothing breaks the page."""
 
+import base64
 import html
 import json
 import math
@@ -17,6 +18,7 @@ from refnn.report.header import environment
 from refnn.report.html import LIMIT
 from refnn.report.lines import Writer, document, dumps, loads
 from refnn.report.words import headline, hexadecimal, in_order, number
+from refnn.svg import plot
 
 FORMS = ("to_html", "to_markdown", "to_findings", "to_junit")
 
@@ -375,8 +377,20 @@ def test_the_page_loads_nothing_from_elsewhere():
     assert not re.search(r"url\(|@import|<link|<script|<iframe|<object", page)
 
 
+def test_traces_of_training_are_a_figure_of_the_page():
+    """Also after they went through a file, whose JSON has no infinity; a run that diverged ends in one."""
+    r = every_number()
+    r.header["traces"] = {"digits": [2.5, 1.25, np.float64(0.5)], "too fast": [2.5, 40.0, math.inf]}
+    for page in (r.to_html(), loads(r.to_json()).to_html()):
+        (image,) = re.findall(r'<img src="data:image/svg\+xml;base64,([\w+/=]+)"', page)
+        assert base64.b64decode(image).decode() == plot(r.header["traces"])
+        assert page.count("too fast") == 0  # but in the image
+    assert "<img" not in every_number().to_html()
+
+
 def test_the_links_of_the_page_lead_somewhere():
     r = every_number()
+    r.header["traces"] = {"digits": [2.5, 1.25]}
     r.results.append(result("c/9", what="grad[x]", op="tanh"))
     page = r.to_html()
     targets = re.findall(r'href="#([^"]+)"', page)

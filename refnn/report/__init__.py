@@ -121,7 +121,8 @@ class Report:
 
     An expected finding is named by its case id, or by its `key`, with `*` for any text: `tanh/* grad[x] explained
     textbook`. `skips` says of cases why the implementation left them out, wholly or in part. Where the header holds
-    `required`, that many cases were asked for, and shares are of them.
+    `required`, that many cases were asked for, and shares are of them; `traces` in it, the objectives of training by
+    name, are plotted on the page.
     """
 
     header: dict[str, Any]

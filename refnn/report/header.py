@@ -28,8 +28,8 @@ def environment() -> dict[str, Any]:
 
 
 def rows(header: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The header as pairs of strings to show, without the models and the notes, which have a place of their own."""
-    return [(k.replace("_", " "), _shown(v)) for k, v in header.items() if k not in ("models", "notes")]
+    """The header as pairs of strings to show, without what has a place of its own."""
+    return [(k.replace("_", " "), _shown(v)) for k, v in header.items() if k not in ("models", "notes", "traces")]
 
 
 def _shown(value: Any) -> str:

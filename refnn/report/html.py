@@ -5,6 +5,7 @@ This module prepares what `page.html.jinja` lays out. The page escapes everythin
 
 from __future__ import annotations
 
+import base64
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,6 +101,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "matrix": _matrix(report, table, anchors),
         "meaning": [(v, MEANING[v]) for v in (*VERDICTS, OUT_OF_SCOPE)],
         "panels": _figure(table),
+        "traces": _traces(report.header),
         "unexpected": shown,
         "unexpected_left": len(unexpected) - len(shown),
         "unlisted": report.unlisted[:100],
@@ -126,6 +128,15 @@ def _models(header: Mapping[str, Any]) -> list[dict[str, str]]:
             plain = {k: str(v) for k, v in m.items() if k != "ulps" and v not in (False, 0.0)}
             found.append(plain | {"ulps": ", ".join(f"{k} {v:g}" for k, v in ulps.items())})
     return found
+
+
+def _traces(header: Mapping[str, Any]) -> str:
+    """The traces of training that the header holds, as an image in the page itself; empty where it holds none."""
+    if not header.get("traces"):
+        return ""
+    from refnn.svg import plot
+
+    return f"data:image/svg+xml;base64,{base64.b64encode(plot(header['traces']).encode()).decode()}"
 
 
 # --- the matrix ------------------------------------------------------------------------------------------------------
