@@ -2,6 +2,12 @@
 
 A node applies one op to values that were made before it: inputs of the network, parameters, or outputs of earlier
 nodes. Parameters are named `node.input`, as in a torch state_dict. The value of the last node is the output.
+
+    x = op(x', x'', ...)                        node by node: challa2023 (8), (21), cnnmath (forward propagation)
+    dL/dx' = sum over all x of dL/dx dx/dx'     from the last node to the first: challa2023 (23), cnnmath (deltas)
+
+The vjp of an op gives a term of the sum for each value that a node uses. Of an affine node a = W x + b followed by ReLU
+that makes dL/da = dL/dx (0 or 1), which is dLa in challa2023 (26), and from it dL/dW = dLa x, (19), dL/db = dLa, (20).
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def test_the_thresholds_are_exact() -> None:
             assert tuple(quadratic.regime(threshold + d).name for d in (-near, 0, near)) == names
 
 
+@pytest.mark.system("S33")
 @pytest.mark.parametrize(("rate", "steps"), [("1/100", 719), ("1/10", 66), ("2/5", 10), ("3/4", 21)])
 def test_how_many_steps_a_rate_needs(rate: str, steps: int) -> None:
     """To a distance of 10^-6, from -1."""

@@ -296,6 +296,7 @@ def test_the_mean_over_all_masks_is_the_identity() -> None:
     assert (forward == x).all() and (backward == g).all()
 
 
+@pytest.mark.system("S20")
 def test_the_gradient_of_the_worked_example_of_dropout() -> None:
     """challa2023 (variable D) with ReLU: a = (1, -1, 2, 1/2), D = (1, 1, 0, 1), p = 1/4."""
     net = Network(
