@@ -156,7 +156,7 @@ def _run_network(
         raise TypeError(f"check({net.name!r}, {module!r}, framework='torch') expected a torch.nn.Module")
     for case in chosen:
         replay = (
-            f"import refnn, refnn.train, refnn.witnesses.torch as w; net = {_loaded(net)}; "
+            f"import refnn, refnn.train, refnn.zoo, refnn.witnesses.torch as w; net = {_loaded(net)}; "
             f"print(refnn.check(net, w.module(net), framework='torch', dtype={report.header['dtype']!r}))"
         )
         if adapter is None or case.family in ("user", "normal"):
@@ -185,7 +185,7 @@ def _run_network(
 
 def _loaded(net: Network) -> str:
     """How a line of Python gets a fixture, with the loss that it was trained with where it has that."""
-    loaded = f"refnn.Network.load({net.name!r})"
+    loaded = f"refnn.zoo.fixture({net.name!r})"
     if "head" not in net.about or "target" not in net.inputs:
         return loaded
     return f"refnn.train.with_loss({loaded}, {net.about['head']!r})"

@@ -127,7 +127,7 @@ def report(
 def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
     """What is to be checked: labels, and what checks each. Empty where a pattern matches nothing; LookupError becomes a
     sentence where a plain name is unknown."""
-    from refnn.network import Network, fixtures
+    from refnn.network import fixtures
     from refnn.ops import OPS, find
 
     names = [n for n in (*OPS, *fixtures()) if fnmatch.fnmatchcase(n, ops)]
@@ -138,6 +138,7 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
         return []
     from refnn.check import FALSE_ALARM, check
     from refnn.train import with_loss
+    from refnn.zoo import fixture
 
     with _sentence(ImportError):
         witness = importlib.import_module("refnn.witnesses.torch")
@@ -151,7 +152,7 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
     def subject(name: str, dtype: str) -> Report:
         if name in OPS:
             return check(name, witness.FUNCTIONS[name], dtype=dtype, **options)
-        net = Network.load(name)
+        net = fixture(name)
         net = with_loss(net, net.about["head"])
         return check(net, witness.module(net), dtype=dtype, **options)
 

@@ -200,6 +200,13 @@ def initial(name: str) -> Network:
     return Network(nodes, name=name, weights={"initial": params}, shapes={"x": shape})
 
 
+def fixture(name: str) -> Network:
+    """The network of that name as it is stored, with its initial weights also where those are not."""
+    net = Network.load(name)
+    weights = {**initial(name).weights, **net.weights}
+    return Network(net.nodes, name=name, inputs=net.inputs, weights=weights, shapes=net.shapes, about=net.about)
+
+
 def trained(name: str) -> Network:
     """The network of that name with its initial weights, those after mini-batch gradient descent in float64, and what
     they achieve."""

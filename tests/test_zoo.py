@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 import refnn
-from refnn import datasets, regression, train, zoo
+from refnn import cli, datasets, regression, train, zoo
 from refnn.conformance import data
 from refnn.network import Network, fixtures
 from refnn.witnesses import torch as witness
@@ -86,7 +87,7 @@ def _one_thread() -> Any:
 
 def objective(name: str) -> Network:
     """The fixture with its loss."""
-    net = Network.load(name)
+    net = zoo.fixture(name)
     return train.with_loss(net, net.about["head"])
 
 
@@ -127,7 +128,18 @@ def test_pytorch_conforms_on_a_fixture_and_its_loss(name: str, dtype: str) -> No
     assert stepwise == {f"grad[{v}]" for n in net.nodes[:-1] for v in n.inputs} | {n.name for n in net.nodes[:-1]}
     ends = {r.what for r in report.results if r.op == f"{name} end to end"}
     assert ends == {"output", *(f"grad[{p}]" for p in net.parameters)}
-    assert {r.case.split("weights=")[1].split("/")[0] for r in report.results} == set(net.weights)
+    assert {r.case.split("weights=")[1].split("/")[0] for r in report.results} == {"initial", "trained"}
+
+
+def test_the_report_is_of_initial_and_trained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the network whose initial weights are not stored, too."""
+    given = []
+    monkeypatch.setattr(sys.modules["refnn.check"], "check", lambda net, module, **options: given.append(net))
+    for _, run in cli._subjects("*", ["float32"], 0):
+        run()
+    nets = [net for net in given if isinstance(net, Network)]
+    assert {net.name for net in nets} == set(zoo.ZOO) and all(net.inputs == ("x", "target") for net in nets)
+    assert all(set(net.weights) == {"initial", "trained"} for net in nets)
 
 
 def test_the_witness_makes_the_same_modules() -> None:
