@@ -269,6 +269,7 @@ def test_raw_inches_need_a_tiny_rate() -> None:
 # --- the command and what is refused ---------------------------------------------------------------------------------
 
 
+@pytest.mark.system("S40")
 def test_the_command_tells_the_whole_story(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     assert regression.main([str(tmp_path / "trace.svg")]) == 0
     lines = capsys.readouterr().out.splitlines()
