@@ -162,7 +162,7 @@ def _run_network(
         if adapter is None or case.family in ("user", "normal"):
             replay = f"print(refnn.check(net, ..., dtype={report.header['dtype']!r}, inputs=...))"
         if adapter is None:
-            f, v = _of_dicts(net, forward, vjp)
+            f, v = of_dicts(net, forward, vjp)
         else:
             trace = adapter.trace(net, module, case)
             f, v = trace.forward, trace.vjp
@@ -197,7 +197,7 @@ def _file(report: Report, op: str, names: Mapping[str, str], results: list[Resul
     report.findings.extend(replace(f, op=op, what=names.get(f.what, f.what)) for f in findings)
 
 
-def _of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[Forward | None, Vjp | None]:
+def of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[Forward | None, Vjp | None]:
     """f(params, *inputs) and v(g, params, *inputs) as functions of the network's arrays in order."""
     count = len(net.parameters)
 

@@ -455,22 +455,22 @@ def gen(
 
 
 def _write_fixtures(ops: str, out: Path) -> int:
+    from refnn import c_kit
+    from refnn.fixtures import networks, subject
     from refnn.fixtures.make import write
-    from refnn.ops import OPS, find
+    from refnn.ops import OPS
+    from refnn.progress import progress
 
     patterns = ops.split(",")
     with _sentence(LookupError):
         for name in patterns:
             if not any(c in name for c in "*?["):
-                find(name)
-    names = [n for n in OPS if any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+                subject(name)
+    names = [n for n in (*OPS, *networks()) if any(fnmatch.fnmatchcase(n, p) for p in patterns)]
     if not names:
-        raise Failure(f"{ops!r} matches no op: nothing was written", NOTHING)
-    from refnn import c_kit
-    from refnn.progress import progress
-
+        raise Failure(f"{ops!r} matches no op and no network: nothing was written", NOTHING)
     with _writing(out), progress(len(names)) as step:
-        written = write(out, names, step)
+        written = write(out, () if ops == "*" else names, step)
         if ops == "*":
             written.append(c_kit.write(out))
     print(f"written: {len(written)} files in {out}")

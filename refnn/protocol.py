@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from refnn.encoding import INTEGER, attribute, decode, digits, encode, from_attribute, from_tensor, tensor
-from refnn.fixtures import Fixture
+from refnn.fixtures import Fixture, subject
 from refnn.formats import FORMATS
 from refnn.inputs import Case
 from refnn.judge import differentiable
@@ -74,7 +74,7 @@ def of_case(case: Case, wants: Sequence[str] | None = None) -> Request:
 
 # --- text lines ------------------------------------------------------------------------------------------------------
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
 _TENSOR = re.compile(rf"({_NAME})\[([0-9,]*)\](:{INTEGER})?=([0-9a-fA-F]*)")
 _PARAM = re.compile(rf"({_NAME})=(.*)", re.DOTALL)
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
@@ -119,9 +119,7 @@ def parse_line(text: str) -> Request:
     cotangent = values.pop(COTANGENT, None)
     if not isinstance(cotangent, np.ndarray):
         raise ValueError(f"the request {name} has no {COTANGENT}")
-    from refnn.ops import find
-
-    known = find(op).inputs
+    known = subject(op).inputs
     inputs = {n: values.pop(n) for n in known if n in values}
     return Request(name, op, dtype, values, inputs, cotangent, tuple(wants[1:].split(",")))
 

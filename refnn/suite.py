@@ -1,8 +1,9 @@
 """Running the fixtures against an implementation, by the rule of conformance/FORMAT.md.
 
-An implementation is named by a word: `torch`, `module:object` (a mapping from op name to a forward, or to a pair of a
-forward and a vjp; a forward that has a `vjp`, as refnn's own ops, is a pair), `cmd:PROGRAM` (JSON Lines) or
-`lines:PROGRAM` (text lines).
+An implementation is named by a word: `torch`, `refnn` (its own floats), `cmd:PROGRAM` (JSON Lines), `lines:PROGRAM`
+(text lines), or `module:object`: a mapping from the name of an op to a forward, or to a pair of a forward and a vjp; a
+forward that has a `vjp`, as refnn's own ops, is a pair. For a network they are f(params, *inputs) and
+v(g, params, *inputs).
 """
 
 from __future__ import annotations
@@ -22,21 +23,24 @@ from typing import Any
 import numpy as np
 
 from refnn.adapters.executable import TIMEOUT, Program
-from refnn.check import adapter_for
+from refnn.check import adapter_for, of_dicts
 from refnn.conformance import data
-from refnn.fixtures import SUITE, Expected, Fixture
+from refnn.fixtures import SUITE, Expected, Fixture, networks, subject
 from refnn.fixtures.read import Suite
 from refnn.fixtures.verdict import Verdict, judge
 from refnn.formats import FORMATS
 from refnn.inputs import Case
 from refnn.judge import KEPT, Skipped, call
 from refnn.models import VERSION, model
+from refnn.network import Network
 from refnn.ops import OPS, find
 from refnn.protocol import Answer, Request, request
 from refnn.report import CONFORMING, Finding, Report, Result
 from refnn.report.header import environment
 
 Functions = tuple[Callable[..., Any], Callable[..., Any] | None]
+# Of the name of an op or network, and of the case that it is asked for: frameworks run a network as a whole.
+Find = Callable[[str, Case | None], Functions | None]
 
 
 # --- implementations -------------------------------------------------------------------------------------------------
@@ -64,17 +68,19 @@ def implementation(spec: str, *, timeout: float = TIMEOUT) -> Iterator[Implement
             yield Implementation(spec, str(program.impl["name"]), about, program.run, program.forward_only)
     elif spec == "torch":
         yield _torch()
+    elif spec == "refnn":
+        yield _of_mapping(spec, own())
     else:
         yield _mapping(spec)
 
 
-def _of_functions(name: str, about: Mapping[str, Any], functions: Callable[[str], Functions | None]) -> Implementation:
+def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Implementation:
     def answer(r: Request) -> Answer:
         """What its functions return for fresh copies of the arrays, and what they do wrong."""
-        pair = functions(r.op)
+        case = Case(r.id, subject(r.op), tuple(r.inputs.values()), r.attrs, r.cotangent, "", random=False)
+        pair = functions(r.op, case)
         if pair is None:
             return Answer(skip=f"{name} has no {r.op}")
-        case = Case(r.id, find(r.op), tuple(r.inputs.values()), r.attrs, r.cotangent, "", random=False)
         try:
             got, complaints = call(pair[0], pair[1] if len(r.wants) > 1 else None, case)
         except Skipped as e:
@@ -84,7 +90,7 @@ def _of_functions(name: str, about: Mapping[str, Any], functions: Callable[[str]
         return Answer(results, errors=tuple(f"{what}: {message}" for what, message in complaints))
 
     def forward_only(op: str) -> bool:
-        pair = functions(op)
+        pair = functions(op, None)
         return pair is not None and pair[1] is None
 
     return Implementation(name, name, about, answer, forward_only)
@@ -94,9 +100,14 @@ def _torch() -> Implementation:
     adapter = adapter_for("torch")
     witness = importlib.import_module("refnn.witnesses.torch")
 
-    def functions(op: str) -> Functions | None:
-        f = witness.FUNCTIONS.get(op)
-        return None if f is None else adapter.functions(find(op), f)
+    def functions(op: str, case: Case | None) -> Functions | None:
+        if op in witness.FUNCTIONS:
+            return adapter.functions(find(op), witness.FUNCTIONS[op])
+        if case is None or op in OPS:
+            return None
+        net = Network.load(op)
+        trace = adapter.trace(net, witness.module(net), case)
+        return trace.forward, trace.vjp
 
     return _of_functions("torch", {"implementation": {"name": "torch", "version": witness.VERSION}}, functions)
 
@@ -104,7 +115,9 @@ def _torch() -> Implementation:
 def _mapping(spec: str) -> Implementation:
     module, colon, path = spec.partition(":")
     if not module or not colon or not path:
-        raise ValueError(f"the implementation {spec!r} is none of torch, module:object, cmd:PROGRAM, lines:PROGRAM")
+        raise ValueError(
+            f"the implementation {spec!r} is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
+        )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -115,21 +128,47 @@ def _mapping(spec: str) -> Implementation:
         raise LookupError(f"the implementation {spec!r}: importing it raised {type(e).__name__}: {e}") from e
     if not isinstance(found, Mapping):
         raise ValueError(f"the implementation {spec!r} is a {type(found).__name__}, expected a mapping from op names")
-    if unknown := [n for n in found if n not in OPS]:
-        raise LookupError(f"the implementation {spec!r} has {unknown[0]!r}, which is not an op of refnn")
+    return _of_mapping(spec, found)
 
-    def functions(op: str) -> Functions | None:
+
+def _of_mapping(spec: str, found: Mapping[str, Any]) -> Implementation:
+    if unknown := [n for n in found if n not in OPS and n not in networks()]:
+        raise LookupError(f"the implementation {spec!r} has {unknown[0]!r}, which is no op and no network of refnn")
+
+    def functions(op: str, case: Case | None) -> Functions | None:
         if op not in found:
             return None
         value: Any = found[op]
         pair: Any = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
         if len(pair) != 2 or not callable(pair[0]) or not (pair[1] is None or callable(pair[1])):
             raise ValueError(f"the implementation {spec!r}: {op!r} is no forward and no pair of a forward and a vjp")
-        return pair[0], pair[1]
+        return (pair[0], pair[1]) if op in OPS else _of_network(Network.load(op), *pair)
 
-    for op in found:
-        functions(op)
+    for name in found:
+        functions(name, None)
     return _of_functions(spec, {"implementation": {"name": spec}}, functions)
+
+
+def _of_network(net: Network, forward: Callable[..., Any], vjp: Callable[..., Any] | None) -> Functions:
+    """f(params, *inputs) and v(g, params, *inputs), as everywhere, as functions of the arrays in order."""
+    whole, pulled = of_dicts(net, forward, vjp)
+    assert whole is not None
+    return whole, pulled
+
+
+def own() -> Mapping[str, Any]:
+    """refnn's own implementation: its ops, and the networks of the fixtures, in plain floats."""
+    found: dict[str, Any] = dict(OPS)
+    for name in networks():
+        found[name] = _floats(Network.load(name))
+    return found
+
+
+def _floats(net: Network) -> Functions:
+    return (
+        lambda params, *inputs: net.forward(params, *inputs).output,
+        lambda g, params, *inputs: net.backward(net.forward(params, *inputs), g),
+    )
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -146,7 +185,7 @@ def required(
         raise LookupError(f"unknown family {unknown[0]!r}, known: {', '.join(known)}")
     for name in ops.split(","):
         if not any(c in name for c in "*?["):
-            find(name)
+            subject(name)
     found = list(suite.select(ops, dtype, families, ids))
     if missing := set(ids) - {f.id for f, _ in found}:
         raise LookupError(f"no case of the fixtures has the id {min(missing)!r} in this selection")
@@ -160,7 +199,8 @@ def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: boo
     part = forward or impl.forward_only(fixture.op)
     answer = impl.answer(request(fixture, dtype, forward=part))
     seconds = time.perf_counter() - started
-    words = ["refnn", "check", fixture.op, "--impl", impl.spec, "--case", fixture.id, "--dtype", dtype]
+    words = ["refnn", "check", fixture.op, "--impl"] if fixture.op in OPS else ["refnn", "verify"]
+    words += [impl.spec, "--case", fixture.id, "--dtype", dtype]
     report = judged(fixture, dtype, answer, seconds, forward=part, replay=shlex.join(words))
     if part and not forward and answer.skip is None:
         report.skips[fixture.id] = "no gradients: the output alone was checked"
@@ -206,7 +246,8 @@ def _result(fixture: Fixture, dtype: str, want: str, v: Verdict, seconds: float)
 def _findings(fixture: Fixture, dtype: str, want: str, e: Expected, v: Verdict, replay: str) -> Iterable[Finding]:
     """The worst elements of each kind of verdict that is not exact or ok; the first stands for those not shown."""
     fmt, shape = FORMATS[dtype], fixture.shape(want)
-    equation = next(iter(OPS[fixture.op].equations), "")
+    equation = next(iter(subject(fixture.op).equations), "")
+    at = e.main.at
     kinds = dict.fromkeys(zip(v.codes.tolist(), v.names.tolist(), strict=True))
     for code, name in kinds:
         if code in ("", "exact", "ok"):
@@ -221,7 +262,7 @@ def _findings(fixture: Fixture, dtype: str, want: str, e: Expected, v: Verdict, 
             yield Finding(
                 *_place(fixture, dtype, want),
                 verdict=code,
-                index=tuple(int(i) for i in np.unravel_index(flat, shape)),
+                index=tuple(int(i) for i in np.unravel_index(flat if at is None else int(at[flat]), shape)),
                 got=float(v.got[flat]),
                 expected=expected,
                 allowed=float(e.main.bounds[dtype][flat]),

@@ -405,7 +405,7 @@ def test_outputs_alone_are_asked_for_with_forward(tmp_path):
         (("gen", "softmax", "--lines", "--family", "easy"), "unknown family 'easy', known: "),
         (("gen", "softmax", "--lines", "--case", "softmax/x"), "no case of the fixtures has the id 'softmax/x'"),
         (("gen",), "say what to make"),
-        (("verify", "torhc"), "is none of torch, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        (("verify", "torhc"), "is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
         (("verify", "torch", "--accept", "anything"), "--accept 'anything' is not one of"),
         (("verify", "math:pi"), "is a float, expected a mapping from op names"),
         (("verify", "no_such_module:x"), "importing it raised ModuleNotFoundError"),

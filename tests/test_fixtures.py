@@ -22,14 +22,15 @@ import pytest
 import refnn
 from refnn.conformance import data
 from refnn.encoding import decode, decode_bounds, encode, encode_bounds
-from refnn.fixtures import Claim, Expected, Fixture
-from refnn.fixtures.make import document, manifest
+from refnn.fixtures import Claim, Expected, Fixture, networks, subject
+from refnn.fixtures.make import document, manifest, network_document, write
 from refnn.fixtures.plan import NAMES, cases
 from refnn.fixtures.read import Suite, load
 from refnn.fixtures.verdict import accepts, judge
 from refnn.judge import NAMES as VERDICT_NAMES
 from refnn.judge import Judge
 from refnn.models import model
+from refnn.network import Network
 from refnn.ops import OPS
 from refnn.schema import check
 
@@ -69,9 +70,9 @@ def test_the_manifest_is_of_these_files() -> None:
 
 
 def test_every_op_has_every_family_forward_and_gradients() -> None:
-    assert set(SUITE.entries) == {(op, family) for op in OPS for family in NAMES}
+    assert set(SUITE.entries) == {(op, family) for op in OPS for family in NAMES} | {(n, "network") for n in networks()}
     for fixture in every():
-        op = OPS[fixture.op]
+        op = subject(fixture.op)
         wanted = {
             f"d/{n}"
             for n, x in fixture.inputs.items()
@@ -104,6 +105,8 @@ def test_no_case_is_vacuous() -> None:
         letters = "".join(e.main.classes for e in fixture.expect.values())
         claimed = len(letters) - letters.count("*")
         assert 2 * claimed >= len(letters) if fixture.family != "special" else claimed, fixture.id
+        if fixture.family == "network":
+            assert claimed >= 0.99 * len(letters), fixture.id
 
 
 def test_bounds_mean_something() -> None:
@@ -128,13 +131,79 @@ def test_the_data_stay_under_two_megabytes_in_a_wheel() -> None:
 
 
 def test_a_fixture_is_found_by_its_id() -> None:
-    for fixture in (f for f in every() if f.op in SAMPLE[:3]):
+    for fixture in (f for f in every() if f.op in (*SAMPLE[:3], "digits_mlp")):
         case = refnn.case(fixture.id)
         mine = [*case.inputs, case.cotangent]
         for a, b in zip(mine, [*fixture.inputs.values(), fixture.cotangent], strict=True):
             assert (a is None) == (b is None)
             assert a is None or (a.dtype == b.dtype and encode(a) == encode(b)), fixture.id
         assert {k: str(v) for k, v in case.params.items()} == {k: str(v) for k, v in fixture.attrs.items()}
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", networks())
+def test_the_file_of_a_network_is_written_again_to_the_byte(name: str) -> None:
+    text = network_document(Network.load(name))
+    assert text == (FOLDER / "networks" / name / "cases.json").read_text(encoding="utf-8"), f"refnn gen {name}"
+
+
+def test_small_networks_are_whole_and_large_ones_are_rebuilt(tmp_path: Path) -> None:
+    """All intermediates and all gradients; where some only, the hash of the file that holds all."""
+    whole = []
+    for name in networks():
+        net, case = Network.load(name), SUITE.cases(name, "network")[0]
+        assert list(case.expect) == [*(f"v/{n.name}" for n in net.nodes[:-1]), "y", *(f"d/{p}" for p in net.parameters)]
+        if all(e.main.at is None for e in case.expect.values()):
+            whole.append(name)
+            continue
+        assert write(tmp_path, [name])[1].name == "full.json"
+        content = (tmp_path / "networks" / name / "full.json").read_bytes()
+        listed = json.loads((FOLDER / "networks" / name / "cases.json").read_text())["cases"][0]["full"]
+        assert listed == {"path": f"networks/{name}/full.json", "sha256": hashlib.sha256(content).hexdigest()}
+        (every_,) = load(content, "full.json", SUITE._parameters)
+        for want, e in case.expect.items():
+            assert e.main.at is not None or len(e.main.classes) <= 24
+            everything = every_.expect[want].main
+            assert everything.at is None
+            at = slice(None) if e.main.at is None else e.main.at
+            assert np.array_equal(everything.hi[at], e.main.hi), want
+    assert {"women", "digits_mlp"} <= set(whole) < set(networks())
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "co2_forecast", "lenet"])
+def test_the_values_between_the_layers_are_those_of_the_network(name: str) -> None:
+    net = Network.load(name)
+    for dtype in ("float32", "float64"):
+        fixture = SUITE.cases(name, "network")[0]
+        case = fixture.case(dtype)
+        arrays = dict(zip(case.op.inputs, case.inputs, strict=True))
+        values = net.forward(arrays, *(arrays[n] for n in net.inputs)).values
+        for node in net.nodes[:-1]:
+            found = judge(fixture.expect[f"v/{node.name}"], values[node.name], dtype)
+            assert set(found.codes) <= {"exact", "ok", ""}, node.name
+            wrong = judge(fixture.expect[f"v/{node.name}"], values[node.name] + np.abs(values[node.name]).max(), dtype)
+            assert "violation" in set(wrong.codes)
+
+
+def test_parameters_that_were_changed_are_refused(copied: Path) -> None:
+    shutil.copytree(FOLDER / "networks" / "women", copied / "networks" / "women")
+    (copied / "MANIFEST.json").write_text(manifest(copied))
+    assert Suite(copied).cases("women", "network")[0].inputs.keys() >= {"x"}
+    path = copied / "networks" / "women" / "trained.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="it was changed"):
+        Suite(copied).cases("women", "network")
+    path.write_bytes((10 * 10**9).to_bytes(8, "little") + bytes(content[8:]))  # a header of ten gigabytes
+    (copied / "MANIFEST.json").write_text(manifest(copied))
+    with pytest.raises(ValueError, match=r"trained.safetensors cannot be read: .*[Hh]eader"):
+        Suite(copied).cases("women", "network")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"there is no file 'networks/women/trained.safetensors'"):
+        Suite(copied).cases("women", "network")
 
 
 # --- numbers as text -------------------------------------------------------------------------------------------------
@@ -361,7 +430,7 @@ def test_the_file_and_the_judge_agree_on_ties(op: str) -> None:
 
 def test_refnn_itself_passes_every_case_in_every_format() -> None:
     for dtype in (None, "float64"):
-        for fixture, working in SUITE.select(dtype=dtype):
+        for fixture, working in SUITE.select(",".join(OPS), dtype):
             case = fixture.case(working)
             y, pull = case.op.pullback(*case.inputs, **case.params)
             results = {"y": y, **{f"d/{n}": g for n, g in zip(case.op.inputs, pull(case.cotangent), strict=True)}}

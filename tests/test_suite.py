@@ -175,9 +175,9 @@ def test_forward_alone_is_judged_by_the_outputs(suite: Any) -> None:
         (("--refnn-accept", "all"), "wrong:correct", 4, "--refnn-accept 'all' is not one of"),
         ((), "nowhere:x", 4, "importing it raised ModuleNotFoundError"),
         ((), "wrong:nowhere", 4, "importing it raised AttributeError"),
-        ((), "wrong:unknown_op", 4, "has 'sofmax', which is not an op of refnn"),
+        ((), "wrong:unknown_op", 4, "has 'sofmax', which is no op and no network"),
         ((), "wrong:no_function", 4, "'softmax' is no forward and no pair"),
-        ((), "torhc", 4, "is none of torch, module:object, cmd:PROGRAM"),
+        ((), "torhc", 4, "is none of torch, refnn, module:object, cmd:PROGRAM"),
         ((), "cmd:./no-such-program", 4, "cannot be run: No such file or directory"),
         (("--refnn-xfails", "no.txt"), "wrong:correct", 4, "cannot read the expected failures 'no.txt'"),
     ],
@@ -292,6 +292,30 @@ def test_torch_passes_apart_from_what_is_known(dtype: str | None) -> None:
         report = suites.run(impl, cases, SUITE, expected=suites.committed("torch", SUITE))
     assert report.ok, str(report)
     assert len(report.results) > 4000 and report.passed > 0.9 * len(cases)
+
+
+def test_refnns_own_floats_pass_networks_included() -> None:
+    with suites.implementation("refnn") as impl:
+        cases = suites.required(SUITE, "*", None, ["network", "smoke"], [])
+        report = suites.run(impl, cases, SUITE)
+    assert report.ok and report.passed == len(cases) > 60
+    assert {r.op for r in report.results} >= {"lenet", "softmax"}
+
+
+def test_a_network_with_a_wrong_gradient_fails() -> None:
+    """The second layer's bias is left out of the backward pass."""
+    net = refnn.Network.load("digits_mlp")
+    forward, vjp = suites.own()["digits_mlp"]
+    last = net.nodes[-1].name
+
+    def wrong_vjp(g: Any, params: Any, *inputs: Any) -> Any:
+        return {n: v * 0 if n == f"{last}.bias" else v for n, v in vjp(g, params, *inputs).items()}
+
+    cases = suites.required(SUITE, "digits_mlp", None, [], [])
+    for name, pair, ok in (("right", (forward, vjp), True), ("wrong", (forward, wrong_vjp), False)):
+        report = suites.run(suites._of_mapping(name, {"digits_mlp": pair}), cases, SUITE)
+        assert report.ok == ok
+        assert {f.what for f in report.unexpected} == (set() if ok else {f"grad[{last}.bias]"})
 
 
 # --- installed -------------------------------------------------------------------------------------------------------
