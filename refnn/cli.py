@@ -430,7 +430,7 @@ def gen(
     ops: Annotated[str, typer.Argument(metavar="[OPS]", help="An op, patterns, or several with commas between.")] = "*",
     lines: Annotated[bool, typer.Option("--lines", help="Print the requests as text lines, for a program.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Write the fixture files of all ops again.")] = False,
-    out: Annotated[Path, typer.Option(help="The folder to write the files to.")] = Path("conformance"),
+    out: Annotated[Path | None, typer.Option(help="The folder to write the files to.")] = None,
     dtype: OneDtype = None,
     family: Families = None,
     case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case.")] = None,
@@ -438,8 +438,10 @@ def gen(
 ) -> int:
     """Print the fixtures as requests for a program, or write their files again."""
     if not lines:
-        if not every and ops == "*":
-            raise Failure("say what to make: refnn gen OP --lines, refnn gen OP --out FOLDER, or refnn gen --all")
+        if out is None or (ops == "*" and not every):
+            raise Failure(
+                "say what to make: refnn gen OP --lines, refnn gen OP --out FOLDER, refnn gen --all --out FOLDER"
+            )
         return _write_fixtures(ops, out)
     from refnn.fixtures.read import the_suite
     from refnn.piped import Selection, requests

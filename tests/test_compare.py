@@ -134,7 +134,7 @@ def test_nothing_checked_is_never_green():
 
 @pytest.mark.parametrize("form", ["to_html", "to_markdown", "to_junit"])
 def test_every_form_shows_skips_and_escapes_their_reasons(form):
-    r = report(result("a"), required=2)
+    r = report(result("a"), required=2, implementation={"name": "<script>alert(1)</script>"})
     r.skips = {"relu/float32/normal/b": "<script>alert(1)</script>"}
     text = getattr(r, form)()
     assert "<script>alert(1)" not in text

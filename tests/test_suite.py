@@ -17,8 +17,12 @@ import wrong
 
 import refnn
 from refnn import suite as suites
+from refnn.conformance import data
 from refnn.fixtures.read import Suite
+from refnn.report.badge import render as badge
 from refnn.report.lines import loads
+from refnn.report.markdown import cell
+from refnn.report.words import headline, share
 
 pytest_plugins = ("pytester",)
 ROOT = Path(refnn.__file__).parent.parent
@@ -284,22 +288,28 @@ def test_it_works_under_xdist_with_the_same_result(pytester: pytest.Pytester) ->
 # --- torch -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [None, "float64"])
-def test_torch_passes_apart_from_what_is_known(dtype: str | None) -> None:
-    """Each case once, by the rule of the page, with the committed list; the suite itself runs the same."""
-    with suites.implementation("torch") as impl:
+@pytest.mark.parametrize(
+    ("impl", "dtype", "name"),
+    [
+        ("torch", None, "torch-2.13.0-cpu"),
+        ("torch", "float64", None),
+        ("refnn", "float32", "refnn-float32"),
+        ("refnn", "float64", "refnn-float64"),
+    ],
+)
+def test_what_is_committed_is_what_comes_out(impl: str, dtype: str | None, name: str | None) -> None:
+    """PyTorch passes apart from what is known, refnn's own floats pass; the committed reports say the same."""
+    with suites.implementation(impl) as running:
         cases = suites.required(SUITE, "*", dtype, [], [])
-        report = suites.run(impl, cases, SUITE, expected=suites.committed("torch", SUITE))
+        report = suites.run(running, cases, SUITE, expected=suites.committed(impl, SUITE))
     assert report.ok, str(report)
-    assert len(report.results) > 4000 and report.passed > 0.9 * len(cases)
-
-
-def test_refnns_own_floats_pass_networks_included() -> None:
-    with suites.implementation("refnn") as impl:
-        cases = suites.required(SUITE, "*", None, ["network", "smoke"], [])
-        report = suites.run(impl, cases, SUITE)
-    assert report.ok and report.passed == len(cases) > 60
-    assert {r.op for r in report.results} >= {"lenet", "softmax"}
+    assert report.passed == len(cases) if impl == "refnn" else report.passed > 0.9 * len(cases)
+    assert {r.op for r in report.results} == {op for op, _ in SUITE.entries}
+    if name is not None:
+        assert badge(report) == data("reports", f"{name}.badge.json").read_text(encoding="utf-8")
+        page = data("reports", f"{name}.md").read_text(encoding="utf-8")
+        assert cell(headline(report)) in page and cell(share(report)) in page
+        assert SUITE.digest in page, "the report is of other fixtures"
 
 
 def test_a_network_with_a_wrong_gradient_fails() -> None:
