@@ -1,4 +1,4 @@
-"""The command `refnn`: report, render, compare, check, gen, verify, export, ops, limits.
+"""The command `refnn`: report, render, compare, check, gen, verify, export, ops, limits, power.
 
 Exit codes: 0 conforming, 1 error (usage too), 2 not conforming, 3 nothing was checked, 130 interrupted. Everything that
 takes time to import is imported by the command that uses it.
@@ -694,6 +694,56 @@ def _show_limits(name: str, found: Sequence[Any], measured: dict[str, Any]) -> N
             theirs.append("" if last is None else f"{fmt.shortest(last)} ({ulps(fmt.name, last, e):+,} ulp)")
         table.add_row(Text(e.sentence), fmt.shortest(e.last), after, grey, *theirs)
     Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+# --- power -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def power(
+    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only mutants of the ops whose name matches.")] = "*",
+    checker: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="refnn, a baseline, or MODULE:FUNCTION of (op, forward, vjp, dtype), which raises or returns False to "
+            "object; may be repeated. All of refnn's own if not given.",
+        ),
+    ] = None,
+) -> int:
+    """How many wrong-on-purpose implementations a checker catches, and how many right ones it objects to.
+
+    Prints a page of Markdown. Ends in 0 where the first checker catches all of them and objects to nothing right.
+    """
+    from refnn.power.catalogue import MUTANTS
+    from refnn.power.page import lines
+    from refnn.power.score import run, steps
+    from refnn.progress import progress
+
+    checkers = _checkers(checker)
+    mutants = [m for m in MUTANTS if fnmatch.fnmatchcase(m.op, ops)]
+    if not mutants:
+        raise Failure(f"--ops {ops!r} matches no mutant: nothing was checked", NOTHING)
+    with progress(steps(mutants)) as step:
+        score = run(mutants, checkers, step)
+    for line in lines(score):
+        print(line)
+    first = next(iter(score.tallies.values()))
+    return CONFORMS if not first.false_alarms and set(score.wrong()) <= first.killed else DIFFERS
+
+
+def _checkers(names: list[str] | None) -> dict[str, Callable[..., Any]]:
+    """The checkers of these names; functions are imported, the current folder first."""
+    from refnn.power import score
+
+    with _sentence(ImportError):
+        baselines = importlib.import_module("refnn.power.baselines").BASELINES
+    known = {"refnn": score.refnn, **baselines}
+    sys.path.insert(0, os.getcwd())
+    for name in names or ():
+        if name not in known and ":" not in name:
+            raise Failure(f"--checker is {name!r}, expected module:function or one of {', '.join(known)}")
+    return {n: known[n] if n in known else _object("--checker", n) for n in names or known}
 
 
 # --- what the commands share -----------------------------------------------------------------------------------------

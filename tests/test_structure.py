@@ -53,13 +53,14 @@ ORDER = (
     ("piped", "export", "pytest_plugin"),
     ("c_kit",),
     ("limits_page", "support", "tightness"),
+    ("power",),
     ("cli",),
     ("__main__",),
 )
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Imports inside functions that go the other way on purpose, so that an import of refnn stays light.
 LAZY = {("network", "adapters"), ("check", "adapters"), ("check", "witnesses"), ("inputs", "fixtures")}
-HEAVY = {"torch": {"adapters", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
+HEAVY = {"torch": {"adapters", "power", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
 
 
 def layer(module: Path) -> str:

@@ -1,0 +1,252 @@
+"""The score: what counts as killed, as covered, as a false alarm; what each baseline is blind to; the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refnn
+from refnn import cli
+from refnn.power.catalogue import MUTANTS
+from refnn.power.mutant import Mutant, elementwise, sloped
+from refnn.power.page import lines, revealed
+from refnn.power.score import controls, objections, revealing, run, search, steps
+from refnn.power.score import refnn as default_check
+
+baselines = pytest.importorskip("refnn.power.baselines")
+BASELINES = baselines.BASELINES
+
+NO_SLOPE = Mutant("silu", "", "no slope", vjp=sloped(lambda x: 0 * x))
+DOUBLED = Mutant(
+    "silu",
+    "",
+    "doubled",
+    **elementwise(lambda x: 2 * refnn.silu(x), lambda x: 2 * refnn.silu.vjp(np.ones_like(x), x)[0]),
+)
+
+
+def named(name: str) -> Mutant:
+    (found,) = [m for m in MUTANTS if m.name == name]
+    return found
+
+
+def raising(*_: Any) -> None:
+    raise AssertionError("no")
+
+
+def refusing(*_: Any) -> bool:
+    return False
+
+
+def uncovering(*_: Any) -> None:
+    raise NotImplementedError
+
+
+def silent(*_: Any) -> None:
+    return None
+
+
+# --- the score -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("checker", [raising, refusing])
+def test_who_objects_to_everything_kills_nothing(checker: Any) -> None:
+    tally = run([NO_SLOPE], {"it": checker}).tallies["it"]
+    assert not tally.killed and tally.missed == {NO_SLOPE}
+    assert len(tally.false_alarms) == tally.controls > 5
+
+
+def test_who_never_objects_kills_nothing() -> None:
+    tally = run([NO_SLOPE], {"it": silent}).tallies["it"]
+    assert not tally.killed and not tally.false_alarms
+
+
+def test_an_op_that_is_not_covered_is_not_counted() -> None:
+    score = run([NO_SLOPE], {"it": uncovering})
+    assert score.tallies["it"].uncovered == {NO_SLOPE} and not score.tallies["it"].controls
+    assert "| **all** |  |" in "\n".join(lines(score)) or "| **all** | **** |" in "\n".join(lines(score))
+
+
+def test_a_case_of_the_original_that_is_objected_to_is_void() -> None:
+    """It kills by the other cases alone."""
+
+    class Strict:
+        def objections(self, op: str, forward: Any, vjp: Any, dtype: str) -> Iterator[str]:
+            yield "too strict"
+            if not vjp(np.ones(3, dtype), np.ones(3, dtype))[0].any():
+                yield "zero"
+
+    score = run([NO_SLOPE, DOUBLED], {"it": Strict()}, dtypes=())
+    assert score.tallies["it"].killed == {NO_SLOPE}
+    assert score.tallies["it"].missed == {DOUBLED}
+
+
+def test_the_default_check_kills_and_is_silent() -> None:
+    score = run([NO_SLOPE, DOUBLED], {"refnn": default_check}, dtypes=["float32"])
+    tally = score.tallies["refnn"]
+    assert tally.killed == {NO_SLOPE, DOUBLED} and not tally.false_alarms and tally.seconds > 0
+
+
+def test_a_run_has_as_many_steps_as_it_says() -> None:
+    labels: list[str] = []
+    run([NO_SLOPE, DOUBLED], {"it": silent}, labels.append)
+    assert len(labels) == steps([NO_SLOPE, DOUBLED]) == 3
+
+
+@pytest.mark.parametrize("op", ["softmax", "gelu", "conv2d"])
+def test_right_implementations_differ_from_each_other(op: str) -> None:
+    """Or they would be one control, counted many times."""
+    case = max(refnn.cases(op, "float32", families=["normal"]), key=lambda c: c.cotangent.size)
+    with np.errstate(all="ignore"):
+        results = {np.asarray(f(*case.inputs, **case.params)).tobytes() for _, (f, _) in controls(op, "float32")}
+    assert len(results) >= 2
+
+
+# --- what reveals a mutant -------------------------------------------------------------------------------------------
+
+
+def test_the_families_and_cotangents_that_reveal_a_mutant_are_named() -> None:
+    clipped = named("relu: gradients clipped at 10")
+    score = run([clipped], {"it": silent}, dtypes=())
+    assert revealing(score.reports[clipped])
+    assert {kind for _, kind in revealing(score.reports[clipped])} == {"wide"}
+    assert "(wide)" in revealed(score, clipped)
+
+
+def test_what_no_default_case_reveals_is_searched_for() -> None:
+    """Wrong on the inputs of one default case, with any cotangent but its own."""
+    case = next(c for c in refnn.cases("flatten", "float32", families=["normal"]) if c.cotangent.size > 3)
+    (own,) = case.inputs
+    assert own is not None
+
+    def vjp(g: Any, x: Any, *, start: int) -> Any:
+        odd = np.array_equal(x, own) and not np.array_equal(g, case.cotangent)
+        return (g.reshape(x.shape) * (2 if odd else 1),)
+
+    m = Mutant("flatten", "", "rare", vjp=vjp)
+    assert not revealing(run([m], {"it": silent}, dtypes=()).reports[m])
+    assert {family for family, _ in search(m)} == {"normal"}
+
+
+def test_what_no_variant_reveals_is_said_to_need_another() -> None:
+    long = Mutant("relu", "", "wrong beyond 5000", forward=lambda x: refnn.relu(x) * (2 if x.size > 5000 else 1))
+    score = run([long], {"refnn": default_check}, dtypes=())
+    assert score.tallies["refnn"].missed == {long}
+    assert revealed(score, long) == "no variant of the op: shapes or parameters are missing"
+
+
+# --- the baselines ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("op", ["relu", "softmax", "linear", "mse_loss"])
+def test_a_baseline_is_silent_on_what_is_right(name: str, op: str) -> None:
+    assert BASELINES[name](op, refnn.ops[op], refnn.ops[op].vjp, "float32")
+
+
+BLIND = {
+    "gradcheck slow": DOUBLED,  # consistent with itself
+    "gradcheck fast": DOUBLED,
+    "assert_close": named("softmax: no shift"),
+    "tinygrad": named("softmax: no gradient at all"),  # a cotangent of ones
+    "KernelBench": NO_SLOPE,  # the forward alone
+    "Liger": named("tanh: 2 sigmoid(2x) - 1"),  # an absolute tolerance
+}
+SEES = {
+    "gradcheck slow": NO_SLOPE,
+    "gradcheck fast": NO_SLOPE,
+    "assert_close": NO_SLOPE,
+    "tinygrad": NO_SLOPE,
+    "KernelBench": DOUBLED,
+    "Liger": named("softmax: no gradient at all"),
+}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_sees_what_it_looks_at_and_nothing_else(name: str) -> None:
+    tally = run([BLIND[name], SEES[name]], {name: BASELINES[name]}, dtypes=()).tallies[name]
+    assert tally.killed == {SEES[name]}
+
+
+def test_a_baseline_gets_neither_empty_arrays_nor_ignored_targets() -> None:
+    chosen = list(baselines.given(refnn.ops["cross_entropy"], "float32", baselines.normal, baselines.ones))
+    assert len(chosen) > 8
+    for case in chosen:
+        assert case.cotangent.size and (case.cotangent == 1).all()
+        assert np.isfinite(refnn.cross_entropy(*case.inputs, **case.params)).all()
+
+
+@pytest.mark.parametrize(
+    ("got", "nan_equal", "expected"),
+    [
+        ([1.0, 1.0001, np.nan], True, True),
+        ([1.0, 1.0001, np.nan], False, False),
+        ([1.0, 1.1, np.nan], True, False),
+        ([1.0, np.nan, np.nan], True, False),
+        ([1.0, np.inf, np.nan], True, False),
+    ],
+)
+def test_a_typed_tolerance_is_taken_as_its_users_do(got: list[float], nan_equal: bool, expected: bool) -> None:
+    want = np.array([1.0, 1.0, np.nan])
+    assert baselines.inside(np.array(got), want, 0.0, 1e-3, nan_equal=nan_equal) is expected
+
+
+def test_infinity_is_not_near_to_a_number() -> None:
+    assert not baselines.inside(np.array([1.0]), np.array([np.inf]), 1e-4, 1e-4, nan_equal=True)
+    assert baselines.inside(np.array([np.inf]), np.array([np.inf]), 1e-4, 1e-4, nan_equal=True)
+    assert not baselines.inside(np.ones(2, np.float32), np.ones(2), 1e-4, 1e-4, nan_equal=True)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_page_and_ends_in_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["power", "--ops", "tanhshrink", "--checker", "refnn"]) == 0
+    page = capsys.readouterr().out
+    assert "| **all** | **1/1** |" in page and "| objections to right implementations | 0/" in page
+
+
+def test_the_command_runs_the_checker_of_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine_to_score.py").write_text(
+        "import numpy as np\n"
+        "def checker(op, forward, vjp, dtype):\n"
+        "    x = np.linspace(-2, 2, 7).astype(dtype)\n"
+        "    h = 1e-3\n"
+        "    slope = (forward(x + h) - forward(x - h)) / (2 * h)\n"
+        "    assert abs(vjp(np.ones_like(x), x)[0] - slope).max() < 0.01\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["power", "--ops", "tanh", "--checker", "mine_to_score:checker"]) == 2
+    page = capsys.readouterr().out
+    assert "| killed / wrong | mine_to_score:checker |" in page
+    assert "| tanh | 2 sigmoid(2x) - 1 | tenstorrent/tt-metal PR48328 | **missed** |" in page
+    assert "| tanh | 1 - y for 1 - y^2 |  | killed |" in page
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["--ops", "sotfmax"], 3, "--ops 'sotfmax' matches no mutant"),
+        (["--checker", "pytest"], 1, "--checker is 'pytest', expected module:function or one of refnn"),
+        (["--checker", "json:nothing"], 1, "'json' has no 'nothing'"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_one_sentence(
+    args: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["power", *args]) == code
+    err = capsys.readouterr().err
+    assert sentence in err and err.count("\n") == 1
+
+
+def test_all_of_a_checkers_objections_are_told_apart() -> None:
+    pair = (refnn.relu, lambda g, x: (g,))
+    assert len(list(objections(BASELINES["assert_close"], "relu", pair, "float32"))) > 1
+    assert list(objections(refusing, "relu", pair, "float32")) == ["all"]
+    assert not list(objections(silent, "relu", pair, "float32"))
