@@ -299,6 +299,9 @@ class Judge:
         """Raise the precision of the truth until every element is decided."""
         special = ~np.isfinite(middle) & (allowed == 0)
         unknown = np.isinf(allowed)
+        # No such value where everything in the model's range overflows on the way: from something wider, perhaps.
+        agrees = (got == middle) | (np.isnan(got) & np.isnan(middle))
+        wider = special & ~agrees & ~np.isnan(got) & (not self.special_inputs)
         truths: Iterable[Value] = (t.rows(rows) for t in self._truths(which, convention))
         if close:
             near = np.where(unknown, 0.0, allowed * CLOSE)
@@ -312,18 +315,24 @@ class Judge:
             exact = self._correctly_rounded(got, t.value, np.abs(t.low) + t.radius)
             if self.storage.name == "float64":
                 exact |= (got == t.value) & t.certain
-            if (exact | inside | outside | special | unknown).all():
+            last = np.where(np.isfinite(t.value), self.storage.ulp(t.value), 0.0)
+            rounded = wider & (exact | (error * (1 + SLACK) + t.radius <= last))
+            apart = ~wider | ((t.radius < np.inf) & ~(error * (1 - SLACK) - t.radius <= last))
+            if ((exact | inside | outside | special | unknown) & (rounded | apart)).all():
                 break
         code = np.full(got.shape, ERROR, np.uint8)
         code[outside] = SPECIAL if self.special_inputs else VIOLATION
         code[inside] = OK
         code[exact] = EXACT
-        # A special middle is what every evaluation gives, so anything else contradicts the definition.
-        agrees = (got == middle) | (np.isnan(got) & np.isnan(middle))
+        # A special middle is what every evaluation in the model's range gives. In a wider one the truth is right,
+        # rounded to a number next to it; nothing is claimed of what one rounding of what overflows could do to it.
         code[special & agrees], code[special & ~agrees] = EXACT, SPECIAL
+        code[wider & (error <= self.storage.unit_roundoff * self.storage.max)] = SCOPE
+        code[rounded] = np.where(exact, EXACT, OK)[rounded]
         code[unknown] = SCOPE
-        expected = np.where(special, middle, t.value)
-        error = np.where(special, np.where(agrees, 0.0, np.abs(got - middle)), error)
+        expected = np.where(special & ~rounded, middle, t.value)
+        error = np.where(special & ~rounded, np.where(agrees, 0.0, np.abs(got - middle)), error)
+        allowed = np.where(rounded, last, allowed)
         return Judgement(code, got, expected, allowed, error, np.zeros(got.shape, np.uint8), [""])
 
     def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import refnn
 from refnn.check import false_alarm_line
 from refnn.inputs import COTANGENTS, FAMILIES, Case, cases
 from refnn.ops import OPS
-from refnn.report import VERDICTS
+from refnn.report import VERDICTS, Report
 
 F32 = "float32"
 
@@ -259,6 +260,42 @@ def test_overflow_of_a_result_is_expected_and_of_a_partial_sum_out_of_scope() ->
     sums = refnn.check("linear", forward=OPS["linear"], inputs=(np.array([[big, big]]), np.array([[1, -1]], F32)))
     assert sums.count("out_of_scope") == 1
     assert not sums.ok  # nothing was checked
+
+
+def _gradients_of_half_a_square(of: Callable[[Any], Any]) -> Report:
+    """A vjp of half_squared_error where x - t surely overflows and the gradient, of which this is made, does not."""
+    x, t, g = np.array([3e38], F32), np.array([-3e38], F32), np.array([1e-5], F32)
+
+    def vjp(g: Any, x: Any, t: Any, *, reduction: str) -> Any:
+        gx = np.asarray(of((x.astype(np.float64) - t) * g)).astype(F32)
+        return gx, -gx
+
+    given = {"inputs": (x, t), "params": {"reduction": "none"}, "cotangent": g}
+    return refnn.check("half_squared_error", vjp=vjp, inputs=given)
+
+
+def _the_other_neighbour(exact: Any) -> Any:
+    """Of the two float32 numbers around a number, the one that is farther off."""
+    nearest = exact.astype(F32)
+    return np.nextafter(nearest, np.where(nearest > exact, -np.inf, np.inf).astype(F32))
+
+
+def test_what_has_a_longer_range_is_right_where_it_gives_the_truth() -> None:
+    """6e38 g is a number, and infinity what every evaluation in float32 makes of it."""
+    report = _gradients_of_half_a_square(lambda exact: exact)
+    assert report.ok and report.count("exact") == 2, str(report)
+    report = _gradients_of_half_a_square(_the_other_neighbour)
+    assert report.ok and report.count("ok") == 2, str(report)
+
+
+def test_what_has_a_longer_range_is_not_claimed_to_lose_less_than_one_rounding_of_what_overflows() -> None:
+    report = _gradients_of_half_a_square(lambda exact: 1.001 * exact)
+    assert report.count("out_of_scope") == 2 and report.count("special") == 0
+    assert not report.ok  # nothing was checked
+
+
+def test_another_number_than_the_truth_is_no_excuse_for_not_overflowing() -> None:
+    assert _gradients_of_half_a_square(lambda exact: exact * 0 + 3.4e38).count("special") == 2  # saturated
 
 
 # --- suspicion -------------------------------------------------------------------------------------------------------
