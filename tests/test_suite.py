@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -25,6 +26,9 @@ from refnn.report.markdown import cell
 from refnn.report.words import headline, share
 
 pytest_plugins = ("pytester",)
+
+# Named where refnn was installed before it had the plugin; twice is an error.
+PLUGIN = () if metadata.entry_points(group="pytest11", name="refnn") else ("-p", "refnn.pytest_plugin")
 ROOT = Path(refnn.__file__).parent.parent
 SUITE = Suite()
 SMALL = suites.required(SUITE, ",".join(wrong.OPS), None, ["smoke", "normal", "hard"], [])
@@ -102,7 +106,7 @@ def test_what_is_not_there_is_skipped_and_never_passes() -> None:
 def suite(pytester: pytest.Pytester) -> Any:
     def run(*words: str, impl: str | None = "wrong:correct", ops: str = "softmax") -> pytest.RunResult:
         given = () if impl is None else ("--refnn-impl", impl, "--refnn-ops", ops)
-        plugin = ("-p", "refnn.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:xdist")
+        plugin = (*PLUGIN, "-p", "no:cacheprovider", "-p", "no:xdist")
         return pytester.runpytest_inprocess(*plugin, "--pyargs", "refnn.conformance", *given, *words)
 
     return run
@@ -264,7 +268,7 @@ def test_the_plugin_is_inert_and_light_without_its_options(pytester: pytest.Pyte
             assert not heavy, heavy
         """
     )
-    command = [sys.executable, "-m", "pytest", "-p", "refnn.pytest_plugin", "-p", "no:xdist", "-q"]
+    command = [sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:xdist", "-q"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout
@@ -272,7 +276,7 @@ def test_the_plugin_is_inert_and_light_without_its_options(pytester: pytest.Pyte
 
 
 def test_it_works_under_xdist_with_the_same_result(pytester: pytest.Pytester) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "refnn.pytest_plugin", "-p", "no:cacheprovider", "-q", "-n", "2"]
+    command = [sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:cacheprovider", "-q", "-n", "2"]
     command += ["--pyargs", "refnn.conformance", "--refnn-impl", "wrong:mean_dropped", "--refnn-ops", "softmax"]
     env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
     done = subprocess.run(
@@ -336,7 +340,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """refnn as a wheel brings it, in a folder of its own."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    built = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder / "wheels"), str(ROOT)]
+    built = [*pip, "wheel", "--no-deps", "-w", str(folder / "wheels"), str(ROOT)]
     subprocess.run(built, check=True, capture_output=True)
     (wheel,) = (folder / "wheels").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
