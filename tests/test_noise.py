@@ -225,6 +225,33 @@ def test_flushing_and_truncation_are_biases() -> None:
 # --- kinks -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_product_may_lose_below_the_normal_range_and_all_to_one_side(dtype: str) -> None:
+    """Ties to even: 1.5 and 2.5 times the smallest subnormal number both become twice it, so n losses add up."""
+    fmt, n = FORMATS[dtype], 64
+    ar, eta = Noise(dtype), fmt.smallest_subnormal
+    a, b = np.full((1, n), eta, fmt.dtype), np.full((n, 1), 1.5, fmt.dtype)
+    got = np.cumsum(a * b.T)[-1]
+    lost = abs(float(got) / eta - 1.5 * n)
+    assert lost == n / 2
+    assert np.max(ar.dot(ar.array(a), ar.array(b)).bias) >= lost * eta
+    # One alone is no more than one loss, so the line is not lifted for a whole sum.
+    assert np.max(ar.dot(ar.array(a[:, :1]), ar.array(b[:1])).bias) <= 3 * eta
+
+
+def test_a_loss_on_the_way_is_as_large_as_what_follows_makes_it() -> None:
+    """1.5 eta rounds to 2 eta, and 2**100 later the loss is far above the normal range."""
+    eta = FORMATS["float32"].smallest_subnormal
+    factors = [np.float32(eta), np.float32(1.5), np.float32(2.0**100 + 2.0**80)]
+    got = factors[0] * factors[1] * factors[2]
+    lost = abs(float(got) - float(factors[0]) * float(factors[1]) * float(factors[2]))
+    ar = Noise("float32")
+    assert float(ar.product(*map(ar.array, factors)).bias) >= lost > 0.2 * float(got)
+    # A half is exact, apart from numbers that have no half.
+    assert float(np.max(ar.product(ar.array([eta]), over=2).bias)) >= eta / 2
+    assert not np.any(ar.product(ar.array([eta]), 2).bias)
+
+
 def test_near_a_kink_both_sides_are_expected() -> None:
     ar = Noise("float32")
     x = ar.array([1.0, 1.0, 0.0, 2.0]) - ar.array([1.0, 1.0 + 1e-7, 0.0, 1.0])

@@ -147,14 +147,17 @@ class Noise:
             return x
         return self._rounded(x.mid, x.terms, x.bias, np.abs(x.mid) * (m.storage.unit_roundoff / _ROOT3), m.storage)
 
-    def _rounded(self, mid: Array, terms: Any, bias: Any, std: Any, fmt: Any = None) -> Noisy:
-        """A result with its own rounding added: one fresh variable an element."""
+    def _rounded(self, mid: Array, terms: Any, bias: Any, std: Any, fmt: Any = None, losses: Any = 1) -> Noisy:
+        """A result with its own rounding added: one fresh variable an element. As many operations as `losses` may each
+        lose something below the normal range."""
         mid = np.asarray(mid)
-        loss = (fmt or self.model.compute).smallest_subnormal
-        if self.model.flush:
-            loss = (fmt or self.model.compute).smallest_normal
         fresh = Term(np.asarray(std), mid.shape, frozenset((next(self._ids),)))
-        return Noisy(self, mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias + loss)
+        bias = bias + losses * self._loss(fmt or self.model.compute)
+        return Noisy(self, mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias)
+
+    def _loss(self, fmt: Any) -> float:
+        """What one operation may lose below the normal range; half of a subnormal number may be none in float64."""
+        return float(fmt.smallest_normal if self.model.flush else fmt.smallest_subnormal)
 
     @staticmethod
     def _spread(terms: Any, ndim: int) -> Iterator[Term]:
@@ -179,6 +182,7 @@ class Noise:
             first, *rest = (self.lift(f) for f in factors)
             mid, terms, bias = first.mid, list(first.terms), first.bias
             roundings = sum(not f.pure for f in (first, *rest)) - 1
+            losses = _losses((first, *rest), None if over is None else self.lift(over))
             for f in rest:
                 ndim, size, other = max(mid.ndim, f.ndim), np.abs(mid), np.abs(f.mid)
                 terms = self._scaled(self._spread(terms, ndim), other) + self._scaled(self._spread(f.terms, ndim), size)
@@ -197,9 +201,10 @@ class Noise:
                 mid = quotient
                 roundings += 0 if d.pure else 2
             if roundings <= 0:
+                bias = bias + losses * self._loss(self.model.compute)
                 return Noisy(self, mid, _merge(list(self._spread(terms, mid.ndim)), self.quadrature), bias)
             std = np.abs(mid) * (self.model.compute.unit_roundoff * math.sqrt(roundings) / _ROOT3)
-            return self._rounded(mid, terms, bias, std)
+            return self._rounded(mid, terms, bias, std, losses=losses)
 
     def sum(self, x: Noisy, axis: Any = None, keepdims: bool = False) -> Noisy:
         with np.errstate(all="ignore"):
@@ -266,7 +271,7 @@ class Noise:
             further = None if plus is None else np.broadcast_to(plus.mid / scale, mid.shape)
             own = _contraction_roundings(form, rows, columns, mid.shape, further)
             own *= scale * (m.accumulate.unit_roundoff / _ROOT3)
-            return self._rounded(mid, terms, bias, own, m.accumulate)
+            return self._rounded(mid, terms, bias, own, m.accumulate, form.terms + 1)
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
@@ -451,6 +456,18 @@ def _scale(x: Array, axes: Any) -> Array:
     overflow."""
     scale = np.max(np.abs(x), axis=axes, keepdims=True, initial=0.0)
     return np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
+
+
+def _losses(factors: tuple[Noisy, ...], over: Noisy | None) -> Any:
+    """How often the operations of a product lose below the normal range, each loss times the factors that may enlarge
+    it. As in Balls, a power of two loses where it makes a product smaller."""
+    impure = sum(not f.pure for f in factors)
+    count = max(impure - 1, 0) + sum(f.pure and bool(np.any(np.abs(f.mid) < 1)) for f in factors)
+    count += 0 if over is None else 1 if over.pure else 2
+    if count == 0 or (len(factors) == 1 + (over is None) and (over is None or over.pure)):
+        return count  # no operation, or one alone
+    grown = math.prod((np.maximum(1.0, np.abs(f.mid)) for f in factors), start=np.asarray(float(count)))
+    return grown if over is None else grown * np.maximum(1.0, 1 / np.abs(over.mid))
 
 
 def _norm(x: Array, axes: tuple[int, ...]) -> Array:
