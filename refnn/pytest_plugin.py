@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refnn.fixtures.read import Suite
     from refnn.report import Report
 
-FAMILIES = ("smoke", "normal", "hard", "special", "limits")
+FAMILIES = ("smoke", "normal", "hard", "special", "limits", "network")
 LINES = "refnn"  # the user property that carries the report of a case to where the report is written
 
 

@@ -17,6 +17,7 @@ import pytest
 import wrong
 
 import refnn
+from refnn import pytest_plugin as plugin
 from refnn import suite as suites
 from refnn.conformance import data
 from refnn.fixtures.read import Suite
@@ -152,6 +153,14 @@ def test_filters_and_markers_select(words: tuple[str, ...], cases: Any, suite: A
     assert result.ret == 0
     wanted = sum(cases(f, d) for f, d in SOFTMAX)
     assert wanted and count(result)["passed"] - wanted in (0, 1)
+
+
+def test_every_family_has_a_marker(suite: Any) -> None:
+    """Those of the networks too: a checkout whose markers are strict collects all cases."""
+    result = suite("--strict-markers", "--collect-only", "-q", ops="*")
+    assert result.ret == 1  # nothing was run
+    assert set(plugin.FAMILIES) == {family for _, family in SUITE.entries}
+    assert f"{SUITE.manifest['totals']['cases'] + 1} tests collected" in result.stdout.str()
 
 
 def test_a_dtype_runs_all_that_have_bounds_for_it(suite: Any) -> None:
