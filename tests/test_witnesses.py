@@ -27,6 +27,13 @@ from refnn.witnesses import sympy as symbolic
 from refnn.witnesses import torch as autograd
 
 NAMES = sorted(refnn.ops)
+
+
+def together(name: str, *also: str) -> Any:
+    """A parameter of a test of one op: one process of pytest-xdist runs them all, so the witnesses are asked once."""
+    return pytest.param(name, *also, marks=pytest.mark.xdist_group(name))
+
+
 MODEL = "float64@torch-cpu"
 
 # The witnesses that answer in balls, with the bits that they promise.
@@ -167,7 +174,7 @@ def test_every_case_is_a_call_that_the_op_takes(name: str) -> None:
 
 
 @pytest.mark.system("S2", "S26", "S27", "S31", "S77")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*map(together, NAMES)])
 def test_vjp_agrees_with_three_witnesses(name: str) -> None:
     op, agreed, kinks, undefined = refnn.ops[name], 0, 0, 0
     formulas = any(v.get("points") for v in op.variants)  # whether there are several
@@ -211,7 +218,7 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
     print(f"{name}: {agreed} gradient elements agree, {kinks} at {', '.join(op.kinks) or 'no kink'} left out")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*map(together, NAMES)])
 def test_forward_agrees_with_torch_and_loops(name: str) -> None:
     agreed, undefined = 0, 0
     for case in small_cases(name):
@@ -233,7 +240,7 @@ def test_forward_agrees_with_torch_and_loops(name: str) -> None:
     assert (undefined > 0) == any("ignored" in v.get("kinds", {}).values() for v in refnn.ops[name].variants)
 
 
-CLASSES = [(n, c) for n in NAMES for c in refnn.ops[n].classes]
+CLASSES = [together(n, c) for n in NAMES for c in refnn.ops[n].classes]
 
 
 @pytest.mark.parametrize(("name", "algorithm"), CLASSES)
@@ -918,8 +925,8 @@ WRONG_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[...
     },
 }
 
-WRONG_VJP_IDS = [(n, what) for n, table in WRONG_VJPS.items() for what in table]
-WRONG_FORWARD_IDS = [(n, what) for n, table in WRONG_FORWARDS.items() for what in table]
+WRONG_VJP_IDS = [together(n, what) for n, table in WRONG_VJPS.items() for what in table]
+WRONG_FORWARD_IDS = [together(n, what) for n, table in WRONG_FORWARDS.items() for what in table]
 
 
 def violated(op: Op, case: Case) -> set[str]:

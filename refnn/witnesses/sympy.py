@@ -43,11 +43,16 @@ def gradients(
     ]
     y = op.forward(ar, *lifted, **params)
     loss = sympy.sympify(ar.sum(ar.array(g) * y)[()])
+    undefined = loss.has(sympy.nan, sympy.zoo)  # 0/0: diff would take NaN for a constant, with derivative zero
+    terms: dict[Any, list[Any]] = {}  # of the sum, for each symbol those that hold it
+    for term in sympy.Add.make_args(loss):
+        for symbol in term.free_symbols:
+            terms.setdefault(symbol, []).append(term)
 
     def derivative(symbol: Any) -> flint.arb:
-        if loss.has(sympy.nan, sympy.zoo):  # 0/0: diff would take NaN for a constant, with derivative zero
+        if undefined:
             return flint.arb.nan()
-        return _ball(sympy.diff(loss, symbol).xreplace(points), digits)
+        return _ball(sympy.diff(sympy.Add(*terms.get(symbol, [])), symbol).xreplace(points), digits)
 
     return tuple(
         None
