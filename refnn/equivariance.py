@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic.windows import Windows
-from refnn.shapes import windows_over
+from refnn.arithmetic.windows import Windows, windows_over
 
 Array = Any
 
@@ -51,9 +50,8 @@ def invariant(w: Windows, by: Sequence[int]) -> np.ndarray:
     """The cells of the input, as booleans, whose content may move by `by` and stays under the same windows: a maximum
     over windows does not notice, if all else is less and the same everywhere."""
     kept = np.asarray(True)
-    for axis, b in enumerate(by):
-        n = w.size[axis]
-        under = [{q for q, _ in windows_over(w, u, axis)} for u in range(n)]
+    for b, n, *axis in zip(by, w.size, w.count, w.kernel, w.stride, w.before, w.dilation, strict=True):
+        under = [{q for q, _ in windows_over(u, *axis)} for u in range(n)]
         stays = np.array([0 <= u + b < n and under[u] == under[u + b] for u in range(n)])
         kept = np.multiply.outer(kept, stays)
     return np.asarray(kept, dtype=bool)

@@ -8,7 +8,7 @@ Along an axis of L cells, with a cells of padding before and b after it, windows
 
 The sources call padding valid (none), half (here "same": the size stays), full (one cell of a window stays inside), or
 give its number of cells. They divide without a floor, which is right where no cell is unused. The windows themselves
-are `refnn.arithmetic.windows.Windows`, which the ops slide.
+are `refnn.arithmetic.windows.Windows`, which the ops slide; `windows_over` there lists those that lie over a cell.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def square_patches(image: np.ndarray, side: int | None = None, *, stride: int | 
     return np.moveaxis(cells, (-4, -3), (0, 1))
 
 
-# --- windows over a cell ---------------------------------------------------------------------------------------------
+# --- coverage --------------------------------------------------------------------------------------------------------
 
 
 def coverage(w: Windows) -> np.ndarray:
@@ -124,19 +124,6 @@ def coverage(w: Windows) -> np.ndarray:
     cnnmath (bounds check): one at a corner; katsaros (valid padding): the border counts less than the centre.
     """
     return w.fold(np.ones((w.taps, *w.count), dtype=np.int64))
-
-
-def windows_over(w: Windows, cell: int, axis: int = 0) -> list[tuple[int, int]]:
-    """The windows over a cell of an axis, each with the tap that meets it: the terms of the gradient there.
-
-    challa2023 (39), (40) with the limits put right, cnnmath (deltas): window q meets cell u with tap (u + a - s q) / d
-    where that is whole, for q from max(0, ceil((u + a - d (k - 1)) / s)) to min(Q - 1, floor((u + a) / s)).
-    """
-    if not 0 <= cell < w.size[axis]:
-        raise ValueError(f"windows_over: cell is {cell}, expected 0 to {w.size[axis] - 1} on axis {axis}")
-    s, d, at = w.stride[axis], w.dilation[axis], cell + w.before[axis]
-    first, last = max(0, -((d * (w.kernel[axis] - 1) - at) // s)), min(w.count[axis] - 1, at // s)
-    return [(q, (at - s * q) // d) for q in range(first, last + 1) if (at - s * q) % d == 0]
 
 
 # --- receptive fields ------------------------------------------------------------------------------------------------

@@ -14,15 +14,21 @@ In a convolution j and i are channels, q a place along a channel, c a tap, and t
     fw[j, i, c]     filter from channel i, the source's fw_ijc
     fx[j, q], dFLa[j, q]
 
-and D[j, q], but one B[j] for a channel. With S samples, FS taps, stride s and p cells of padding before a channel,
-where fx is 0:
+and D[j, q], but one B[j] for a channel. Max-pooling, which the source promises and leaves out, stores in their place
+
+    fx[j, q], dFLa[j, q]
+    switch[j, q]    the u at which fx_ju of the layer before is the maximum, the first of equals
+
+With S samples, FS taps, stride s and p cells of padding before a channel, where fx is 0:
 
     a_j = b_j + sum_i w_ji x_i,  x_j = D_j g(a_j)                                       (8), (21)
     fa_jq = b_j + sum_i sum_c fw_jic fx_i,(sq+c-p),  fx_jq = D_jq g(fa_jq)              (32)
+    fx_jq = max_c fx_j,(sq+c)                                       max-pooling
 
     dLa_j = y_j sum_i t_i - t_j                                     last layer          (16), (18)
     dLa_j = g'(a_j) D_j sum_i' dLa_i' w_i'j                         below dense         (26)
     dFLa_iu = g'(fa_iu) D_iu sum_j sum_(sq+c-p=u) dFLa_jq fw_jic    below convolution   (42)
+    dFLa_ju = g'(fa_ju) D_ju sum_(switch_jq=u) dFLa_jq              below max-pooling
     dFLa_jq = g'(fa_jq) D_jq dLa_(Qj+q)                             below flatten       (33)
     dLa_(Qj+q) = sum_i' dLa_i' w_i',(Qj+q)                          flatten itself      (35)
 
@@ -52,6 +58,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic.windows import windows_over
 from refnn.op import check_finite
 
 Array = np.ndarray
@@ -106,6 +113,17 @@ class Conv:
 
 
 @dataclass(frozen=True, eq=False)
+class MaxPool:
+    """Maxima of so many taps along each channel, s apart: a layer without weights and activation."""
+
+    fx: Array
+    dFLa: Array
+    switch: Array
+    taps: int
+    s: int
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten:
     """Channels in one row, X[Q j + q] = fx[j, q]: a layer of its own, without weights and activation."""
 
@@ -113,7 +131,7 @@ class Flatten:
     dLa: Array
 
 
-Layer = Input | Dense | Conv | Flatten
+Layer = Input | Dense | Conv | MaxPool | Flatten
 
 
 def source(*shape: int, dtype: Any = np.float64) -> Input:
@@ -155,6 +173,19 @@ def conv(below: Layer, fw: Array, B: Array, g: str = "relu", *, stride: int = 1,
     return Conv(B=B, fw=fw, fx=fx, dFLa=zero(fx), dW=zero(fw), dB=zero(B), D=one(fx), g=g, s=stride, p=before)
 
 
+def max_pool(below: Layer, taps: int, *, stride: int | None = None) -> MaxPool:
+    """Maxima of so many neighbours in a channel; they lie side by side if no stride is given."""
+    x, s = values(below), taps if stride is None else stride
+    if x.ndim != 2 or not 1 <= taps <= x.shape[1]:
+        raise ValueError(
+            f"max_pool: the layer below has shape {x.shape} and taps is {taps}, expected (I, Q) and 1 to Q"
+        )
+    if s < 1:
+        raise ValueError(f"max_pool: the stride is {s}, expected 1 or more")
+    fx = np.zeros((len(x), (x.shape[1] - taps) // s + 1), x.dtype)
+    return MaxPool(fx=fx, dFLa=np.zeros_like(fx), switch=np.zeros(fx.shape, int), taps=taps, s=s)
+
+
 def flatten(below: Layer) -> Flatten:
     """The channels of the layer below in one row."""
     x = values(below)
@@ -165,7 +196,7 @@ def flatten(below: Layer) -> Flatten:
 
 def values(layer: Layer) -> Array:
     """The X or fx of a layer."""
-    return layer.fx if isinstance(layer, Conv) else layer.X
+    return layer.fx if isinstance(layer, Conv | MaxPool) else layer.X
 
 
 # --- forward ---------------------------------------------------------------------------------------------------------
@@ -182,6 +213,8 @@ def forward(net: Sequence[Layer], x: Array) -> Array:
             _dense_forward(values(below), layer)
         elif isinstance(layer, Conv):
             _conv_forward(values(below), layer)
+        elif isinstance(layer, MaxPool):
+            _pool_forward(values(below), layer)
         else:
             values(layer)[...] = values(below).reshape(-1)
     return values(net[-1])
@@ -217,6 +250,15 @@ def _conv_forward(fx: Array, layer: Conv) -> None:
                 if 0 <= u < length:
                     a = a + layer.fw[j, i, c] * fx[i, u]
         layer.fx[j, q] = layer.D[j, q] * ACTIVATIONS[layer.g][0](a)
+
+
+def _pool_forward(fx: Array, layer: MaxPool) -> None:
+    for j, q in np.ndindex(layer.fx.shape):
+        top = layer.s * q
+        for u in range(top + 1, layer.s * q + layer.taps):
+            if fx[j, u] > fx[j, top] or fx[j, u] != fx[j, u]:  # NaN is above all
+                top = u
+        layer.switch[j, q], layer.fx[j, q] = top, fx[j, top]
 
 
 # --- backward --------------------------------------------------------------------------------------------------------
@@ -269,7 +311,7 @@ def _deltas(layer: Layer, above: Layer, skip_dead: bool) -> int:
     products, x, dLa = 0, values(layer), deltas(layer)
     for place in np.ndindex(x.shape):
         if skip_dead and x[place] <= 0:
-            dLa[place] = 0  # what is there is of the sample before; for a flatten layer see the mask of the one below
+            dLa[place] = 0  # what is there is of the sample before; a layer without activation sees the mask of another
             continue
         d, count = _sum(above, place, x.shape)
         products += count
@@ -284,7 +326,7 @@ def deltas(layer: Layer) -> Array:
     """The dLa or dFLa of a layer."""
     if isinstance(layer, Input):
         raise ValueError("the layer of the sample has no dLa")
-    return layer.dFLa if isinstance(layer, Conv) else layer.dLa
+    return layer.dFLa if isinstance(layer, Conv | MaxPool) else layer.dLa
 
 
 def _sum(above: Layer, place: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Number, int]:
@@ -297,26 +339,24 @@ def _sum(above: Layer, place: tuple[int, ...], shape: tuple[int, ...]) -> tuple[
         return total, len(above.dLa)
     if isinstance(above, Conv):
         (i, u), (channels, Q) = place, above.dFLa.shape
-        pairs = outputs_form(u, Q, above.fw.shape[2], above.s, above.p)
+        pairs = windows_over(u, Q, above.fw.shape[2], above.s, above.p)
         for j in range(channels):
             for q, c in pairs:
                 total = total + above.dFLa[j, q] * above.fw[j, i, c]
         return total, channels * len(pairs)
+    if isinstance(above, MaxPool):
+        j, u = place
+        for q, _ in windows_over(u, above.fx.shape[1], above.taps, above.s):
+            if above.switch[j, q] == u:
+                total = total + above.dFLa[j, q]
+        return total, 0
     (j, q), (_, Q) = place, shape
     return deltas(above)[Q * j + q], 0
 
 
-def outputs_form(u: int, Q: int, FS: int, s: int = 1, p: int = 0) -> list[tuple[int, int]]:
-    """The outputs q < Q and the taps c < FS that meet in input u, s q + c - p = u, by their outputs.
-
-    Form A of challa2023 (39), (40), (42) as corrected, for any stride s and padding p.
-    """
-    first, last = max(0, -((FS - 1 - u - p) // s)), min(Q - 1, (u + p) // s)
-    return [(q, u + p - s * q) for q in range(first, last + 1)]
-
-
 def taps_form(u: int, Q: int, FS: int, s: int = 1, p: int = 0) -> list[tuple[int, int]]:
-    """The same pairs (q, c) by their taps: form B."""
+    """The outputs q < Q and the taps c < FS that meet in input u, s q + c - p = u, by their taps: form B of challa2023
+    (39), (40), (42) as corrected. Form A, by their outputs, is `windows_over`."""
     first, last = max(0, u + p - s * (Q - 1)), min(FS - 1, u + p)
     return [((u + p - c) // s, c) for c in range(first, last + 1) if (u + p - c) % s == 0]
 

@@ -339,7 +339,6 @@ def test_the_limits_of_the_audit() -> None:
             assert round(math.log(FORMATS[dtype].max) - math.log(terms), 2) == top
 
 
-@pytest.mark.system("S7")
 def test_scaling_changes_the_distribution() -> None:
     """Values of the audit of the sources, from other code."""
     scaled = functions("scaled")[0]
@@ -351,7 +350,6 @@ def test_scaling_changes_the_distribution() -> None:
     assert np.round(refnn.softmax(second), 4).tolist() == [0.7311, 0.2689]
 
 
-@pytest.mark.system("S7")
 def test_three_scores_at_the_limit_that_the_sources_print_overflow_the_sum() -> None:
     for dtype, score in ((np.float32, 88), (np.float64, 709)):
         scores = np.full(3, score, dtype)
@@ -359,7 +357,6 @@ def test_three_scores_at_the_limit_that_the_sources_print_overflow_the_sum() -> 
         assert refnn.softmax(scores).tolist() == [dtype(1) / dtype(3)] * 3
 
 
-@pytest.mark.system("S7")
 def test_the_gradient_of_a_scaled_softmax_is_not_y_minus_t() -> None:
     """Scores scaled to 88, class 1: the loss and its gradient with the scale held constant, y - t of the scaled
     outputs, and the truth; values of the audit, from autograd."""

@@ -15,8 +15,24 @@ from exactly import autograd, fractions, quarters, same
 
 import refnn
 from refnn import storage
+from refnn.arithmetic.windows import windows_over
 from refnn.network import Network, Node, mlp
-from refnn.storage import Conv, Dense, Flatten, Input, Layer, backward, conv, delta, dense, flatten, forward, source
+from refnn.storage import (
+    Conv,
+    Dense,
+    Flatten,
+    Input,
+    Layer,
+    MaxPool,
+    backward,
+    conv,
+    delta,
+    dense,
+    flatten,
+    forward,
+    max_pool,
+    source,
+)
 
 LOSS = "half_squared_error"
 WIDTHS, S = (3, 4, 3, 4, 2), 6
@@ -168,13 +184,14 @@ def stored(net: list[Layer]) -> bytes:
 
 
 def sequence(dtype: Any = np.float64, seed: int = 0) -> tuple[list[Layer], np.ndarray, np.ndarray]:
-    """Two convolutions, flatten, two dense layers; random numbers."""
+    """Two convolutions with a pool between them, flatten, two dense layers; random numbers."""
     rng = np.random.default_rng(seed)
     net: list[Layer] = [source(2, 11, dtype=dtype)]
     net.append(conv(net[-1], *(rng.normal(size=n).astype(dtype) for n in ((3, 2, 3), 3)), stride=2, padding=1))
+    net.append(max_pool(net[-1], 2, stride=1))
     net.append(conv(net[-1], *(rng.normal(size=n).astype(dtype) for n in ((2, 3, 3), 2)), padding="same"))
     net.append(flatten(net[-1]))
-    net.append(dense(net[-1], *(rng.normal(size=n).astype(dtype) for n in ((5, 12), 5))))
+    net.append(dense(net[-1], *(rng.normal(size=n).astype(dtype) for n in ((5, 10), 5))))
     net.append(dense(net[-1], *(rng.normal(size=n).astype(dtype) for n in ((3, 5), 3)), "softmax"))
     return net, rng.normal(size=(S, 2, 11)).astype(dtype), np.eye(3, dtype=dtype)[rng.integers(0, 3, S)]
 
@@ -235,14 +252,20 @@ def test_the_neat_trick_is_for_relu_only(g: str) -> None:
 
 # --- what is stored --------------------------------------------------------------------------------------------------
 
-NAMES = {Input: "X", Dense: "B W X dLa dW dB D", Conv: "B fw fx dFLa dW dB D", Flatten: "X dLa"}
+NAMES = {
+    Input: "X",
+    Dense: "B W X dLa dW dB D",
+    Conv: "B fw fx dFLa dW dB D",
+    MaxPool: "fx dFLa switch",
+    Flatten: "X dLa",
+}
 
 
 @pytest.mark.system("S18")
 def test_backward_reads_nothing_but_the_record() -> None:
     """The names are the sources'; of a copied record, backward reads W, X and D, and dLa once it is written there."""
     net, x, t = sequence()
-    settings = {"g", "s", "p"}  # of a layer, not numbers of its nodes
+    settings = {"g", "s", "p", "taps"}  # of a layer, not numbers of its nodes
     for layer in net:
         assert {f.name for f in dataclasses.fields(layer)} - settings == set(NAMES[type(layer)].split())
     forward(net, x[0])
@@ -314,9 +337,14 @@ SLIDES = {  # seven strides and paddings; some leave cells of the input or of th
 }
 
 
-def line(length: int, *convs: tuple[int, int, int | str]) -> tuple[list[Layer], Network, Any, Any, Any]:
+FORMS = {"windows_over": windows_over, "taps_form": storage.taps_form}
+
+
+def line(
+    length: int, *convs: tuple[int, int, int | str], pool: tuple[int, int | None] | None = None
+) -> tuple[list[Layer], Network, Any, Any, Any]:
     """2 channels to 3 and, with a second convolution, to 2, then flatten and a dense layer: record and network, with
-    quarters as parameters, samples and targets."""
+    quarters as parameters, samples and targets. A pool of so many taps and that stride may follow the first."""
     net: list[Layer] = [source(2, length, dtype=object)]
     nodes, params, x = [], {}, "x"
     for n, ((taps, stride, padding), (channels, below)) in enumerate(zip(convs, ((3, 2), (2, 3)), strict=False), 1):
@@ -328,6 +356,10 @@ def line(length: int, *convs: tuple[int, int, int | str]) -> tuple[list[Layer], 
         nodes.append(Node(f"conv{n}", "conv1d", (x, f"conv{n}.weight", f"conv{n}.bias"), settings))
         nodes.append(Node(f"relu{n}", "relu", (f"conv{n}",)))
         x = f"relu{n}"
+        if pool and n == 1:
+            net.append(max_pool(net[-1], pool[0], stride=pool[1]))
+            nodes.append(Node("pool", "max_pool1d", (x,), {"kernel_size": pool[0], "stride": pool[1]}))
+            x = "pool"
     net.append(flatten(net[-1]))
     params |= {"fc1.weight": quarters(30, 2, storage.values(net[-1]).size), "fc1.bias": quarters(31, 2)}
     net.append(dense(net[-1], *(fractions(params[f"fc1.{name}"]) for name in ("weight", "bias")), "identity"))
@@ -370,10 +402,10 @@ def test_from_flatten_into_a_convolution(name: str) -> None:
 
 @pytest.mark.system("S24")
 @pytest.mark.parametrize("name", LINES)
-@pytest.mark.parametrize("form", ["outputs_form", "taps_form"])
+@pytest.mark.parametrize("form", FORMS)
 def test_from_one_convolution_into_another(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly PyTorch's gradient, by outputs and by taps."""
-    monkeypatch.setattr(storage, "outputs_form", getattr(storage, form))
+    monkeypatch.setattr(storage, "windows_over", FORMS[form])
     given = line(*LINES[name])
     assert proved(given, truth_of(given))
 
@@ -396,25 +428,59 @@ def test_both_forms_are_the_derivative_for_42_sizes() -> None:
     for Q, FS in itertools.product(range(1, 8), range(1, 7)):
         fx, fw, d = (sympy.symbols(f"{name}:{n}") for name, n in (("x", Q + FS - 1), ("w", FS), ("d", Q)))
         loss = sum(d[q] * fw[c] * fx[q + c] for q in range(Q) for c in range(FS))
-        for u, form in itertools.product(range(Q + FS - 1), (storage.outputs_form, storage.taps_form)):
+        for u, form in itertools.product(range(Q + FS - 1), FORMS.values()):
             stated = sum(d[q] * fw[c] for q, c in form(u, Q, FS))
             assert sympy.expand(sympy.diff(loss, fx[u]) - stated) == 0, f"{form.__name__}, Q = {Q}, FS = {FS}, u = {u}"
 
 
 @pytest.mark.system("S25")
 @pytest.mark.parametrize("name", SLIDES)
-@pytest.mark.parametrize("form", ["outputs_form", "taps_form"])
+@pytest.mark.parametrize("form", FORMS)
 def test_strides_and_padding(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "outputs_form", getattr(storage, form))
+    monkeypatch.setattr(storage, "windows_over", FORMS[form])
     given = line(*SLIDES[name])
     assert proved(given, truth_of(given))
+
+
+POOLS = {"side by side": (2, None), "overlapping": (3, 2), "every place": (2, 1), "one tap": (1, None), "gaps": (2, 3)}
+
+
+@pytest.mark.system("S18")
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_hands_back_by_its_switches(name: str) -> None:
+    """Exactly PyTorch's gradient below a pool, next to flatten and next to a convolution; where two values are equal,
+    the first has it."""
+    taps, _ = POOLS[name]
+    for convs in (((3, 1, 1),), ((3, 1, 1), (2, 1, 0))):
+        given = line(9, *convs, pool=POOLS[name])
+        assert proved(given, truth_of(given))
+    net, _, _, x, t = line(9, (3, 1, 1), pool=POOLS[name])
+    ties = 0
+    for sample, target in zip(fractions(x), fractions(t), strict=True):
+        back(net, sample[None], target[None])
+        below, layer = net[1], net[2]
+        for j, q in np.ndindex(layer.fx.shape):
+            window = below.fx[j, layer.s * q : layer.s * q + taps].tolist()
+            assert layer.switch[j, q] == layer.s * q + window.index(max(window))
+            ties += window.count(max(window)) > 1 and max(window) > 0
+    assert ties or taps == 1, "no two values were equal"
+
+
+def test_a_pool_swallows_no_nan() -> None:
+    net: list[Layer] = [source(1, 4)]
+    net.append(max_pool(net[0], 4))
+    for place in range(4):
+        net[0].X[...] = [1, 4, 2, 3]
+        net[0].X[0, place] = np.nan
+        storage._pool_forward(net[0].X, net[1])
+        assert np.isnan(net[1].fx).all() and net[1].switch == place
 
 
 def test_the_forms_are_all_pairs_that_meet() -> None:
     for Q, FS, s, p in itertools.product(range(1, 5), range(1, 6), range(1, 4), range(4)):
         for u in range(s * (Q - 1) + FS - p):
             met = {(q, c) for q in range(Q) for c in range(FS) if s * q + c - p == u}
-            for form in (storage.outputs_form, storage.taps_form):
+            for form in FORMS.values():
                 pairs = form(u, Q, FS, s, p)
                 assert set(pairs) == met and len(pairs) == len(met), f"{form.__name__}{(u, Q, FS, s, p)}"
 
@@ -487,6 +553,16 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         "conv: padding is -1, expected 0 or more, so that 1 taps fit on 3 values",
     ),
     "flatten": (lambda: flatten(source(3)), "flatten: the layer below has shape (3,), expected (channels, length)"),
+    "pool": (
+        lambda: max_pool(source(1, 3), 4),
+        "max_pool: the layer below has shape (1, 3) and taps is 4, expected (I, Q) and 1 to Q",
+    ),
+    "pool of nodes": (lambda: max_pool(source(3), 2), "has shape (3,) and taps is 2, expected (I, Q)"),
+    "no taps": (lambda: max_pool(source(1, 3), 0), "and taps is 0, expected (I, Q) and 1 to Q"),
+    "stride of a pool": (
+        lambda: max_pool(source(1, 3), 2, stride=0),
+        "max_pool: the stride is 0, expected 1 or more",
+    ),
     "sample": (
         lambda: forward(dense_network()[0], np.ones(2)),
         "the sample has shape (2,) and layer 0 (3,)",

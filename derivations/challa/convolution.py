@@ -15,7 +15,8 @@ from sympy import diff
 
 from derivations.claims import claim
 from derivations.notation import at, exact, gradient, symbols, total
-from refnn.storage import outputs_form, taps_form
+from refnn.arithmetic.windows import windows_over
+from refnn.storage import taps_form
 
 
 def outputs(length, taps, stride=1, padding=0):
@@ -269,7 +270,7 @@ def formula_that_needs_stride_1(says):
 
 # --- case 2: convolution after convolution ---------------------------------------------------------------------------
 
-# refnn's outputs_form(q, Q, FS) and taps_form(q, Q, FS) are the pairs (q', tap) with q' + tap = q: by output positions,
+# refnn's windows_over(q, Q, FS) and taps_form(q, Q, FS) are the pairs (q', tap) with q' + tap = q: by output positions,
 # q' from max(0, q-FS+1) to min(q, Q-1), and by taps, c from max(0, q-Q+1) to min(FS-1, q).
 
 
@@ -307,9 +308,9 @@ def _all_sizes(says):
 @claim(
     "000-39",
     printed=printed_limits,
-    corrected=outputs_form,
-    open_above=lambda q, count, taps: outputs_form(q, count, taps)[:-1],
-    open_below=lambda q, count, taps: outputs_form(q, count, taps)[1:],
+    corrected=windows_over,
+    open_above=lambda q, count, taps: windows_over(q, count, taps)[:-1],
+    open_below=lambda q, count, taps: windows_over(q, count, taps)[1:],
 )
 def limits_of_the_sum(says):
     yield from _all_sizes(says)
@@ -319,7 +320,7 @@ def limits_of_the_sum(says):
     "000-40",
     printed=printed_taps,
     corrected=taps_form,
-    right_limits=lambda q, count, taps: [(p, p) for p, _ in outputs_form(q, count, taps)],
+    right_limits=lambda q, count, taps: [(p, p) for p, _ in windows_over(q, count, taps)],
     flipped=lambda q, count, taps: [(p, taps - 1 - c) for p, c in taps_form(q, count, taps)],
 )
 def gradient_by_the_input_of_a_filter(says):
@@ -427,7 +428,7 @@ def _below(says):
 @claim(
     "000-42",
     printed=delta_by(printed_taps, mask=False),
-    corrected=delta_by(outputs_form),
+    corrected=delta_by(windows_over),
     no_mask=delta_by(taps_form, mask=False),
     printed_index=delta_by(printed_taps),
 )
@@ -439,7 +440,7 @@ def recursion_of_filter_deltas(says):
 @claim(
     "000-43",
     printed=lambda d: d,
-    beyond=lambda says: _below(lambda *x: says(delta_by(outputs_form, mask=False)(*x))),
+    beyond=lambda says: _below(lambda *x: says(delta_by(windows_over, mask=False)(*x))),
 )
 def bias_below_a_convolution(says):
     """The sum over positions of the deltas, if the mask is in them; beyond: without it."""

@@ -132,10 +132,18 @@ def naive(scores, dtype):
         return e / e.sum(dtype=dtype)
 
 
+def scale(scores, dtype):
+    return min(Fraction(1), Fraction(LIMIT[dtype]) / max(map(abs, scores)))
+
+
 def scaled(scores, dtype):
     """Scores multiplied so that none exceeds the limit in absolute value."""
-    factor = min(Fraction(1), Fraction(LIMIT[dtype]) / max(map(abs, scores)))
-    return naive([float(s * factor) for s in scores], dtype)
+    return naive([float(s * scale(scores, dtype)) for s in scores], dtype)
+
+
+def gradient_of_scaled(scores, hot, dtype):
+    """dL/da of the cross-entropy after `scaled`, its scale taken for a constant: not the y - t of (18)."""
+    return float(scale(scores, dtype)) * (scaled(scores, dtype) - np.eye(len(scores))[hot])
 
 
 def shifted(scores, dtype):

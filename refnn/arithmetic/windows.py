@@ -133,6 +133,20 @@ def sides(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[
     return [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in per_axis(padding, len(kernel))]
 
 
+def windows_over(
+    cell: int, count: int, kernel: int, stride: int = 1, before: int = 0, dilation: int = 1
+) -> list[tuple[int, int]]:
+    """Which of `count` windows along an axis lie over a cell, each with the tap that meets it: the terms of the
+    gradient there.
+
+    challa2023 (39), (40), (42) as corrected, cnnmath (deltas): window q meets cell u with tap (u + a - s q) / d, where
+    that is whole, for q from max(0, ceil((u + a - d (k - 1)) / s)) to min(Q - 1, floor((u + a) / s)).
+    """
+    s, d, at = stride, dilation, cell + before
+    first, last = max(0, -((d * (kernel - 1) - at) // s)), min(count - 1, at // s)
+    return [(q, (at - s * q) // d) for q in range(first, last + 1) if (at - s * q) % d == 0]
+
+
 @dataclass(frozen=True)
 class Windows:
     """Where windows lie: one number per spatial axis for each field.
