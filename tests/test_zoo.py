@@ -21,6 +21,7 @@ import refnn
 from refnn import cli, datasets, regression, train, zoo
 from refnn.conformance import data
 from refnn.network import Network, fixtures
+from refnn.shapes import fields
 from refnn.witnesses import torch as witness
 
 # The fixtures as PyTorch's own layers.
@@ -277,9 +278,13 @@ def test_a_convolution_with_a_stride_stands_where_the_pool_was() -> None:
         cells = net.forward(positive, images).values[value]
         return (cells[1:] != cells[0]).any(1)
 
-    field = seen("digits_allconv", "stride")
-    assert np.array_equal(field, seen("digits_cnn", "pool"))
-    assert field.sum(0).max() == 36  # 6x6 pixels: 3, 5 and then 6 wide
+    found = seen("digits_allconv", "stride")
+    assert np.array_equal(found, seen("digits_cnn", "pool"))
+    assert found.sum(0).max() == 36  # 6x6 pixels: 3, 5 and then 6 wide
+    pool, stride = (fields(zoo.initial(n))[v] for n, v in (("digits_cnn", "pool"), ("digits_allconv", "stride")))
+    pixels, cells = np.arange(8)[:, None], np.arange(4)
+    rows, columns = ((pixels - f.start - f.jump * cells) // f.size == 0 for f in stride)
+    assert pool == stride and np.array_equal(found.reshape(8, 8, 4, 4), np.einsum("pi,qj->pqij", rows, columns))
     conforms("digits_allconv")
 
 
