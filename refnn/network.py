@@ -55,7 +55,11 @@ class Run:
 
 class Network:
     """A feed-forward network. `weights` are named sets of parameters that come with it, all finite, `shapes` the shape
-    of each input without its batch axis, `about` what else its file says."""
+    of each input without its batch axis, `about` what else its file says.
+
+    ValueError or TypeError, in one sentence, for what is no network; for layers whose shapes do not meet, too, as far
+    as the weights and `shapes` say what they are.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class Network:
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.nodes, self.name, self.inputs = tuple(nodes), name, tuple(inputs)
-        self.weights = {k: dict(v) for k, v in (weights or {}).items()}
+        self.weights = {k: {n: np.asarray(a) for n, a in v.items()} for k, v in (weights or {}).items()}
         self.shapes, self.about = dict(shapes or {}), dict(about or {})
         self.parameters = self._check()
         for label, params in self.weights.items():
@@ -96,11 +100,17 @@ class Network:
             if node.name in made:
                 raise ValueError(f"two values are named {node.name!r}")
             made.add(node.name)
+        for value, shape in self.shapes.items():
+            if value not in self.inputs:
+                raise ValueError(f"{self.name}: shapes has {value!r}, expected some of {', '.join(self.inputs)}")
+            if not isinstance(shape, tuple) or not all(isinstance(n, int) and n > 0 for n in shape):
+                raise ValueError(f"{self.name}: the shape of {value!r} is {shape!r}, expected a tuple of lengths")
         return tuple(parameters)
 
     def _check_weights(self, label: str, params: Params) -> None:
-        """ValueError or TypeError unless a set of weights has a finite array of floats for each parameter. (Parameters
-        that are handed to `forward` may hold anything: NaN in gives NaN out.)"""
+        """ValueError or TypeError unless a set of weights has a finite array of floats for each parameter, of a shape
+        that meets those of the others. (Parameters that are handed to `forward` may hold anything: NaN in gives NaN
+        out.)"""
         if set(params) != set(self.parameters):
             listed = ", ".join(sorted(set(params) ^ set(self.parameters)))
             raise ValueError(f"{self.name}: the weights {label!r} and the parameters of the network differ in {listed}")
@@ -115,16 +125,22 @@ class Network:
                     f"{self.name}: {name}[{', '.join(map(str, place))}] of the weights {label!r} is {array[place]}, "
                     "expected a finite number"
                 )
+        try:
+            self.infer({**{n: (1, *shape) for n, shape in self.shapes.items()}, **params})
+        except (TypeError, ValueError) as wrong:
+            raise type(wrong)(f"{wrong} (in the weights {label!r})") from None
 
     def infer(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """The shape of every value, from those of the inputs and parameters; nothing is computed.
 
-        `values` holds them by name, as arrays or as shapes. ValueError or TypeError names the first node whose arrays
-        do not go together, with their shapes.
+        `values` holds them by name, as arrays or as shapes; what is made from one that it does not hold is left out.
+        ValueError or TypeError names the first node whose arrays do not go together, with their shapes.
         """
         ar = Shapes()
         made = {n: v if _integers(v) else zeros(getattr(v, "shape", v)) for n, v in values.items()}
         for node in self.nodes:
+            if not made.keys() >= set(node.inputs):
+                continue
             op = find(node.op)
             try:
                 arrays, params = op.bind(tuple(self._arguments(node, made)), node.params)
@@ -295,8 +311,12 @@ class Network:
         used = {value for node in nodes for value in node.inputs}
         weights = {k: to_numpy(v).copy() for k, v in module.named_parameters() if k in used}
         first = {n.inputs[0]: weights[n.inputs[1]].shape[1:] for n in nodes if n.op == "linear"}
-        shapes = {n: first[n] for n in inputs if n in first}
-        return cls(nodes, name=name, inputs=inputs, weights={"module": weights}, shapes=shapes)
+        vectors = {n: first[n] for n in inputs if n in first}
+        net = cls(nodes, name=name, inputs=inputs, weights={"module": weights})
+        try:
+            return cls(nodes, name=name, inputs=inputs, weights=net.weights, shapes=vectors)
+        except ValueError:
+            return net  # its linear layers take something else than vectors
 
 
 def _stored(ar: Any, x: Array) -> Array:

@@ -28,10 +28,10 @@ def respond(w: np.ndarray, x: np.ndarray) -> np.ndarray:
 def perceptron(x: np.ndarray, target: np.ndarray) -> Objective:
     """The rule as an objective for `gradient_descent` with batch=1 and rates 1, from {"w": zeros}: 1 for a mistake and
     0 for none. x is (samples, inputs), target holds 1 and -1; integers stay exact."""
+    if x.ndim != 2 or target.shape != x.shape[:1]:
+        raise ValueError(f"perceptron: x has shape {x.shape} and target {target.shape}, expected (m, n) and (m,)")
     check_finite("perceptron: x", x)
     check_each("perceptron: target", target, np.isin(target, (1, -1)), "1 or -1")
-    if len(x) != len(target):
-        raise ValueError(f"perceptron: x has {len(x)} rows and target {len(target)} entries, expected as many")
 
     def objective(params: Params, chosen: np.ndarray) -> tuple[Any, Params]:
         rows, t = x[chosen], target[chosen]

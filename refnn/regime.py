@@ -91,7 +91,7 @@ def regime(hessian: Any, rate: Any) -> Regime:
     if not 0 < rate < math.inf:
         raise ValueError(f"the learning rate is {rate}, expected a positive finite number")
     alpha, h = Fraction(rate), np.atleast_2d(exact(hessian))
-    if h.ndim != 2 or h.shape[0] != h.shape[1] or (h != h.T).any():
+    if h.ndim != 2 or h.shape[0] != h.shape[1] or not h.size or (h != h.T).any():
         raise ValueError(f"the second derivatives are {np.asarray(hessian).tolist()}, expected a symmetric matrix")
     below = above(-h)
     if below(Fraction(0)) > 0:
@@ -107,8 +107,12 @@ def regime(hessian: Any, rate: Any) -> Regime:
 
 
 def exact(x: Any) -> np.ndarray:
-    """Numbers as an object array of fractions; floats count as what they are. ValueError where one is not finite."""
-    numbers = np.asarray(x).astype(object)
+    """Numbers as an object array of fractions; floats count as what they are. ValueError where one is not finite, or
+    rows have different lengths."""
+    try:
+        numbers = np.asarray(x).astype(object)
+    except ValueError:
+        raise ValueError(f"the array is {x}, expected rows of one length") from None
     check_finite("the array", numbers)
     return np.asarray(np.frompyfunc(Fraction, 1, 1)(numbers), dtype=object)
 

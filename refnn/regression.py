@@ -5,7 +5,7 @@
 
 An array x is (m,) in the first form, and in the second X is (m, n) with an example in each row; y is (m,), w is (n,).
 The bias may be appended to w, if a one is to each row of X. All take floats, and fractions in object arrays: then they
-are exact.
+are exact. ValueError names shapes that do not go together, which NumPy would broadcast.
 
 `python -m refnn.regression [FILE.svg]` learns the weight of a woman from her height, from the data to the evaluation.
 """
@@ -39,14 +39,21 @@ Array = Any
 
 def in_slope(x: Array, y: Array, b: Any) -> Quadratic:
     """J as a quadratic in the slope, the intercept b fixed: you2022 (fix b and learn w)."""
+    _check_line(x, y)
     m = len(x)
     return Quadratic(sum(x**2) / (2 * m), sum(x * (b - y)) / m, sum((b - y) ** 2) / (2 * m))
 
 
 def in_intercept(x: Array, y: Array, w: Any) -> Quadratic:
     """J as a quadratic in the intercept, the slope w fixed; it is least at the mean of y - w x."""
+    _check_line(x, y)
     m = len(x)
     return Quadratic(Fraction(1, 2), sum(w * x - y) / m, sum((w * x - y) ** 2) / (2 * m))
+
+
+def _check_line(x: Array, y: Array) -> None:
+    if x.ndim != 1 or x.shape != y.shape or not len(x):
+        raise ValueError(f"x has shape {x.shape} and y {y.shape}, expected (m,) and (m,), m at least 1")
 
 
 # --- several features ------------------------------------------------------------------------------------------------
@@ -54,30 +61,46 @@ def in_intercept(x: Array, y: Array, w: Any) -> Quadratic:
 
 def with_ones(x: Array) -> Array:
     """X with a one appended to each row, for a w that ends in the bias: (m, n) to (m, n + 1)."""
+    if x.ndim != 2:
+        raise ValueError(f"X has shape {x.shape}, expected (m, n)")
     return np.concatenate([x, np.ones_like(x[:, :1])], axis=1)
 
 
 def gradient(x: Array, y: Array, w: Array) -> Array:
     """dJ/dw = 1/m X^T (X w - y), of the shape of w: you2022 (matrix operations)."""
+    _check_examples(x, y)
+    _check_slopes(x, w)
     return x.T @ (x @ w - y) / len(y)
 
 
 def gradient_by_loop(x: Array, y: Array, w: Array) -> Array:
     """The same, example by example: you2022 (naive approach), whose mean goes for the gradient, too."""
+    _check_examples(x, y)
+    _check_slopes(x, w)
     total = 0 * w
     for row, target in zip(x, y, strict=True):
         total = total + (row @ w - target) * row
     return total / len(y)
 
 
+def _check_examples(x: Array, y: Array) -> None:
+    if x.ndim != 2 or y.shape != x.shape[:1] or not len(y):
+        raise ValueError(f"X has shape {x.shape} and y {y.shape}, expected (m, n) and (m,), m at least 1")
+
+
+def _check_slopes(x: Array, w: Array) -> None:
+    if np.shape(w) != x.shape[1:]:
+        raise ValueError(f"X has shape {x.shape} and w {np.shape(w)}, expected (m, n) and (n,)")
+
+
 def least_squares(x: Array, y: Array) -> Objective:
     """J and its gradient at {"w": (n,), "b": a number}, or at {"w"} without a bias, for `gradient_descent`."""
+    _check_examples(x, y)
     check_finite("x", x)
     check_finite("y", y)
-    if len(x) != len(y):
-        raise ValueError(f"x has {len(x)} rows and y {len(y)} entries, expected as many")
 
     def objective(params: Params, chosen: np.ndarray) -> tuple[Any, Params]:
+        _check_slopes(x, params["w"])
         rows, m = x[chosen], len(chosen)
         u = rows @ params["w"] + params.get("b", 0) - y[chosen]
         return u @ u / (2 * m), {"w": rows.T @ u / m, "b": sum(u) / m}
@@ -87,6 +110,7 @@ def least_squares(x: Array, y: Array) -> Objective:
 
 def normal_equations(x: Array, y: Array) -> Array:
     """The w of the least J, from X^T X w = X^T y: exact, as fractions. ValueError where it is not unique."""
+    _check_examples(x, y)
     rows = exact(x)
     try:
         solved = rational_matrix(rows.T @ rows).solve(rational_matrix((rows.T @ exact(y))[:, None]))
@@ -176,6 +200,7 @@ class Line:
 
 def learn(x: np.ndarray, y: np.ndarray, *, rate: float, steps: int) -> Line:
     """Gradient descent from zero, with all examples in each step: x and y are (m,), float64."""
+    _check_line(x, y)
     check_finite("x", x)
     centre, scale = scaling(x)
     z = ((x - centre) / scale)[:, None]

@@ -245,7 +245,8 @@ def without_dropout(net: Network) -> Network:
             nodes.append(replace(node, inputs=inputs))
     masks = {node.inputs[1] for node in net.nodes if node.op == "dropout"}
     left = [name for name in net.inputs if name not in masks]
-    return Network(nodes, name=net.name, inputs=left, weights=net.weights, shapes=net.shapes, about=net.about)
+    shapes = {name: shape for name, shape in net.shapes.items() if name in left}
+    return Network(nodes, name=net.name, inputs=left, weights=net.weights, shapes=shapes, about=net.about)
 
 
 def with_loss(net: Network, head: str) -> Network:

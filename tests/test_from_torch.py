@@ -257,6 +257,12 @@ def test_a_layer_that_gets_its_input_by_name_is_seen_end_to_end() -> None:
     assert "end to end only, because no layer of their names was seen: relu" in report.header["notes"]
 
 
+def test_shapes_are_those_of_vectors_where_that_goes_through() -> None:
+    """A linear layer may come before others that take channels; then nothing is known of its input."""
+    assert Network.from_torch(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))).shapes == {"x": (4,)}
+    assert Network.from_torch(nn.Sequential(nn.Linear(4, 3), nn.MaxPool2d(2))).shapes == {}
+
+
 def test_a_network_without_weights_is_no_module() -> None:
     net = Network([Node("fc", "linear", ("x", "fc.weight"))], name="bare")
     with pytest.raises(ValueError, match=r"bare has no weights that say what shape 'fc.weight' has"):

@@ -287,6 +287,40 @@ def test_layers_that_do_not_meet_are_named_with_both_shapes(name: str, monkeypat
         SMALL.forward(arrays, arrays["x"], arrays["labels"])
 
 
+@pytest.mark.parametrize("name", ["layer", "bias", "kernel"])
+def test_weights_that_do_not_meet_are_refused_with_the_network(name: str) -> None:
+    """Before anything goes forward; of the nodes whose inputs have a known shape."""
+    changed, sentence = {**UNMET, "kernel": ({"conv.weight": (2, 3, 3, 3)}, "expected weight to have 1 on axis 1")}[
+        name
+    ]
+    shapes = {n: v for n, v in {**SMALL_SHAPES, **changed}.items() if n in SMALL.parameters}
+    weights = {"trained": {n: np.ones(v, np.float32) for n, v in shapes.items()}}
+    sentence = re.escape(sentence.replace("(5, ", "(1, ")) + r".* \(in the weights 'trained'\)$"
+    with pytest.raises(ValueError, match=sentence):
+        Network(SMALL.nodes, name="small", inputs=SMALL.inputs, weights=weights, shapes={"x": (1, 8, 8)})
+    assert Network(SMALL.nodes, inputs=SMALL.inputs, weights=weights).weights["trained"].keys() == shapes.keys()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        ({"y": (4,)}, "network: shapes has 'y', expected some of x"),
+        ({"x": 4}, "network: the shape of 'x' is 4, expected a tuple of lengths"),
+        ({"x": (4, 0)}, "network: the shape of 'x' is (4, 0), expected a tuple of lengths"),
+        ({"x": (4.0,)}, "network: the shape of 'x' is (4.0,), expected a tuple of lengths"),
+    ],
+)
+def test_shapes_that_are_none_get_one_sentence(shapes: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        Network([Node("relu", "relu", ("x",))], shapes=shapes)
+
+
+def test_what_is_made_from_nothing_has_no_shape() -> None:
+    assert SMALL.infer({n: v for n, v in SMALL_SHAPES.items() if n != "fc.weight"}).keys() == {
+        *SMALL_SHAPES.keys() - {"fc.weight"}, "conv", "relu", "pool", "flatten",
+    }  # fmt: skip
+
+
 def test_classes_are_looked_at_every_time_though_shapes_are_known() -> None:
     arrays = {n: np.ones(v, np.float32) if isinstance(v, tuple) else v for n, v in SMALL_SHAPES.items()}
     SMALL.forward(arrays, arrays["x"], np.array([0, 1, 2, 2, 0]))

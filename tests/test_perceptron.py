@@ -89,7 +89,7 @@ def test_a_target_is_1_or_minus_1(target: Any) -> None:
 
 
 def test_every_row_has_a_target() -> None:
-    with pytest.raises(ValueError, match="perceptron: x has 2 rows and target 1 entries, expected as many"):
+    with pytest.raises(ValueError, match=r"perceptron: x has shape \(2, 3\) and target \(1,\), expected \(m, n\) and"):
         perceptron(np.ones((2, 3)), np.array([1]))
 
 

@@ -171,6 +171,8 @@ def test_a_regime_says_its_thresholds() -> None:
         (lambda: regime(1, float("nan")), "the learning rate is nan, expected a positive finite number"),
         (lambda: regime(1, float("inf")), "the learning rate is inf, expected a positive finite number"),
         (lambda: regime([[1, 0], [0, float("nan")]], 1), "the array[1, 1] is nan, expected a finite number"),
+        (lambda: regime([[1, 2], [3]], 1), "the array is [[1, 2], [3]], expected rows of one length"),
+        (lambda: regime(np.ones((0, 0)), 1), "the second derivatives are [], expected a symmetric matrix"),
         (lambda: exact(float("inf")), "the array is inf, expected a finite number"),
         (lambda: Quadratic(0, 1, 1).lowest, "c1 is 0, expected a positive number"),
         (lambda: Quadratic(-1, 1, 1).lowest, "c1 is -1, expected a positive number"),

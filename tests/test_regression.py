@@ -294,7 +294,22 @@ NAN = float("nan")
         (lambda: least_squares(np.array([[1.0, -np.inf]]), np.ones(1)), "x[0, 1] is -inf, expected a finite number"),
         (lambda: normal_equations(np.array([[NAN]]), np.ones(1)), "[0, 0] is nan, expected a finite number"),
         (lambda: learn(np.ones(3), np.ones(3), rate=0.5, steps=1), "x is 1.0 throughout, expected two different"),
-        (lambda: least_squares(np.ones((3, 1)), np.ones(2)), "x has 3 rows and y 2 entries, expected as many"),
+        (lambda: least_squares(np.ones((3, 1)), np.ones(2)), "X has shape (3, 1) and y (2,), expected (m, n) and (m,)"),
+        (lambda: least_squares(np.ones((0, 1)), np.ones(0)), "X has shape (0, 1) and y (0,), expected (m, n) and (m,)"),
+        (lambda: gradient(np.ones((3, 2)), np.ones((3, 1)), np.ones(2)), "X has shape (3, 2) and y (3, 1), expected"),
+        (lambda: gradient(np.ones((3, 2)), np.ones(3), np.ones(3)), "X has shape (3, 2) and w (3,), expected (m, n)"),
+        (lambda: gradient_by_loop(np.ones((3, 2)), np.ones(4), np.ones(2)), "X has shape (3, 2) and y (4,), expected"),
+        (lambda: gradient_by_loop(np.ones((3, 2)), np.ones(3), np.float64(1)), "X has shape (3, 2) and w (), expected"),
+        (
+            lambda: least_squares(np.ones((3, 2)), np.ones(3))({"w": np.ones(1)}, np.arange(3)),
+            "X has shape (3, 2) and w (1,), expected (m, n) and (n,)",
+        ),
+        (lambda: normal_equations(np.ones((3, 1)), np.ones((3, 1))), "X has shape (3, 1) and y (3, 1), expected"),
+        (lambda: with_ones(np.ones(3)), "X has shape (3,), expected (m, n)"),
+        (lambda: hessian(np.ones(3)), "X has shape (3,), expected (m, n)"),
+        (lambda: in_slope(np.ones(3), np.ones(1), 0), "x has shape (3,) and y (1,), expected (m,) and (m,), m at"),
+        (lambda: in_intercept(np.ones(0), np.ones(0), 0), "x has shape (0,) and y (0,), expected (m,) and (m,), m at"),
+        (lambda: learn(np.ones((3, 1)), np.ones((3, 1)), rate=0.5, steps=1), "x has shape (3, 1) and y (3, 1), expe"),
     ],
 )
 def test_bad_input_gets_one_sentence(call: Callable[[], Any], sentence: str) -> None:
