@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from refnn import regression, train
+from refnn import train
 from refnn.conformance import data
 from refnn.op import check_choice
 
@@ -110,6 +110,8 @@ def blurred_mosaics() -> Data:
 
 def women() -> Data:
     """The height of American women, from 65 inches on in units of 4, (1,); their weight in pounds, (1,) (you2022)."""
+    from refnn import regression  # a program of its own, so that `import refnn` leaves it alone
+
     height, weight = regression.women()
     centre, scale = regression.scaling(height)
     return _shuffled((height[:, None] - centre) / scale, weight[:, None])

@@ -213,6 +213,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
         Says(lambda m, x: m.loss(x, x), loss=nn.CrossEntropyLoss(torch.ones(3))),
         "'loss' (CrossEntropyLoss) has an array weight, expected None",
     ),
+    "weights of classes, as a function": (
+        Says(lambda m, x: F.cross_entropy(x, x, weight=torch.ones(3))),
+        "the function cross_entropy has an array weight, expected None: a node has numbers only",
+    ),
+    "residual": (Says(lambda m, x: F.relu(x) + x), "there is no op for the function add()"),
     "dim": (nn.Sequential(nn.Softmax()), "'0' (Softmax) does not say along which dim"),
     "training": (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "'1' (Dropout) draws at random in training"),
     "random slopes": (nn.Sequential(nn.RReLU()), "'0' (RReLU) draws at random in training"),

@@ -239,6 +239,7 @@ def test_the_neat_trick(make: Callable[[Any], tuple[list[Layer], np.ndarray, np.
     assert died, "no node was alive in one sample and dead in the next"
 
 
+@pytest.mark.system("S11")
 @pytest.mark.parametrize("g", ["tanh", "identity"])
 def test_the_neat_trick_is_for_relu_only(g: str) -> None:
     params, x, t = example((2, 3, 2), 1)

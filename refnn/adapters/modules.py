@@ -113,8 +113,8 @@ def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torc
     params = {}
     for name, default in OPS[op].defaults.items():
         value = _plain(said.get(SPELLING.get(name, name), default))
-        if isinstance(value, torch.Tensor):
-            raise Refused(f"{shown} has an array {name}, expected None")
+        if isinstance(value, (torch.Tensor, torch.fx.Node)):
+            raise Refused(f"{shown} has an array {name}, expected None: a node has numbers only beside its inputs")
         if value != default:
             params[name] = value
     if "stride" in params and params["stride"] == params.get("kernel_size"):
