@@ -14,7 +14,7 @@ from refnn.fixtures.plan import FORMATS_HELD
 from refnn.fixtures.read import Suite
 from refnn.protocol import PROTOCOL, Answer, line, parse_answer, read_results, request
 from refnn.report import CONFORMING, Finding, Report, Result
-from refnn.suite import header, judged, of_run, required
+from refnn.suite import header, judged, of_run, required, settle
 
 MISSING = "was not answered"
 LONGEST = 1 << 24  # bytes of an answer: what is longer is no answer
@@ -95,11 +95,13 @@ def verify(
     given = [_Row.read(text) for text in rows]
     selection = _inferred(suite, given, dtype) if comment is None else _stated(suite, comment)
     cases = selection.cases(suite) if selection.ops else []
-    total = Report(header("the program", {}, cases, suite), accept=CONFORMING | frozenset(accept))
+    about = header("the program", {}, cases, suite, forward=selection.forward)
+    total = Report(about, accept=CONFORMING | frozenset(accept))
     total.expected.update(of_run(expected or {}, cases))
     if comment is None:
         total.header["notes"].append("the program dropped the comment that says what was asked for: it was inferred")
     _judge(total, given, cases, selection.forward)
+    settle(total, forward=selection.forward)
     return total
 
 

@@ -8,6 +8,7 @@ is never green. Where plugins are not loaded by themselves, `-p refnn.pytest_plu
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +84,10 @@ class Run:
         self.expected: Mapping[str, str] = every
 
     def parameters(self) -> list[Any]:
-        """One for each case, with its marks."""
+        """One for each case, with its markers."""
         found = []
         for fixture, dtype in self.cases:
             marks: list[Any] = [pytest.mark.refnn_op(name=fixture.op), getattr(pytest.mark, f"refnn_{fixture.family}")]
-            if (why := self.expected.get(f"{fixture.id} {dtype}")) is not None:
-                marks.append(pytest.mark.xfail(reason=why, strict=True))
             found.append(pytest.param((fixture, dtype), id=fixture.id, marks=marks))
         return found
 
@@ -101,11 +100,13 @@ class Collector:
         from refnn.report import CONFORMING, Report
         from refnn.suite import header, of_run
 
-        self.path: str | None = config.getoption("refnn_report")
+        self.path = _writable(config.getoption("refnn_report"))
+        self.forward: bool = run.forward
         self.least: int = config.getoption("refnn_min_cases")
         self.report: Report = Report(
-            header(name, about, run.cases, run.suite), accept=CONFORMING | frozenset(run.accept)
+            header(name, about, run.cases, run.suite, forward=run.forward), accept=CONFORMING | frozenset(run.accept)
         )
+        self.report.header["command"] = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         self.report.expected.update(of_run(run.expected, run.cases))
         self.ran = 0
         self.passed = 0
@@ -124,9 +125,12 @@ class Collector:
         self.report.skips.update(part.skips)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        from refnn.suite import settle
+
         self.report.partial = self.ran < self.report.required
+        settle(self.report, forward=self.forward)
         if self.path is not None:
-            Path(self.path).write_text(self.report.to_json(), encoding="utf-8")
+            self.path.write_text(self.report.to_json(), encoding="utf-8")
         if self.passed < self.least and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -141,6 +145,17 @@ class Collector:
             terminalreporter.line(f"{self.passed} cases pass, expected at least {self.least}: this is a failure")
 
 
+def _writable(name: str | None) -> Path | None:
+    """The path, which can be written to: else it is said before anything is run."""
+    if name is None:
+        return None
+    try:
+        (path := Path(name)).open("w").close()
+    except OSError as e:
+        raise ValueError(f"--refnn-report {name!r} cannot be written: {e.strerror}") from e
+    return path
+
+
 def of_config(config: pytest.Config) -> Run:
     """What the options ask for; UsageError where the suite is collected without an implementation."""
     if config.getoption("refnn_impl", default=None) is None:
@@ -148,7 +163,9 @@ def of_config(config: pytest.Config) -> Run:
             "refnn.conformance needs --refnn-impl: torch, package.module:object, cmd:PROGRAM or lines:PROGRAM "
             "(with -p refnn.pytest_plugin, where plugins are not loaded by themselves)"
         )
-    return config.stash[RUN] if RUN in config.stash else Run(config)
+    if RUN not in config.stash:
+        config.stash[RUN] = Run(config)
+    return config.stash[RUN]
 
 
 RUN = pytest.StashKey[Run]()

@@ -24,7 +24,7 @@ def finding(name, verdict="violation", message=""):
 
 
 def report(*results, findings=(), **header):
-    return Report({"subject": "x", "suite": "1", **header}, [*results], [*findings])
+    return Report({"subject": "x", "dtype": "float32", "suite": "1", **header}, [*results], [*findings])
 
 
 A = report(result("a"), result("b"), result("c"))
@@ -97,7 +97,7 @@ def test_the_denominator_is_what_was_required():
     r = report(result("a"), result("b"), result("c", violation=1), findings=[finding("c")], required=10)
     r.skips = {"relu/float32/normal/b": "no gradients", "relu/float32/normal/d": "no relu"}
     assert (r.passed, r.required) == (1, 10)
-    assert "1 of 10 required cases pass (10.0%), 2 are skipped" in str(r)
+    assert "1 of 10 required cases pass (10.0%), 2 skipped" in str(r)
     assert json.loads(badge(r)) == {
         **{"schemaVersion": 1, "label": "refnn", "color": "red"},
         "message": "1 of 10, 1 failed, 2 skipped",
@@ -110,7 +110,7 @@ def test_what_fails_as_expected_does_not_pass():
     r = report(result("a"), result("b", violation=1), findings=[finding("b")], required=2)
     r.expected = {"relu/float32/normal/b": "known"}
     assert r.ok and (r.passed, r.required) == (1, 2)
-    assert "1 of 2 required cases pass (50.0%), 1 fail as expected" in str(r)
+    assert "1 of 2 required cases pass (50.0%), 1 expected to fail" in str(r)
     assert json.loads(badge(r))["message"] == "1 of 2, 1 expected"
     assert json.loads(badge(r))["color"] == "yellow"
 

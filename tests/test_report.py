@@ -340,8 +340,22 @@ def test_hexadecimal_is_every_bit(x):
     assert float.fromhex(hexadecimal(x)).hex() == x.hex()
 
 
+def test_a_finding_reads_as_a_sentence():
+    """No infinite ratio, no separator without anything behind it."""
+    place = ("softmax/float32/smoke/x", "softmax", "float32", "smoke", "grad[x]", "violation", (1,))
+    f = Finding(*place, got=0.5, expected=0.0, allowed=0.0, error=0.5, ratio=math.inf, ulps=math.inf)
+    assert str(f) == (
+        "violation: grad[x][1] of softmax/float32/smoke/x: got 0.5, expected 0.0 +/- 0 (nothing is allowed)"
+    )
+    more = replace(f, allowed=0.25, ratio=2.0, ulps=3.0, count=2, message="a note", equation="challa2023 (4)")
+    assert str(more).endswith(" +/- 0.25 (2 times the allowance, 3 ulp); challa2023 (4), 2 elements alike; a note")
+    assert str(replace(more, equation="")).endswith("; 2 elements alike; a note")
+
+
 def test_a_ratio_inside_the_allowance_is_not_rounded_to_all_of_it():
     assert number(0.9996) == "0.9996"
+    assert number(1 - 1e-12) == "0.999999999999" and number(math.nextafter(1, 0)) == "0.9999999999999999"
+    assert number(1.0) == "1" and number(math.nextafter(1, 2)) == "1"
     assert number(123456.0) == "123,456"
     assert number(1.5) == "1.5"
 

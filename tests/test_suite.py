@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 import wrong
 
@@ -197,6 +198,7 @@ def test_forward_alone_is_judged_by_the_outputs(suite: Any) -> None:
         ((), "torhc", 4, "is none of torch, refnn, module:object, cmd:PROGRAM"),
         ((), "cmd:./no-such-program", 4, "cannot be run: No such file or directory"),
         (("--refnn-xfails", "no.txt"), "wrong:correct", 4, "cannot read the expected failures 'no.txt'"),
+        (("--refnn-report", "no/run.jsonl"), "wrong:correct", 4, "'no/run.jsonl' cannot be written: No such file"),
     ],
 )
 def test_nothing_empty_or_mistaken_is_green(
@@ -217,9 +219,10 @@ def test_expected_failures_are_shown_and_do_not_fail(suite: Any, pytester: pytes
     result = suite(*words, impl="wrong:zeros")
     assert result.ret == 0
     assert count(result) == {"xfailed": 1, "passed": 1}
-    assert "0 of 1 required case pass (0.0%), 1 fail as expected" in result.stdout.str()
+    assert "0 of 1 required cases pass (0.0%), 1 expected to fail" in result.stdout.str()
     result = suite(*words)
     assert result.ret == 1  # an unexpected pass
+    assert "it passes, although it is expected to fail: a known bug" in result.stdout.str()
     assert "1 expected finding no longer occurs" in result.stdout.str()
 
 
@@ -230,6 +233,8 @@ def test_expected_failures_are_shown_and_do_not_fail(suite: Any, pytester: pytes
         (f"{FAILING}  #\n", "line 1: it has no reason"),
         ("\nsoftmax/float32/smoke/gone  # x\n", "line 2: no case has the id 'softmax/float32/smoke/gone'"),
         ("softmax/*  # x\n", "no case has the id 'softmax/*'"),
+        (f"{FAILING} float32 float64  # x\n", "is more than an id and a dtype before the reason"),
+        ("softmax/float32/smoke/gone # x\n", "line 1: no case has the id 'softmax/float32/smoke/gone'"),
         (f"{FAILING} float16  # x\n", "has no bounds for 'float16'"),
         (f"{FAILING}  # x\n{FAILING} float32  # y\n", "line 2: " + FAILING + " stands twice for float32"),
     ],
@@ -249,8 +254,30 @@ def test_what_is_explained_passes_only_if_that_is_said(suite: Any, pytester: pyt
     )
     result = suite("--refnn-dtype", "float32", impl="textbook:impl", ops="tanh")
     assert result.ret == 1 and "explained [textbook]: grad[x]" in result.stdout.str()
-    result = suite("--refnn-dtype", "float32", "--refnn-accept", "explained", impl="textbook:impl", ops="tanh")
+    accepted = ("--refnn-dtype", "float32", "--refnn-accept", "explained")
+    result = suite(*accepted, impl="textbook:impl", ops="tanh")
     assert result.ret == 0 and "conforms, where explained is accepted" in result.stdout.str()
+    # What is accepted and expected as well is no unexpected pass; nor is what only the gradients do, where they are
+    # not asked for, which is said beside the verdict.
+    (pytester.path / "known.txt").write_text("  # known\ntanh/float32/smoke/x=7\t# a reason\n")
+    words = ("--refnn-xfails", "known.txt", "--refnn-family", "smoke")
+    result = suite(*words, *accepted, impl="textbook:impl", ops="tanh")
+    assert result.ret == 0 and count(result)["passed"] == 2
+    result = suite(*words, "--refnn-dtype", "float32", impl="textbook:impl", ops="tanh")
+    assert count(result) == {"xfailed": 1, "passed": 1}
+    result = suite(*words, "--refnn-dtype", "float32", "--refnn-forward", impl="textbook:impl", ops="tanh")
+    assert result.ret == 0 and "conforms in its outputs alone; 1 of 1" in result.stdout.str()
+
+
+def test_a_finding_has_one_allowance() -> None:
+    """Of what another class explains, too: error over allowed is the ratio that stands beside them."""
+    textbook = {"tanh": (np.tanh, lambda g, x: g * (1 - np.tanh(x) * np.tanh(x)))}
+    cases = suites.required(SUITE, "tanh", "float32", ["hard"], [])
+    report = suites.run(suites._of_mapping("textbook", textbook), cases, SUITE)
+    explained = [f for f in report.findings if f.verdict == "explained"]
+    assert explained
+    for f in explained:
+        assert f.ratio == f.error / f.allowed > 1
 
 
 def test_the_report_is_written_and_says_what_ran(suite: Any, pytester: pytest.Pytester) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from refnn.fixtures.read import Suite
 from refnn.pytest_plugin import LINES, of_config
-from refnn.suite import Implementation, implementation, run_case
+from refnn.suite import Implementation, implementation, of_run, run_case, settle
 
 if TYPE_CHECKING:
     from refnn.fixtures import Fixture
@@ -34,14 +34,22 @@ def test_the_fixtures_are_complete() -> None:
 
 
 def test_case(case: tuple[Fixture, str], tested: Implementation, request: pytest.FixtureRequest) -> None:
-    """All results of the case are as its file says."""
+    """All results of the case are as its file says, or one that is expected to fail does."""
     fixture, dtype = case
-    config = request.config
-    report = run_case(tested, fixture, dtype, forward=config.getoption("refnn_forward"))
-    report.accept |= frozenset(config.getoption("refnn_accept"))
+    run = of_config(request.config)
+    report = run_case(tested, fixture, dtype, forward=run.forward)
+    report.accept |= frozenset(run.accept)
+    report.expected.update(of_run(run.expected, [case]))
+    settle(report, forward=run.forward)
     request.node.user_properties.append((LINES, report.to_json()))
     if report.unexpected:
-        pytest.fail("\n".join(f"{f}\n  {f.replay}" for f in report.unexpected), pytrace=False)
+        replays = dict.fromkeys(f"  {f.replay}" for f in report.unexpected if f.replay)
+        pytest.fail("\n".join([*map(str, report.unexpected), *replays]), pytrace=False)
+    why = report.expected.get(fixture.id, "")
+    if report.stale:
+        pytest.fail(f"it passes, although it is expected to fail: {why}", pytrace=False)
+    if any(f.verdict not in report.accept for f in report.findings):
+        pytest.xfail(why)
     if report.skips:
         pytest.skip(report.skips[fixture.id])
     if not report.results:

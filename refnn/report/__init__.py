@@ -18,6 +18,7 @@ VERDICTS = ("exact", "ok", "convention", "suspect", "explained", "violation", "s
 OUT_OF_SCOPE = "out_of_scope"
 CONFORMING = frozenset({"exact", "ok", "convention"})
 SCOPE_LIMIT = 0.1  # the share of an op's elements that may be out of scope
+OUTPUTS = "outputs alone"  # what a header says where no gradients were asked for
 FORMAT_VERSION = 1
 
 MEANING: Mapping[str, str] = {
@@ -66,18 +67,18 @@ class Finding:
         where = f"{self.what}{list(self.index) if self.index else ''} of {self.case}"
         if self.verdict == "error":
             return f"error: {where}: {self.message}"
+        from refnn.report.words import size
+
         at = ", ".join(f"{n}={v!r}" for n, v in self.inputs.items())
-        more = f", {self.count} elements alike" if self.count > 1 else ""
         name = f" [{self.name}]" if self.name else ""
-        note = f"; {self.message}" if self.message else ""
-        far = ""
-        if math.isfinite(self.error):
-            parts = [f"{self.ratio:.3g}x the allowance", f"{self.ulps:.3g} ulp", self.digits_lost]
-            far = f" ({', '.join(filter(None, parts))})"
-        return (
+        far = f" ({far})" if math.isfinite(self.error) and (far := size(self)) else ""
+        alike = f"{self.count} elements alike" if self.count > 1 else ""
+        notes = [", ".join(filter(None, (self.equation, alike))), self.message]
+        found = (
             f"{self.verdict}{name}: {where}: got {self.got!r}, expected {self.expected!r} +/- {self.allowed:.3g}"
-            f"{far}{' at ' + at if at else ''}; {self.equation}{more}{note}"
+            f"{far}{' at ' + at if at else ''}"
         )
+        return "; ".join([found, *filter(None, notes)])
 
     @property
     def key(self) -> str:
@@ -187,9 +188,9 @@ class Report:
 
     @property
     def stale(self) -> list[str]:
-        """Expected findings whose case was checked and showed none."""
+        """Expected findings whose case was checked and showed none, not even one that is accepted."""
         ran = {r.case for r in self.results}
-        failed = [f for f in self.findings if f.verdict not in self.accept]
+        failed = [f for f in self.findings if f.verdict not in CONFORMING]
         return sorted(
             what
             for what in self.expected
@@ -238,20 +239,21 @@ class Report:
         )
 
     def __str__(self) -> str:
-        from refnn.report.words import counted, in_order, share
+        from refnn.report.words import counted, in_order, number, share, waived
 
-        subject = f"refnn.check({self.header.get('subject', '')!r}, dtype={self.header.get('dtype', '')!r})"
+        of_fixtures, name, dtype = "required" in self.header, *map(self.header.get, ("subject", "dtype"))
+        subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
         skipped = [f"  skipped: {counted(n, 'case')}: {why}" for why, n in Counter(self.skips.values()).most_common(5)]
         if not self.elements and not self.findings:
             return "\n".join([f"{subject}: nothing was checked, which is an error", *skipped])
         counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
         head = (
-            f"{subject}: {'conforms' if self.ok else 'does not conform'}: {self.elements} elements in {self.cases} "
-            f"cases ({counts}); largest error/allowance {self.worst_ratio:.4g} "
-            f"under model {self.header.get('model', '')}"
+            f"{subject}: {'conforms' if self.ok else 'does not conform'}{waived(self)}: "
+            f"{counted(self.elements, 'element')} in {counted(self.cases, 'case')} ({counts}); largest error/allowance "
+            f"{number(self.worst_ratio)} under model {self.header.get('model', '')}"
         )
         lines = [head, *(f"  note: {n}" for n in self.header.get("notes", ()))]
-        if "required" in self.header:
+        if of_fixtures:
             lines.append(f"  {share(self)}")
         lines += skipped
         lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]

@@ -28,13 +28,15 @@ from refnn.report.words import (
     place,
     scopes,
     severity,
+    size,
+    subjects,
     title,
     worst_verdict,
 )
 
 LIMIT = 1_450_000  # characters: a page that a browser opens at once and a mail server lets through
 UNEXPECTED, EXPECTED = 300, 200  # findings shown in full
-OPS, PANELS = 200, 60  # rows of the matrix, figures
+OPS, PANELS = 200, 100  # rows of the matrix, figures
 INPUTS = 12  # input values shown with a finding
 
 
@@ -89,7 +91,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
                 [("required cases that pass", f"{report.passed:,} of {report.required:,}")]
                 * ("required" in report.header)
             ),
-            ("ops", f"{len({r.op for r in report.results}):,}"),
+            ("subjects", subjects(report)),
             ("largest error / allowance that conforms", number(report.worst_ratio)),
             ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),
             ("expected findings", f"{sum(map(len, expected.values())):,}"),
@@ -288,7 +290,7 @@ def _card(f: Finding, anchor: str) -> dict[str, Any]:
         "place": place(f),
         "numbers": values,
         "inputs_left": max(len(f.inputs) - INPUTS, 0),
-        "size": _size(f) if values else "",
+        "size": size(f) if values else "",
         "case": cut(f.case, 500),
         "message": cut(f.message, 2000),
         "replay": cut(f.replay, 1500),
@@ -298,14 +300,6 @@ def _card(f: Finding, anchor: str) -> dict[str, Any]:
 def _values(f: Finding) -> list[_Number]:
     inputs = [_Number(n, v) for n, v in islice(f.inputs.items(), INPUTS)]
     return [*(_Number(n, getattr(f, n)) for n in ("got", "expected", "error", "allowed")), *inputs]
-
-
-def _size(f: Finding) -> str:
-    if math.isnan(f.ratio):
-        return ""
-    allowance = f"{number(f.ratio)} × the allowance" if math.isfinite(f.ratio) else "nothing is allowed"
-    parts = [allowance, f"{number(f.ulps)} ulp" if math.isfinite(f.ulps) else "", f.digits_lost]
-    return ", ".join(p for p in parts if p)
 
 
 def _conforming(report: Report) -> list[tuple[str, str, str, str, str, str]]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from xml.etree import ElementTree as ET
 
 from refnn.report import Finding, Report, Result, nan_largest, summary
-from refnn.report.words import number, place, subject
+from refnn.report.words import headline, place, share, size, subject
 
 # What XML 1.0 cannot hold, not even escaped.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -46,7 +46,7 @@ def render(report: Report) -> str:
             elif found:
                 tag = "error" if all(f.verdict == "error" for f in found) else "failure"
                 first = found[0]
-                _outcome(test, tag, f"{first.verdict}: {place(first)}: {first.message or _size(first)}", _all(found))
+                _outcome(test, tag, f"{first.verdict}: {place(first)}: {first.message or size(first)}", _all(found))
             elif case in report.skips:
                 _outcome(test, "skipped", report.skips[case], "")
             elif case in unlisted:
@@ -62,7 +62,8 @@ def render(report: Report) -> str:
 def _whole(root: ET.Element, report: Report) -> None:
     """What no single case can say."""
     suite = ET.SubElement(root, "testsuite", name="report")
-    _properties(suite, worst_ratio=report.worst_ratio, elements=report.elements, cases=report.cases)
+    said = {"verdict": headline(report), "share": share(report)}
+    _properties(suite, **said, worst_ratio=report.worst_ratio, elements=report.elements, cases=report.cases)
     tests = {
         "something was checked": "" if report.elements else "nothing was checked",
         "the run was finished": "the run was interrupted" if report.partial else "",
@@ -79,10 +80,10 @@ def _test(suite: ET.Element, group: str, name: str, seconds: float) -> ET.Elemen
     return ET.SubElement(suite, "testcase", classname=_clean(group), name=_clean(name), time=f"{seconds:.6f}")
 
 
-def _properties(parent: ET.Element, **values: float) -> None:
+def _properties(parent: ET.Element, **values: float | str) -> None:
     properties = ET.SubElement(parent, "properties")
     for name, value in values.items():
-        ET.SubElement(properties, "property", name=name, value=repr(value))
+        ET.SubElement(properties, "property", name=name, value=_clean(value) if isinstance(value, str) else repr(value))
 
 
 def _outcome(test: ET.Element, tag: str, message: str, text: str) -> None:
@@ -91,10 +92,6 @@ def _outcome(test: ET.Element, tag: str, message: str, text: str) -> None:
 
 def _all(findings: list[Finding]) -> str:
     return "\n".join(f"{f}\n{f.replay}".rstrip() for f in findings)
-
-
-def _size(f: Finding) -> str:
-    return f"{number(f.ratio)}x the allowance, {number(f.ulps)} ulp" + (f", {f.digits_lost}" if f.digits_lost else "")
 
 
 def _count(element: ET.Element) -> None:

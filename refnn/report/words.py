@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from refnn.report import CONFORMING, OUT_OF_SCOPE, VERDICTS, Finding, Report
+from refnn.report import CONFORMING, OUT_OF_SCOPE, OUTPUTS, VERDICTS, Finding, Report
 
 
 def subject(report: Report) -> str:
@@ -37,8 +37,11 @@ def headline(report: Report) -> str:
 
 def waived(report: Report) -> str:
     """What was loosened or waived, to stand next to the verdict."""
+    declared = report.header.get("algorithm", "accurate")
+    part = f" in its {OUTPUTS}" if report.header.get("results") == OUTPUTS else ""
     more = sorted(report.accept - CONFORMING, key=severity)
-    taken = f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
+    taken = part + (f" in the class {declared}" if declared != "accurate" else "")
+    taken += f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
     return taken + (", apart from expected findings" if report.expected else "")
 
 
@@ -47,20 +50,29 @@ def share(report: Report) -> str:
     required = report.required
     failed = {f.case for f in report.findings if f.verdict not in report.accept}
     known = failed - {f.case for f in report.unexpected} - set(report.unlisted)
-    parts = [f"{report.passed:,} of {counted(required, 'required case')} pass ({report.passed / max(required, 1):.1%})"]
-    parts += [f"{len(known):,} fail as expected"] if known else []
-    parts += [f"{len(report.skips):,} are skipped"] if report.skips else []
+    parts = [f"{report.passed:,} of {required:,} required cases pass ({report.passed / max(required, 1):.1%})"]
+    parts += [f"{len(known):,} expected to fail"] if known else []
+    parts += [f"{len(report.skips):,} skipped"] if report.skips else []
     return ", ".join(parts)
 
 
 def extent(report: Report) -> str:
-    """How much was checked, and how close it comes to its allowance."""
-    ops = len({r.op for r in report.results})
+    """How much was checked, under which model, and how close it comes to its allowance."""
     asked = f"{share(report)}; " if "required" in report.header else ""
+    model = f" under model {report.header['model']}" if report.header.get("model") else ""
     return (
-        f"{asked}{counted(report.elements, 'element')} in {counted(report.cases, 'case')} of {counted(ops, 'op')}; "
-        f"the largest error that conforms is {number(report.worst_ratio)} of its allowance"
+        f"{asked}{counted(report.elements, 'element')} in {counted(report.cases, 'case')} of {subjects(report)}; "
+        f"the largest error that conforms is {number(report.worst_ratio)} of its allowance{model}"
     )
+
+
+def subjects(report: Report) -> str:
+    """How many ops there are results of, and how many networks."""
+    parts = (" stepwise", " end to end")  # a network is judged as
+    networks = {r.op for r in report.results if r.family == "network" or r.op.endswith(parts)}
+    ops = len({r.op for r in report.results} - networks)
+    names = {n.removesuffix(parts[0]).removesuffix(parts[1]) for n in networks}
+    return " and ".join([counted(ops, "op")] * bool(ops or not names) + [counted(len(names), "network")] * bool(names))
 
 
 def title(report: Report) -> str:
@@ -78,8 +90,10 @@ def number(x: float) -> str:
     """About three digits, for a reader."""
     if 1e3 <= abs(x) < 1e6:
         return f"{x:,.0f}"
-    # What is inside its allowance must not look as if it had used all of it.
-    return f"{x:.6g}" if 0.999 < x < 1 else f"{x:.3g}"
+    digits = 3
+    while x < 1 and f"{x:.{digits}g}" == "1":  # what is inside its allowance must not look as if it had used it up
+        digits += 1
+    return f"{x:.{digits}g}"
 
 
 def hexadecimal(x: float) -> str:
@@ -94,6 +108,15 @@ def hexadecimal(x: float) -> str:
 def cut(text: str, limit: int) -> str:
     """The text, or its beginning and how much is left out."""
     return text if len(text) <= limit else f"{text[:limit]} [{len(text) - limit:,} characters left out]"
+
+
+def size(f: Finding) -> str:
+    """How large the error of a finding is; empty where it is none."""
+    if math.isnan(f.ratio):
+        return ""
+    allowance = f"{number(f.ratio)} times the allowance" if math.isfinite(f.ratio) else "nothing is allowed"
+    parts = [allowance, f"{number(f.ulps)} ulp" if math.isfinite(f.ulps) else "", f.digits_lost]
+    return ", ".join(filter(None, parts))
 
 
 # --- findings --------------------------------------------------------------------------------------------------------
