@@ -102,13 +102,20 @@ def chain(g: Function, derivative: Function) -> Callable[[Dual], Dual]:
 
 
 def subgradients_of_abs(x: Number) -> tuple[int, int]:
-    """The least and the greatest subgradient of |x|."""
+    """The least and the greatest subgradient of |x|. ValueError where x is NaN."""
+    _check_number(x)
     return (1, 1) if x > 0 else (-1, -1) if x < 0 else (-1, 1)
 
 
 def subgradients_of_relu(x: Number) -> tuple[int, int]:
-    """The least and the greatest subgradient of max(x, 0)."""
+    """The least and the greatest subgradient of max(x, 0). ValueError where x is NaN."""
+    _check_number(x)
     return (1, 1) if x > 0 else (0, 0) if x < 0 else (0, 1)
+
+
+def _check_number(x: Number) -> None:
+    if x != x:
+        raise ValueError(f"x is {x}, expected a number")
 
 
 def supports(f: Function, x: Number, a: Number, points: Iterable[Number]) -> bool:

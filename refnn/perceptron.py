@@ -34,6 +34,10 @@ def perceptron(x: np.ndarray, target: np.ndarray) -> Objective:
     check_each("perceptron: target", target, np.isin(target, (1, -1)), "1 or -1")
 
     def objective(params: Params, chosen: np.ndarray) -> tuple[Any, Params]:
+        if np.shape(params["w"]) != x.shape[1:]:
+            raise ValueError(
+                f"perceptron: x has shape {x.shape} and w {np.shape(params['w'])}, expected (m, n) and (n,)"
+            )
         rows, t = x[chosen], target[chosen]
         mistaken = respond(params["w"], rows) != t
         return np.sum(mistaken), {"w": -(mistaken * t) @ rows}
@@ -43,6 +47,9 @@ def perceptron(x: np.ndarray, target: np.ndarray) -> Objective:
 
 def mistakes_at_most(x: np.ndarray, target: np.ndarray, u: np.ndarray) -> Fraction:
     """(R |u| / g)^2 exactly, for any separating u. ValueError where u does not separate a sample."""
+    if x.ndim != 2 or (target.shape, u.shape) != (x.shape[:1], x.shape[1:]):
+        shapes = f"x has shape {x.shape}, target {target.shape} and u {u.shape}"
+        raise ValueError(f"mistakes_at_most: {shapes}, expected (m, n), (m,) and (n,)")
     rows, direction = exact(x), exact(u)
     margins = exact(target) * (rows @ direction)
     check_each("the margin t u.x of sample", margins, margins > 0, "a positive number")

@@ -106,6 +106,8 @@ def square_patches(image: np.ndarray, side: int | None = None, *, stride: int | 
     By default they are as large as fits and lie side by side, as katsaros (typical settings) makes square images of
     others. ValueError if none fits.
     """
+    if image.ndim < 2:
+        raise ValueError(f"square_patches: image has shape {image.shape}, expected (..., height, width)")
     height, width = image.shape[-2:]
     side = min(height, width) if side is None else side
     stride = side if stride is None else stride

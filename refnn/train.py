@@ -66,6 +66,8 @@ def step(
 
     `decayed` names those that decay: J gets lambda/2 sum w^2, and its gradient lambda w."""
     value, gradient = objective(params, chosen)
+    if lost := [name for name in params if name not in gradient]:
+        raise ValueError(f"there is no gradient of the parameter {lost[0]!r}, got {', '.join(gradient) or 'none'}")
     for name in decayed:
         value = value + weight_decay * np.sum(params[name] ** 2) / 2
         gradient = {**gradient, name: gradient[name] + weight_decay * params[name]}
@@ -91,7 +93,7 @@ def gradient_descent(
     `weight_decay` goes for.
 
     It stops where a number is no longer finite, and on Ctrl-C, and keeps what was learned before. ValueError names a
-    rate, a batch or a weight decay that makes no sense.
+    rate, a batch, a weight decay or a seed that makes no sense.
     """
     size = samples if batch is None else batch
     rates, weight_decay = np.asarray(rates).tolist(), np.asarray(weight_decay).item()  # which leave a dtype as it is
@@ -102,7 +104,7 @@ def gradient_descent(
         raise ValueError(f"there is no parameter {strange[0]!r} to decay, expected some of {', '.join(params)}")
     learned, per_epoch = dict(params), samples // int(size)
     trace: list[Any] = []
-    order = np.random.default_rng(seed)
+    order = np.random.default_rng(_checked(seed))
     try:
         with progress(len(rates) * per_epoch) as show, np.errstate(all="ignore"):  # what overflows is looked for
             for epoch, rate in enumerate(rates):
@@ -138,11 +140,17 @@ def _check_numbers(samples: int, size: int, rates: Any, weight_decay: Any) -> No
         raise ValueError(f"weight_decay is {weight_decay}, expected a finite number from 0 on")
 
 
+def _checked(seed: Any) -> Any:
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"the seed is {seed!r}, expected an integer from 0 on")
+    return seed
+
+
 def split(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The indices to train on, four fifths drawn at random, and those to evaluate on, in order (you2022, data)."""
     if samples < 5:
         raise ValueError(f"a fifth of {samples} samples is none: expected at least 5")
-    order = np.random.default_rng(seed).permutation(samples)
+    order = np.random.default_rng(_checked(seed)).permutation(samples)
     return np.sort(order[samples // 5 :]), np.sort(order[: samples // 5])
 
 
@@ -209,12 +217,12 @@ def train(
     drawn anew for each step. ValueError names a number that is not finite or a target outside its range, with its
     position, before anything is trained.
     """
-    x, target = np.asarray(x), np.asarray(target)
+    x, target, params = np.asarray(x), np.asarray(target), {name: np.asarray(w) for name, w in params.items()}
     _check_data(without_dropout(net), params, x, target, head)
     drops = {n.inputs[1]: {**find(n.op).defaults, **n.params}["p"] for n in net.nodes if n.op == "dropout"}
     if missing := [mask for mask in drops if mask not in net.shapes]:
         raise ValueError(f"{net.name}: `shapes` does not say which shape the mask {missing[0]!r} has")
-    chance = np.random.default_rng((seed, 1))  # another stream than that of the order
+    chance = np.random.default_rng((_checked(seed), 1))  # another stream than that of the order
 
     def objective(params: Params, chosen: np.ndarray) -> tuple[Any, Params]:
         given = {mask: chance.random((len(chosen), *net.shapes[mask])) >= p for mask, p in drops.items()}
@@ -275,8 +283,8 @@ def _check_data(net: Network, params: Params, x: np.ndarray, target: np.ndarray,
     samples, others = (a.shape[0] if a.shape else 0 for a in (x, target))
     if not 0 < samples == others:
         raise ValueError(f"{net.name}: x has {samples} samples and target {others}, expected as many, at least one")
-    check_finite(f"{net.name}: x", x)
     a = net.forward(params, x[:1]).output
+    check_finite(f"{net.name}: x", x)
     expected = (samples, *a.shape[2 if classes else 1 :])
     if target.shape != expected:
         raise ValueError(

@@ -144,6 +144,12 @@ def test_subgradients_are_the_slopes_of_lines_that_stay_below(f: Any, subgradien
         assert (len(found) > 1) == (x == 0)
 
 
+@pytest.mark.parametrize("subgradients", [subgradients_of_abs, subgradients_of_relu])
+def test_nan_has_no_subgradient(subgradients: Any) -> None:
+    with pytest.raises(ValueError, match=r"^x is nan, expected a number$"):
+        subgradients(float("nan"))
+
+
 @pytest.mark.system("S35")
 def test_what_programs_take_at_a_kink_is_a_subgradient() -> None:
     """refnn's conventions, and PyTorch's: relu 0, clamp 1, maximum 1/2; each other end of the interval is one, too."""

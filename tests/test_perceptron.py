@@ -91,6 +91,18 @@ def test_a_target_is_1_or_minus_1(target: Any) -> None:
 def test_every_row_has_a_target() -> None:
     with pytest.raises(ValueError, match=r"perceptron: x has shape \(2, 3\) and target \(1,\), expected \(m, n\) and"):
         perceptron(np.ones((2, 3)), np.array([1]))
+    with pytest.raises(
+        ValueError, match=r"mistakes_at_most: x has shape \(2, 3\), target \(2,\) and u \(2,\), expected"
+    ):
+        mistakes_at_most(np.ones((2, 3)), np.array([1, 1]), np.ones(2))
+
+
+def test_every_input_has_a_weight() -> None:
+    rule = perceptron(np.ones((2, 3)), np.array([1, -1]))
+    with pytest.raises(
+        ValueError, match=r"perceptron: x has shape \(2, 3\) and w \(2,\), expected \(m, n\) and \(n,\)"
+    ):
+        gradient_descent(rule, {"w": np.zeros(2)}, 2, rates=[1], batch=1)
 
 
 def test_an_input_is_finite() -> None:

@@ -210,6 +210,7 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (lambda: transposed_size(1, 3, padding=2), "transposed_size: the output would have -1 cells, expected at least 1"),
     (lambda: transposed_size(3, 0), "transposed_size: kernel is 0, expected an integer of at least 1"),
+    (lambda: square_patches(np.zeros(4)), "square_patches: image has shape (4,), expected (..., height, width)"),
     (lambda: square_patches(np.zeros((4, 6)), 5), "size: the kernel covers 5 cells, expected at most 4, the axis"),
 ]
 

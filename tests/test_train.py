@@ -576,6 +576,8 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "NaN rate": ({"rates": [np.nan]}, "the learning rate of epoch 0 is nan"),
     "decay": ({"weight_decay": -0.5}, "weight_decay is -0.5, expected a finite number from 0 on"),
     "NaN decay": ({"weight_decay": np.nan}, "weight_decay is nan, expected a finite number from 0 on"),
+    "seed": ({"seed": -1}, "the seed is -1, expected an integer from 0 on"),
+    "seed as text": ({"seed": "0"}, "the seed is '0', expected an integer from 0 on"),
     "decayed": (
         {"weight_decay": 0.5, "decayed": ["fc.weigth"]},
         "there is no parameter 'fc.weigth' to decay, expected some of fc.weight, fc.bias",
@@ -605,9 +607,21 @@ def test_a_start_that_is_not_finite_is_refused() -> None:
         train(LAYER, params, np.ones((4, 3)), np.array([0, 1, 1, 0]), head="softmax", rates=[0.1])
 
 
+def test_a_parameter_that_the_network_does_not_have_is_named() -> None:
+    params = start(LAYER) | {"fc.scale": np.ones(2)}
+    with pytest.raises(ValueError, match=r"^there is no gradient of the parameter 'fc.scale', got fc.weight, fc.bias$"):
+        train(LAYER, params, np.ones((4, 3)), np.array([0, 1, 1, 0]), head="softmax", rates=[0.1])
+
+
+def test_what_is_no_number_is_refused_before_it_is_compared() -> None:
+    with pytest.raises(TypeError, match=r"^network takes arrays of one dtype, but x is <U1, fc.weight is float64"):
+        train(LAYER, start(LAYER), np.full((4, 3), "a"), np.array([0, 1, 1, 0]), head="softmax", rates=[0.1])
+
+
 def test_data_may_be_lists_and_are_refused_in_evaluation_as_in_training() -> None:
     x, labels = np.ones((4, 3)), [0, 1, 1, 0]
-    learned = train(LAYER, start(LAYER), x.tolist(), labels, head="softmax", rates=[0.1])  # type: ignore[arg-type]
+    params = {name: w.tolist() for name, w in start(LAYER).items()}
+    learned = train(LAYER, params, x.tolist(), labels, head="softmax", rates=[0.1])  # type: ignore[arg-type]
     assert learned.trace == digit_case().trace
     for changed, sentence in (
         ((spoilt(x, (2, 1), np.nan), labels), "x[2, 1] is nan, expected a finite number"),
@@ -620,3 +634,5 @@ def test_data_may_be_lists_and_are_refused_in_evaluation_as_in_training() -> Non
 def test_fewer_than_five_samples_have_no_fifth() -> None:
     with pytest.raises(ValueError, match="a fifth of 4 samples is none: expected at least 5"):
         split(4, seed=0)
+    with pytest.raises(ValueError, match="the seed is -3, expected an integer from 0 on"):
+        split(5, seed=-3)
