@@ -6,6 +6,7 @@ element is a symbol. At a kink `diff` takes the mean of the one-sided derivative
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,7 +53,8 @@ def gradients(
     def derivative(symbol: Any) -> flint.arb:
         if undefined:
             return flint.arb.nan()
-        return _ball(sympy.diff(sympy.Add(*terms.get(symbol, [])), symbol).xreplace(points), digits)
+        slopes = (_slope(term, symbol, points) for term in terms.get(symbol, []))
+        return _ball(sympy.Add(*slopes), digits)
 
     return tuple(
         None
@@ -60,6 +62,23 @@ def gradients(
         else np.asarray(np.frompyfunc(derivative, 1, 1)(x), dtype=object)
         for x, declared in zip(lifted, op.inputs.values(), strict=True)
     )
+
+
+def _slope(term: Any, symbol: Any, points: Mapping[Any, Any]) -> Any:
+    """The derivative of a term at a point. Terms that differ by a factor and in their names alone are differentiated
+    once."""
+    factor, rest = term.as_coeff_Mul()
+    named = {s: _plain(i) for i, s in enumerate(sorted(rest.free_symbols, key=str))}
+    at = {plain: points[s] for s, plain in named.items()}
+    return factor * _diff(rest.xreplace(named), named[symbol]).xreplace(at)
+
+
+@functools.cache
+def _plain(i: int) -> Any:
+    return sympy.Symbol(f"x{i}", real=True)
+
+
+_diff = functools.lru_cache(4096)(sympy.diff)
 
 
 def _symbols(ar: Symbols, name: str, x: np.ndarray, points: dict[Any, Any]) -> np.ndarray:
