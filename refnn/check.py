@@ -79,7 +79,8 @@ def check(
     if isinstance(subject, Network):
         if where or families:
             raise ValueError(f"check({name!r}) is of a network, which has no where= or families= to select by")
-        chosen: Sequence[Case] = network_cases(subject, dtype or "float32", inputs, seed=seed)
+        given = inputs.cotangent.dtype.name if isinstance(inputs, Case) else "float32"
+        chosen: Sequence[Case] = network_cases(subject, dtype or given, inputs, seed=seed)
     else:
         if own:
             from refnn.witnesses.record import verify
@@ -219,6 +220,21 @@ def of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[Fo
         return (*(grads[p] for p in net.parameters), *[None] * len(net.inputs))
 
     return None if forward is None else whole, None if vjp is None else pulled
+
+
+def by_name(net: Network, forward: Forward, vjp: Vjp | None) -> tuple[Forward, Vjp | None]:
+    """The reverse of `of_dicts`: functions of the network's arrays in order as f(params, *inputs), v(g, params,
+    *inputs)."""
+
+    def whole(params: Mapping[str, Any], *inputs: Any) -> Any:
+        return forward(*(params[p] for p in net.parameters), *inputs)
+
+    def pulled(g: np.ndarray, params: Mapping[str, Any], *inputs: Any) -> dict[str, Any]:
+        assert vjp is not None
+        grads = vjp(g, *(params[p] for p in net.parameters), *inputs)
+        return dict(zip(net.parameters, grads, strict=False))  # those of the inputs are not asked for
+
+    return whole, None if vjp is None else pulled
 
 
 def _width_note(case: Case, judge: Judge) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from refnn.network import Network
     from refnn.report import Report
 
 CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
@@ -140,8 +141,7 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
     from refnn.train import with_loss
     from refnn.zoo import fixture
 
-    with _sentence(ImportError):
-        witness = importlib.import_module("refnn.witnesses.torch")
+    witness = _witness()
     options: dict[str, Any] = {
         "framework": "torch",
         "seed": seed,
@@ -321,12 +321,13 @@ def _writing(path: Path) -> Iterator[None]:
 
 @app.command()
 def check(
-    op: Annotated[str, typer.Argument(help="The name of the op, as `refnn ops` lists it.")],
+    name: Annotated[str, typer.Argument(metavar="OP", help="An op, as `refnn ops` lists it, or a fixture network.")],
     impl: Annotated[
         str,
         typer.Option(
             metavar="IMPL",
-            help="module:object: the forward f(*inputs, **params), or a mapping from op names; torch; cmd:PROGRAM.",
+            help="module:object: the forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from "
+            "names; torch; refnn; cmd:PROGRAM; lines:PROGRAM.",
         ),
     ],
     vjp: Annotated[str | None, typer.Option(metavar="MODULE:OBJECT", help="The vjp: v(g, *inputs, **params).")] = None,
@@ -335,60 +336,95 @@ def check(
     case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case, as a report names it.")] = None,
     seed: Seed = 0,
 ) -> int:
-    """Check an implementation of one op; the current folder is importable."""
-    from refnn.ops import find
+    """Check an implementation of one op or network; the current folder is importable."""
+    from refnn.fixtures import subject
 
     with _sentence(LookupError):
-        find(op)
+        subject(name)
     if framework is not None and vjp is not None:
         raise Failure(f"--vjp {vjp} and --framework {framework} exclude each other: the framework gives the gradients")
     sys.path.insert(0, os.getcwd())
     codes = []
-    with _functions(op, impl, vjp, framework) as given:
+    with _functions(name, impl, vjp, framework) as given:
         dtypes: list[str | None] = [*_known(dtype or [])] or [None]
         for d in dtypes:
-            found = _check(op, given, d, case, seed)
+            found = _check(name, given, d, case, seed)
             print(found)
             codes.append(_code(found))
     return DIFFERS if DIFFERS in codes else max(codes)
 
 
 @contextmanager
-def _functions(op: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
+def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
     """What `refnn.check` is to be given for an implementation, while it is in use."""
     kind, colon, command = impl.partition(":")
-    if kind in ("cmd", "lines") and colon:
-        from refnn.adapters.executable import Program
-        from refnn.fixtures import SUITE
-        from refnn.ops import find
-
-        if vjp is not None or framework is not None:
-            raise Failure(
-                f"--impl {impl} is a program, which gives its gradients itself: --vjp, --framework exclude it"
-            )
-        with _sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
-            forward, pullback = program.functions(find(op))
-            yield {"forward": forward, "vjp": pullback}
+    words = ("torch", "refnn") if not colon else ("cmd", "lines")
+    if kind not in words:
+        found = _object("--impl", impl)
+        if isinstance(found, Mapping):
+            yield _pair(impl, found, name)
+        elif framework:
+            yield {"implementation": found, "framework": framework}
+        else:
+            yield {"forward": found, "vjp": None if vjp is None else _object("--vjp", vjp)}
         return
+    if vjp is not None or framework is not None:
+        raise Failure(f"--impl {impl} gives its gradients itself: --vjp, --framework exclude it")
     if impl == "torch":
-        with _sentence(ImportError):
-            witness = importlib.import_module("refnn.witnesses.torch")
-        yield {"implementation": witness.FUNCTIONS[op], "framework": "torch"}
-        return
-    found = _object("--impl", impl)
-    if isinstance(found, Mapping):
-        if op not in found:
-            raise Failure(f"--impl {impl!r} has no {op!r}")
-        found = found[op]
-        pair = found if isinstance(found, (tuple, list)) else (found, getattr(found, "vjp", None))
-        yield dict(zip(("forward", "vjp"), pair, strict=True))
-    elif framework:
-        yield {"implementation": found, "framework": framework}
+        yield _torch(name)
+    elif impl == "refnn":
+        from refnn.suite import own
+
+        yield _pair(impl, own(), name)
     else:
-        yield {"forward": found, "vjp": None if vjp is None else _object("--vjp", vjp)}
+        from refnn.adapters.executable import Program
+        from refnn.check import by_name
+        from refnn.fixtures import SUITE, subject
+        from refnn.ops import OPS
+
+        with _sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
+            forward, pullback = program.functions(subject(name))
+            if name not in OPS:
+                forward, pullback = by_name(_network(name), forward, pullback)
+            yield {"forward": forward, "vjp": pullback}
 
 
-def _check(op: str, given: Mapping[str, Any], dtype: str | None, case: str | None, seed: int) -> Report:
+def _pair(impl: str, found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a mapping has under a name: a forward, or a forward and its vjp."""
+    if name not in found:
+        raise Failure(f"--impl {impl!r} has no {name!r}")
+    value = found[name]
+    pair = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
+    if len(pair) != 2:
+        raise Failure(f"--impl {impl!r}: {name!r} is no forward and no pair of a forward and a vjp")
+    return {"forward": pair[0], "vjp": pair[1]}
+
+
+def _torch(name: str) -> dict[str, Any]:
+    """PyTorch's own function, or its layers in the order of a network."""
+    from refnn.ops import OPS
+
+    witness = _witness()
+    found = witness.FUNCTIONS[name] if name in OPS else witness.module(_network(name))
+    return {"implementation": found, "framework": "torch"}
+
+
+def _witness() -> Any:
+    """What is known of PyTorch, if it is installed."""
+    from refnn.check import adapter_for
+
+    with _sentence(LookupError):
+        adapter_for("torch")
+    return importlib.import_module("refnn.witnesses.torch")
+
+
+def _network(name: str) -> Network:
+    from refnn.network import Network
+
+    return Network.load(name)
+
+
+def _check(name: str, given: Mapping[str, Any], dtype: str | None, case: str | None, seed: int) -> Report:
     import refnn
 
     with _sentence(LookupError, TypeError, ValueError):
@@ -397,7 +433,8 @@ def _check(op: str, given: Mapping[str, Any], dtype: str | None, case: str | Non
             from refnn.fixtures.make import widened
 
             inputs = widened(inputs, str(dtype))
-        return refnn.check(op, dtype=dtype, inputs=inputs, seed=seed, **given)
+        subject = name if name in refnn.ops else _network(name)
+        return refnn.check(subject, dtype=dtype, inputs=inputs, seed=seed, **given)
 
 
 def _object(option: str, spec: str) -> Any:
@@ -437,12 +474,17 @@ def gen(
     forward: Forward = False,
 ) -> int:
     """Print the fixtures as requests for a program, or write their files again."""
+    selected = {"--dtype": dtype, "--family": family, "--case": case, "--forward": forward}
     if not lines:
-        if out is None or (ops == "*" and not every):
+        if out is None or (ops == "*") != every:
             raise Failure(
                 "say what to make: refnn gen OP --lines, refnn gen OP --out FOLDER, refnn gen --all --out FOLDER"
             )
+        if useless := [n for n, v in selected.items() if v]:
+            raise Failure(f"{useless[0]} selects requests: it goes with --lines, files are written whole")
         return _write_fixtures(ops, out)
+    if every or out is not None:
+        raise Failure("--lines prints requests, --all and --out write fixture files: give one of them")
     from refnn.fixtures.read import the_suite
     from refnn.piped import Selection, requests
 
@@ -450,7 +492,7 @@ def gen(
         chosen = Selection(ops, dtype, tuple(family or ()), () if case is None else (case,), forward)
         found = requests(the_suite(), chosen)
     if len(found) == 1:
-        raise Failure(f"no fixture of {ops!r} is selected: nothing was printed", NOTHING)
+        raise _none_selected(ops, dtype, family, "printed")
     for row in found:
         print(row)
     return CONFORMS
@@ -508,6 +550,12 @@ def verify(
 
     if unknown := [v for v in accept or () if v not in VERDICTS]:
         raise Failure(f"--accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
+    selected = {"--ops": ops != "*", "--family": family, "--case": case, "--forward": forward}
+    if impl == "-" and (useless := [n for n, v in selected.items() if v]):
+        raise Failure(f"{useless[0]} selects what is asked for: it goes with refnn gen, whose comment tells verify -")
+    if out is not None:
+        with _writing(out):  # before anything is computed
+            out.open("w").close()
     with _sentence(FileNotFoundError, LookupError, ValueError):
         fixtures = the_suite()
         expected = suites.committed(impl, fixtures) if xfails is None else suites.read_expected(xfails, fixtures)
@@ -520,11 +568,23 @@ def verify(
             found = judge(fixtures, rows, dtype=dtype, **given)
         else:
             cases = suites.required(fixtures, ops, dtype, family or (), case or ())
+            if not cases:
+                raise _none_selected(ops, dtype, family, "checked")
             with suites.implementation(impl, timeout=timeout) as running, progress(len(cases)) as step:
                 found = suites.run(running, cases, fixtures, forward=forward, step=step, **given)
+    found.header["command"] = shlex.join(["refnn", *sys.argv[1:]])
     if out is not None:
         _write(out, found.to_json())
     return _verdict(found, min_cases)
+
+
+def _none_selected(ops: str, dtype: str | None, family: Sequence[str] | None, done: str) -> Failure:
+    words = [
+        f"of {ops!r}",
+        *([f"in {dtype}"] if dtype else []),
+        *([f"in family {', '.join(family)}"] if family else []),
+    ]
+    return Failure(f"no fixture {' '.join(words)} is selected: nothing was {done}", NOTHING)
 
 
 def _verdict(found: Report, min_cases: int) -> int:
@@ -568,7 +628,7 @@ def export(
         fixtures = the_suite()
         cases = required(fixtures, ops, dtype, family or (), case or ())
         if not cases:
-            raise Failure(f"no fixture of {ops!r} is selected: nothing was written", NOTHING)
+            raise _none_selected(ops, dtype, family, "written")
         content = exports.FORMS[to](cases, fixtures)
     if str(out) == "-":
         sys.stdout.buffer.write(content)

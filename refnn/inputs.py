@@ -436,9 +436,13 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
     """Cases of a whole network: each set of its weights on a batch of 32, real data where the network names some.
 
     `given` is a tuple of inputs, or a mapping with `inputs`, `cotangent`, `params` (a dict of parameters), or a list of
-    either. ValueError where the network has no weights, or no shapes to draw inputs of.
+    either, or a case of the fixtures. ValueError where the network has no weights, or no shapes to draw inputs of.
     """
     fmt = _format(dtype)
+    if isinstance(given, Case):
+        if given.op.name != net.name or given.cotangent.dtype.name != dtype:
+            raise ValueError(f"the case {given.id!r} is not one of {net.name} in {dtype}")
+        return [given]
     items = _default_items(net, fmt, seed) if given is None else given if isinstance(given, list) else [given]
     found = []
     for i, item in enumerate(items):

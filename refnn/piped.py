@@ -94,6 +94,8 @@ def verify(
             rows.append(text if len(raw) < LONGEST else f"{text[:100]} ERR more than {LONGEST} bytes in one line")
     given = [_Row.read(text) for text in rows]
     selection = _inferred(suite, given, dtype) if comment is None else _stated(suite, comment)
+    if dtype not in (None, selection.dtype):
+        raise ValueError(f"--dtype is {dtype}, but the requests were made in {selection.dtype or 'that of each case'}")
     cases = selection.cases(suite) if selection.ops else []
     about = header("the program", {}, cases, suite, forward=selection.forward)
     total = Report(about, accept=CONFORMING | frozenset(accept))

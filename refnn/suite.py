@@ -200,8 +200,7 @@ def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: boo
     part = forward or impl.forward_only(fixture.op)
     answer = impl.answer(request(fixture, dtype, forward=part))
     seconds = time.perf_counter() - started
-    words = ["refnn", "check", fixture.op, "--impl"] if fixture.op in OPS else ["refnn", "verify"]
-    words += [impl.spec, "--case", fixture.id, "--dtype", dtype]
+    words = ["refnn", "check", fixture.op, "--impl", impl.spec, "--case", fixture.id, "--dtype", dtype]
     report = judged(fixture, dtype, answer, seconds, forward=part, replay=shlex.join(words))
     if part and not forward and answer.skip is None:
         report.skips[fixture.id] = "no gradients: the output alone was checked"

@@ -1,8 +1,10 @@
 """The command: exit codes, what is written when something goes wrong, one sentence for each mistake."""
 
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -281,6 +283,50 @@ def test_a_mistake_in_check_gets_a_sentence_and_ends_in_1(implementation, capsys
 def test_check_of_an_unknown_op_names_the_nearest(capsys):
     assert cli.main(["check", "rleu", "--impl", "math:sin"]) == 1
     assert "'relu'" in sentence(capsys.readouterr().err)
+
+
+WOMEN = "women/float32/network/weights=trained"
+
+
+def test_check_replays_a_case_of_the_fixtures(tmp_path, monkeypatch, capsys):
+    """Of an op and of a network, whoever implements it; in a wider format, and in no narrower one."""
+    (tmp_path / "half_women.py").write_text(
+        "import refnn\nnet = refnn.Network.load('women')\n"
+        "def forward(params, *inputs): return net.forward(params, *inputs).output\n"
+        "def vjp(g, params, *inputs):\n"
+        "    return {n: x / 2 for n, x in net.backward(net.forward(params, *inputs), g).items()}\n"
+        "impl = {'women': (forward, vjp)}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    program = f"lines:{sys.executable} {Path(__file__).parent / 'program.py'} --lines"
+    for impl in ("torch", "refnn", program):
+        assert cli.main(["check", "women", "--impl", impl, "--case", WOMEN]) == 0, impl
+        assert cli.main(["check", "relu", "--impl", impl, "--case", "relu/float32/smoke/x=7"]) == 0, impl
+    assert cli.main(["check", "women", "--impl", "half_women:impl", "--case", WOMEN, "--dtype", "float64"]) == 2
+    said = capsys.readouterr().out
+    assert "violation: grad[fc.weight]" in said and "dtype='float64'" in said
+    assert cli.main(["verify", "half_women:impl", "--ops", "women", "--out", "run.jsonl"]) == 2
+    replay = loads((tmp_path / "run.jsonl").read_text()).unexpected[0].replay
+    assert cli.main(shlex.split(replay)[1:]) == 2
+    capsys.readouterr()
+    for words, says in (
+        (["women", "--impl", "torch", "--case", "relu/float32/smoke/x=7"], "is not one of women"),
+        (["relu", "--impl", "torch", "--case", WOMEN], "is not one of relu"),
+        (["relu", "--impl", "refnn", "--vjp", "math:sin"], "gives its gradients itself"),
+        (["relu", "--impl", "torch", "--case", "relu/float64/normal/x=0d", "--dtype", "float32"], "holds float64"),
+    ):
+        assert cli.main(["check", *words]) == 1
+        assert says in sentence(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("words", [["verify", "torch"], ["check", "relu", "--impl", "torch"], ["report"]])
+def test_without_pytorch_there_is_a_sentence(words, monkeypatch, capsys):
+    for name in ("refnn.adapters.torch", "refnn.witnesses.torch"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if importing it failed
+    monkeypatch.delattr("refnn.adapters.torch", raising=False)
+    assert cli.main(words) == 1
+    assert "pip install 'refnn[torch]'" in sentence(capsys.readouterr().err)
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ rest goes on."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -41,7 +42,9 @@ def report(form: str, *words: str, cases=SOFTMAX, timeout=10.0):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [None, "float64"])
 def test_a_right_program_passes(form, dtype):
-    cases = required(SUITE, "softmax,nll_loss,conv1d,cross_entropy,flatten", dtype, ["smoke", "special"], [])
+    """Of ops, and of networks, whose parameters are inputs like any other."""
+    ops = "softmax,nll_loss,conv1d,cross_entropy,flatten,women,digits_cnn"
+    cases = required(SUITE, ops, dtype, ["smoke", "special", "network"], [])
     found = report(form, cases=cases)
     assert found.ok, str(found)
     assert (found.passed, found.required) == (len(cases), len(cases))
@@ -386,6 +389,13 @@ def test_a_tampered_comment_is_an_error(change, expected, right):
     assert expected in out and out.count("\n") == 1
 
 
+def test_another_dtype_than_was_asked_for_is_an_error(right, capsys, monkeypatch):
+    rows = "".join(f"{row}\n" for row in right).encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
+    assert cli.main(["verify", "-", "--dtype", "float64"]) == 1
+    assert "--dtype is float64, but the requests were made in float32" in capsys.readouterr().err
+
+
 def test_outputs_alone_are_asked_for_with_forward(tmp_path):
     asked = refnn_("gen", "softmax", "--lines", "--dtype", "float32", "--forward").stdout
     assert all(row.endswith("?y") for row in asked.splitlines()[1:])
@@ -400,11 +410,34 @@ def test_outputs_alone_are_asked_for_with_forward(tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (("gen", "softmax", "--lines", "--dtype", "float16"), "no fixture of 'softmax' in float16 is selected"),
+        (("gen", "relu", "--lines", "--family", "network"), "no fixture of 'relu' in family network is selected"),
+        (("verify", "refnn", "--ops", "zz*"), "no fixture of 'zz*' is selected: nothing was checked"),
+        (("export", "zz*", "--to", "npz", "--out", "x"), "no fixture of 'zz*' is selected: nothing was written"),
+    ],
+)
+def test_an_empty_selection_ends_in_3(words, expected, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*words]) == 3
+    printed = capsys.readouterr()
+    assert expected in printed.err and not printed.out and printed.err.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
         (("gen", "sofmax", "--lines"), "unknown op 'sofmax', did you mean 'softmax'"),
         (("gen", "softmax", "--lines", "--dtype", "f32"), "dtype 'f32' is not one of"),
         (("gen", "softmax", "--lines", "--family", "easy"), "unknown family 'easy', known: "),
         (("gen", "softmax", "--lines", "--case", "softmax/x"), "no case of the fixtures has the id 'softmax/x'"),
         (("gen",), "say what to make"),
+        (("gen", "softmax", "--all", "--out", "x"), "say what to make"),
+        (("gen", "softmax", "--lines", "--out", "x"), "--lines prints requests, --all and --out write fixture files"),
+        (("gen", "softmax", "--out", "x", "--dtype", "float32"), "--dtype selects requests: it goes with --lines"),
+        (("gen", "digits_mpl", "--lines"), "unknown op 'digits_mpl', did you mean the network 'digits_mlp'?"),
+        (("verify", "-", "--ops", "softmax"), "--ops selects what is asked for: it goes with refnn gen"),
+        (("verify", "torch", "--out", "no/run.jsonl"), "cannot write 'no/run.jsonl': No such file or directory"),
         (("verify", "torhc"), "is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
         (("verify", "torch", "--accept", "anything"), "--accept 'anything' is not one of"),
         (("verify", "math:pi"), "is a float, expected a mapping from op names"),
