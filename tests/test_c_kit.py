@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import CC, SANITIZE, without_sanitizers
 
 import refnn
 from refnn import storage
@@ -33,9 +34,8 @@ from refnn.report import Report
 KIT = data("c", "layers.h").parent
 SUITE = Suite()
 OPS = "linear,conv1d,relu,flatten,softmax,log_softmax,cross_entropy"
-CC = shutil.which("gcc") or shutil.which("cc")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZED = ("-O1", "-g", SANITIZE, "-fno-sanitize-recover=all")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(refnn.__file__).parents[1])}
 BUILDS = ("optimised", "fused", "sanitized")
 DTYPES = {"float32": (), "float64": ("-DDOUBLE",)}
@@ -46,7 +46,9 @@ Bug = tuple[str, str, str]  # in this file, this text, becomes that
 
 
 def build(program: str, folder: Path, *options: str, bug: Bug | None = None) -> Path:
-    """Compile a program of the kit, or of `folder`, in a copy of the kit."""
+    """Compile a program of the kit, or of `folder`, in a copy of the kit. Skips where it cannot run as it should."""
+    if SANITIZE in options and (why := without_sanitizers(str(CC))):
+        pytest.skip(why)
     for path in KIT.glob("*.[ch]"):
         if not (folder / path.name).exists():
             shutil.copy(path, folder)
@@ -272,6 +274,15 @@ def test_lines_with_errors_do_no_harm(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     answers = Counter(answer.split()[1].partition("=")[0] for answer in done.stdout.splitlines())
     assert sum(answers.values()) == len(lines) and min(answers[w] for w in ("SKIP", "ERR", "y")) > 50, answers
+
+
+def test_a_compiler_without_sanitizers_is_no_failure(tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    lacking.write_text("#!/bin/sh\necho cannot find -lasan: No such file or directory >&2\nexit 1\n")
+    lacking.chmod(0o755)
+    assert without_sanitizers(str(lacking)) == (
+        "lacking has no address and undefined-behaviour sanitizers here: cannot find -lasan: No such file or directory"
+    )
 
 
 def test_nothing_is_allocated() -> None:

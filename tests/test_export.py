@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compiler import CC
 
 from refnn.encoding import encode
 from refnn.export import _ends, c_header, npz
@@ -79,13 +79,13 @@ int main(void)
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_c_program_reads_what_the_files_say(dtype: str, tmp_path: Path) -> None:
-    if shutil.which("gcc") is None:
+    if CC is None:
         pytest.skip("there is no C compiler")
     cases = [*SUITE.select(OPS, dtype)]
     (tmp_path / "fixtures.h").write_bytes(c_header(cases, SUITE))
     (tmp_path / "main.c").write_text(PRINTED)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-    subprocess.run(["gcc", *flags, "main.c", "-o", "main"], cwd=tmp_path, check=True)
+    subprocess.run([CC, *flags, "main.c", "-o", "main"], cwd=tmp_path, check=True)
     rows = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout.splitlines()
     expected = []
     for fixture, working in cases:

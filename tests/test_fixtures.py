@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import CC, SANITIZE, without_sanitizers
 
 import refnn
 from refnn.conformance import data
@@ -291,10 +292,10 @@ def page() -> list[str]:
 
 
 def compiled(source: str, folder: Path, *options: str) -> Path:
-    if shutil.which("gcc") is None:
+    if CC is None:
         pytest.skip("there is no C compiler")
     (folder / "program.c").write_text(source)
-    command = ["gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", *options, "program.c", "-o", "program", "-lm"]
+    command = [CC, "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", *options, "program.c", "-o", "program", "-lm"]
     subprocess.run(command, cwd=folder, check=True)
     return folder / "program"
 
@@ -345,7 +346,7 @@ WRONG = {
 
 def test_a_newcomer_verifies_a_softmax_from_the_page_and_the_files_alone(page: list[str], tmp_path: Path) -> None:
     files = sorted((FOLDER / "ops" / "softmax").glob("*.json"))
-    program = compiled("\n".join(page), tmp_path, "-fsanitize=address,undefined")
+    program = compiled("\n".join(page), tmp_path, *([] if without_sanitizers(str(CC)) else [SANITIZE]))
     done = subprocess.run([program, *files], capture_output=True, text=True)
     cases_ = sum(f.dtype == "float32" for family in NAMES for f in SUITE.cases("softmax", family))
     assert (done.returncode, done.stdout) == (0, f"{cases_} of {cases_} cases pass\n"), done.stderr
