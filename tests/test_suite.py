@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -29,8 +28,7 @@ from refnn.report.words import headline, share
 
 pytest_plugins = ("pytester",)
 
-# Named where refnn was installed before it had the plugin; twice is an error.
-PLUGIN = () if metadata.entry_points(group="pytest11", name="refnn") else ("-p", "refnn.pytest_plugin")
+PLUGIN = ("-p", "refnn.pytest_plugin")  # of a refnn that is not installed; where it is, the same again
 ROOT = Path(refnn.__file__).parent.parent
 SUITE = Suite()
 SMALL = suites.required(SUITE, ",".join(wrong.OPS), None, ["smoke", "normal", "hard"], [])
@@ -384,11 +382,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_the_suite_runs_from_an_installed_refnn(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [(), PLUGIN])
+def test_the_suite_runs_from_an_installed_refnn(given: tuple[str, ...], installed: Path, tmp_path: Path) -> None:
     """Its options come from the entry point, its data from the package; nothing of the checkout is seen."""
     assert (installed / "refnn" / "conformance" / "data" / "MANIFEST.json").is_file()
-    command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "--pyargs"]
-    command += ["refnn.conformance", "--refnn-impl", "refnn:ops", "--refnn-ops", "softmax,relu", "--refnn-report", "r"]
+    command = [sys.executable, "-P", "-m", "pytest", *given, "-p", "no:cacheprovider", "-p", "no:xdist", "-q"]
+    command += [
+        "--pyargs",
+        "refnn.conformance",
+        "--refnn-impl",
+        "refnn:ops",
+        "--refnn-ops",
+        "softmax,relu",
+        "--refnn-report",
+        "r",
+    ]
     env = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -397,6 +405,17 @@ def test_the_suite_runs_from_an_installed_refnn(installed: Path, tmp_path: Path)
     assert subprocess.run(where, env=env, capture_output=True, text=True, cwd=tmp_path).stdout.startswith(
         str(installed)
     )
+
+
+def test_the_suite_runs_from_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
+    """Where no plugin loads itself; the options come from the conftest.py of the checkout."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-o", "addopts="]
+    command += ["--pyargs", "refnn.conformance", "--refnn-impl", "refnn:ops", "--refnn-ops", "softmax,relu"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    report = tmp_path / "run.jsonl"
+    done = subprocess.run([*command, "--refnn-report", str(report)], cwd=ROOT, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert loads(report.read_text()).passed == len(suites.required(SUITE, "softmax,relu", None, [], []))
 
 
 def test_a_network_of_the_fixtures_loads_from_an_installed_refnn(installed: Path, tmp_path: Path) -> None:
