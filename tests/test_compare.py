@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
 
 from refnn import cli
-from refnn.report import CONFORMING, Finding, Report, Result
+from refnn.report import CONFORMING, OUTPUTS, Finding, Report, Result
 from refnn.report.badge import render as badge
 from refnn.report.compare import compare
 from refnn.report.lines import dumps, loads
@@ -33,7 +34,8 @@ A = report(result("a"), result("b"), result("c"))
 def test_nothing_changed():
     found = compare(A, A)
     assert not found.worse
-    assert str(found) == "3 results in common\nnothing changed"
+    said = "x conforms; 3 of 3 required cases pass (100.0%)"
+    assert str(found) == f"before: {said}\nnow: {said}\n3 results in common\nnothing changed"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_nothing_changed():
         (report(result("a"), result("b", ok=9, error=1), result("c")), "broken", "normal/b: ok, now error"),
         (report(result("a"), result("b")), "lost", "output of relu/float32/normal/c"),
         (report(result("a", 0.6), result("b"), result("c")), "larger", "0.25 of the allowance, now 0.6"),
-        (report(result("a", float("nan")), result("b"), result("c")), "larger", "0.25 of the allowance, now nan"),
+        (report(result("a", float("nan")), result("b"), result("c")), "broken", "0.25 of the allowance, now NaN"),
         (report(result("a", 0.1), result("b"), result("c")), "smaller", "0.25 of the allowance, now 0.1"),
         (report(result("a", exact=3), result("b"), result("c")), "other", "normal/a: ok, now exact"),
         (report(result("a"), result("b"), result("c"), result("d")), "new", "normal/d: ok"),
@@ -120,6 +122,21 @@ def test_what_is_accepted_stands_next_to_the_verdict():
     r.accept = CONFORMING | {"explained"}
     assert headline(r) == "x conforms, where explained is accepted"
     assert "explained accepted" in badge(r)
+    assert "conforms, where explained is accepted" in str(r)
+
+
+@pytest.mark.parametrize("form", ["to_html", "to_markdown", "to_junit", "__str__"])
+def test_what_is_waived_stands_next_to_the_verdict_in_every_form(form):
+    """A verdict that is accepted, a class that is declared, failures that are expected, gradients not asked for."""
+    r = report(result("a", explained=2), result("b", violation=1), findings=[finding("b")], algorithm="textbook")
+    r.header |= {"results": OUTPUTS, "model": "float16-each-op", "required": 2}
+    r.accept, r.expected = CONFORMING | {"explained"}, {"relu/float32/normal/b": "known"}
+    text = html.unescape(getattr(r, form)())
+    said = "in its outputs alone in the class textbook, where explained is accepted, apart from expected findings"
+    assert f"conforms {said}" in text
+    assert "1 of 2 required cases pass (50.0%), 1 expected to fail" in text
+    if form != "to_junit":
+        assert "under model float16-each-op" in text
 
 
 def test_nothing_checked_is_never_green():

@@ -48,7 +48,9 @@ def test_a_right_program_passes(form, dtype):
     found = report(form, cases=cases)
     assert found.ok, str(found)
     assert (found.passed, found.required) == (len(cases), len(cases))
-    assert found.header["implementation"]["name"] == ("program" if form == "cmd" else Path(sys.executable).name)
+    assert found.header["implementation"]["name"] == (
+        "program" if form == "cmd" else f"{Path(sys.executable).name} program.py --lines"
+    )
 
 
 ANSWERS = {
@@ -133,6 +135,7 @@ def test_what_is_beyond_its_capabilities_is_not_sent():
     [
         ("protocol", "the answer to start.protocol is 2, expected 1"),
         ("nonsense", "the answer to start: it is not JSON"),
+        ("nonsense", "; one that speaks text lines is called lines:"),
         ("silent", "did not answer within 1 s and was killed"),
     ],
 )

@@ -67,7 +67,7 @@ class Program:
         if not self.words:
             raise ValueError(f"the command {command!r} is empty, expected a program and its arguments")
         self.command, self.suite, self.lines, self.timeout = command, suite, lines, timeout
-        self.impl: Mapping[str, Any] = {"name": os.path.basename(self.words[0])}
+        self.impl: Mapping[str, Any] = {"name": " ".join(map(os.path.basename, self.words))}
         self.capabilities: Mapping[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._seq = 0
@@ -182,7 +182,8 @@ class Program:
         try:
             said = parse_started(self._exchange(message(start_message(self.suite)), CHUNK, START_TIMEOUT))
         except (Failed, ValueError) as e:
-            raise Failed(f"did not start: {e}{self._kill()}") from e
+            hint = f"; one that speaks text lines is called lines:{self.command}" if isinstance(e, ValueError) else ""
+            raise Failed(f"did not start: {e}{self._kill()}{hint}") from e
         self.impl, self.capabilities = said["impl"], said.get("capabilities", {})
 
     def _pipes(self) -> tuple[Any, Any, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from refnn.report import OUT_OF_SCOPE, Report
-from refnn.report.words import number, severity
+from refnn.report.words import headline, number, severity, share
 
 SHOWN = 20  # lines of each kind
 # What is said of a run and not of what was run.
@@ -20,6 +21,8 @@ Key = tuple[str, str, str]
 class Changes:
     """The differences; `worse` says that something conformed, or was checked, and now does not, or is not."""
 
+    before: str = ""
+    now: str = ""
     header: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
@@ -45,20 +48,21 @@ class Changes:
             ("larger error", self.larger),
             ("smaller error", self.smaller),
         )
-        lines = [f"{self.common:,} results in common" + ("" if self.common else ": nothing can be compared")]
+        lines = [f"before: {self.before}", f"now: {self.now}"]
+        lines.append(f"{self.common:,} results in common" + ("" if self.common else ": nothing can be compared"))
         for title, rows in kinds:
             if rows:
                 lines.append(f"{title} ({len(rows):,}):")
                 lines += [f"  {row}" for row in rows[:SHOWN]]
                 lines += [f"  and {len(rows) - SHOWN:,} more"] if len(rows) > SHOWN else []
-        if len(lines) == 1 and self.common:
+        if len(lines) == 3 and self.common:
             lines.append("nothing changed")
         return "\n".join(lines)
 
 
 def compare(before: Report, after: Report) -> Changes:
     """What changed from one report to another. Errors count as changed where they grew or shrank more than twofold."""
-    found = Changes()
+    found = Changes(*(f"{headline(r)}; {share(r)}" for r in (before, after)))
     for name in sorted({*before.header, *after.header} - _TOLD):
         a, b = before.header.get(name), after.header.get(name)
         if a != b:
@@ -72,7 +76,9 @@ def compare(before: Report, after: Report) -> Changes:
     for key in sorted(old.keys() & new.keys()):
         (was, ratio), (is_, now) = old[key], new[key]
         row = f"{_named(key)}: {was}, now {is_}"
-        if was != is_:
+        if math.isnan(now) and not math.isnan(ratio):
+            found.broken.append(f"{_named(key)}: {number(ratio)} of the allowance, now NaN")
+        elif was != is_:
             kind = (was in accept, is_ in accept)
             {(True, False): found.broken, (False, True): found.mended}.get(kind, found.other).append(row)
         elif now != ratio and not (ratio / 2 <= now <= 2 * ratio):
