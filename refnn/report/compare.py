@@ -62,7 +62,7 @@ class Changes:
 
 def compare(before: Report, after: Report) -> Changes:
     """What changed from one report to another. Errors count as changed where they grew or shrank more than twofold."""
-    found = Changes(*(f"{headline(r)}; {share(r)}" for r in (before, after)))
+    found = Changes(before=f"{headline(before)}; {share(before)}", now=f"{headline(after)}; {share(after)}")
     for name in sorted({*before.header, *after.header} - _TOLD):
         a, b = before.header.get(name), after.header.get(name)
         if a != b:
