@@ -457,6 +457,17 @@ def test_a_cell_of_the_matrix_is_calm_only_if_it_conforms():
     assert 'class="v-violation expected"' in r.to_html()
 
 
+@pytest.mark.parametrize("what", ["answer", "fc1"])
+def test_a_finding_marks_the_cell_that_it_is_counted_in(what):
+    """A whole answer, or what a network's layer returned, counts as an output."""
+    place = ("relu/float32/normal/x", "relu", "float32", "normal")
+    right = Result(*place, "grad[x]", {"ok": 3}, 0.5)
+    wrong = Result(*place, what, {"error": 1})
+    page = Report({"subject": "x"}, [right, wrong], [Finding(*place, what, "error", message="no")]).to_html()
+    assert 'class="v-error unexpected"' in page and 'class="v-ok "' in page
+    assert 'class="v-error expected"' not in page and 'class="v-ok unexpected"' not in page
+
+
 def test_the_figure_gathers_what_lies_beyond_its_axis():
     r = Report(
         {"subject": "s"},

@@ -312,7 +312,7 @@ def summary(report: Report) -> list[dict[str, Any]]:
     """One row for each op, dtype and kind of result ("output" or "gradient"): counts by verdict and the worst ratio."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for r in report.results:
-        key = (r.op, r.dtype, "gradient" if r.what.startswith("grad") else "output")
+        key = (r.op, r.dtype, kind(r.what))
         row = rows.setdefault(
             key,
             {"op": r.op, "dtype": r.dtype, "kind": key[2], "elements": 0, "verdicts": {}, "worst_ratio": 0.0}
@@ -326,6 +326,11 @@ def summary(report: Report) -> list[dict[str, Any]]:
         for b, n in r.histogram.items():
             row["histogram"][b] = row["histogram"].get(b, 0) + n
     return [rows[k] for k in sorted(rows)]
+
+
+def kind(what: str) -> str:
+    """Whether a result is a gradient or an output, which a whole answer counts as, too."""
+    return "gradient" if what.startswith("grad") else "output"
 
 
 def nan_largest(ratio: float) -> tuple[bool, float]:

@@ -14,7 +14,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from refnn.report import MEANING, OUT_OF_SCOPE, SCOPE_LIMIT, VERDICTS, Finding, Report, Result, nan_largest, summary
+from refnn.report import (
+    MEANING,
+    OUT_OF_SCOPE,
+    SCOPE_LIMIT,
+    VERDICTS,
+    Finding,
+    Report,
+    Result,
+    kind,
+    nan_largest,
+    summary,
+)
 from refnn.report.header import rows
 from refnn.report.markdown import by_reason
 from refnn.report.words import (
@@ -147,7 +158,7 @@ Key = tuple[str, str, str]
 
 
 def _key(f: Finding | Result) -> Key:
-    return f.op, f.dtype, "output" if f.what == "output" else "gradient"
+    return f.op, f.dtype, kind(f.what)
 
 
 def _matrix(report: Report, table: Sequence[Mapping[str, Any]], anchors: Mapping[Key, str]) -> dict[str, Any]:
