@@ -1,17 +1,17 @@
 """How many small changes of refnn's core its tests see: the mutation score of formats, check, arithmetic and ops.
 
 `python benchmarks/mutation.py run STATE [--files GLOB] [--share S] [--seed N]` makes mutants with mutmut's operators
-and runs the tests that concern each one; `--again` runs those once more that survived. `... page STATE [--seed N]`
-prints the committed page. STATE is a file of JSON lines that a run appends to, so that it can be stopped and continued.
+and runs the tests that concern each one; `--again` runs those once more that survived. `... page STATE... --share S`
+prints the committed page of those with a lot below S. STATE is a file of JSON lines that a run appends to, so that it can be stopped and continued.
 It needs `pip install mutmut` and fork.
 
 A mutant is run in a forked process, in which refnn, its tests and their frameworks are imported already: there the code
 of the changed function is put in place of the old one. What changes a module outside its functions, and what survives
 though the function was called while the modules were imported, is run in a process that imports the changed module.
-Tests run in the order of their success with mutants of the file so far, then by turns from each test file, the short
-ones first, up to the first that fails, which then has to pass without the change; one that never ends counts as failed.
-Only the tests of SELECTION take part, each of at most `LIMIT` seconds of processor time, for `--budget` seconds in all:
-the whole suite sees more.
+Tests run in the order of their success with mutants of the file so far, then by turns from each file of SELECTION, the
+short ones first, up to the first that fails, which then has to pass without the change; one that never ends counts as
+failed. Only the tests of SELECTION take part, each of at most `LIMIT` seconds of processor time, for `--budget` seconds
+in all: the whole suite sees more.
 """
 
 from __future__ import annotations
@@ -149,13 +149,16 @@ def mutants(path: str) -> Iterator[Mutant]:
             yield Mutant(path, line, " ".join(before.split()), " ".join(after.split()), source)
 
 
-def chosen(path: str, share: float, seed: int) -> list[Mutant]:
-    """A part of the mutants of a file: each with the probability `share`, by a hash of itself and the seed."""
+def lot(key: str, seed: int) -> float:
+    return float(int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 16**8)
 
-    def lot(m: Mutant) -> float:
-        return int(hashlib.sha256(f"{seed}:{m.key}".encode()).hexdigest()[:8], 16) / 16**8
 
-    return [m for m in mutants(path) if lot(m) < share]
+def chosen(paths: list[str], share: float, seed: int) -> list[tuple[float, Mutant]]:
+    """A part of the mutants of these files, each with the probability `share`, by a hash of itself and the seed. They
+    come in the order of the hash, so that what a run has done when it is stopped is a sample, too."""
+
+    found = [(lot(m.key, seed), m) for path in paths for m in mutants(path)]
+    return sorted((x for x in found if x[0] < share), key=lambda x: x[0])
 
 
 # --- tests -----------------------------------------------------------------------------------------------------------
@@ -386,9 +389,10 @@ class Run:
             groups.setdefault(i.nodeid.split("::")[0], []).append(i.nodeid)
         within = {t: n for tests in groups.values() for n, t in enumerate(tests)}
 
-        def turn(i: Any) -> tuple[int, bool, int, int]:
+        def turn(i: Any) -> tuple[int, int, int, int]:
             file = i.nodeid.split("::")[0]
-            return rank.get(i.nodeid, len(rank)), file == FIXTURES, within[i.nodeid], place.get(file, len(place))
+            kind = 0 if file in place else 2 if file == FIXTURES else 1
+            return rank.get(i.nodeid, len(rank)), kind, within[i.nodeid], place.get(file, len(place))
 
         for i in sorted(found, key=turn):
             if took[i.nodeid] < min(LIMIT, left):
@@ -414,14 +418,12 @@ class Run:
         self.write({"test": item.nodeid, "seconds": self.seconds[item.nodeid], "alone": True})
 
     def all(self, items: list[Any], paths: list[str], share: float, seed: int, again: bool, bare: Zygote) -> None:
-        for path in paths:
-            known = {k for k, row in self.done.items() if row["killer"] or not again}
-            todo = [m for m in chosen(path, share, seed) if m.key not in known]
-            print(f"{path}: {len(todo)} mutants", flush=True)
-            for m in todo:
+        known = {k for k, row in self.done.items() if row["killer"] or not again}
+        for at, m in chosen(paths, share, seed):
+            if m.key not in known:
                 start = time.monotonic()
                 while True:
-                    tests = self.of(path, items)
+                    tests = self.of(m.path, items)
                     killer, fresh = self.judged(m, tests, bare)
                     suspect = [t for t in tests if t.nodeid == killer and killer not in self.passes]
                     if not suspect:
@@ -430,13 +432,13 @@ class Run:
                     if self.seconds[killer] < LIMIT:
                         break
                 took = time.monotonic() - start
-                row = {"key": m.key, "path": path, "line": m.line, "before": m.before, "after": m.after}
-                row |= {"killer": killer, "fresh": fresh, "seconds": round(took, 2), "seed": seed, "share": share}
+                row = {"key": m.key, "path": m.path, "line": m.line, "before": m.before, "after": m.after}
+                row |= {"killer": killer, "fresh": fresh, "seconds": round(took, 2), "seed": seed}
                 self.done[m.key] = row
                 self.write(row)
-                self.succeeded(path, killer)
+                self.succeeded(m.path, killer)
                 if not killer:
-                    print(f"survives: {path}:{m.line}: {m.before} -> {m.after} ({took:.0f} s)", flush=True)
+                    print(f"{at:.4f} survives: {m.path}:{m.line}: {m.before} -> {m.after} ({took:.0f} s)", flush=True)
 
     def early(self, m: Mutant) -> bool:
         """Whether the function that a mutant changes ran already when refnn and the tests were imported."""
@@ -544,7 +546,7 @@ def interval(killed: int, total: int, beyond: float = 0.025) -> tuple[float, flo
     return low, 1.0 if killed == total else root(lambda p: beyond - at_most(killed, p))
 
 
-def page(rows: list[dict[str, Any]], equivalent: dict[str, str]) -> str:
+def page(rows: list[dict[str, Any]], share: float, equivalent: dict[str, str]) -> str:
     """The score by folder and file, and every survivor; those that are equivalent do not count."""
     from importlib.metadata import version
 
@@ -559,7 +561,7 @@ def page(rows: list[dict[str, Any]], equivalent: dict[str, str]) -> str:
         "# Mutation testing of the core",
         "",
         f"A mutant is a small change of the core, made by mutmut's operators; a test that fails kills it. This "
-        f"is a **sample**, not all: {len(rows)} mutants, each drawn with probability {rows[0]['share']:g} by a hash "
+        f"is a **sample**, not all: {len(rows)} mutants, each drawn with probability {share:g} by a hash "
         f"(seed {', '.join(map(str, seeds))}). Killed: {killed} of {len(counted)}, **{killed / len(counted):.1%}**; "
         f"{low:.1%} to {high:.1%} at 95 % confidence (Clopper and Pearson). {len(rows) - len(counted)} more are "
         f"equivalent, each for the reason given below. {golden} were seen by the committed fixtures alone. "
@@ -584,7 +586,7 @@ def page(rows: list[dict[str, Any]], equivalent: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["run", "page", "zygote", "count"])
-    parser.add_argument("state", type=Path, nargs="?")
+    parser.add_argument("states", type=Path, nargs="*")
     parser.add_argument("--files", default="*")
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -596,15 +598,16 @@ def main() -> None:
     if options.what == "zygote":
         zygote()
     elif options.what == "page":
-        rows = [r for r in map(json.loads, options.state.read_text().splitlines()) if "key" in r]
-        print(page([r for r in rows if r["seed"] == options.seed], EQUIVALENT), end="")
+        lines = (line for state in options.states for line in state.read_text().splitlines())
+        rows = {r["key"]: r for r in map(json.loads, lines) if "key" in r and lot(r["key"], r["seed"]) < options.share}
+        print(page(list(rows.values()), options.share, EQUIVALENT), end="")
     elif options.what == "count":
         for path in paths(options.files):
             print(path, len(list(mutants(path))))
     else:
         bare = Zygote()
         preload()
-        run = Run(options.state, options.budget)
+        run = Run(options.states[0], options.budget)
 
         def note(frame: types.FrameType, event: str, arg: Any) -> None:
             if event == "call":
