@@ -1,9 +1,9 @@
 """How many small changes of refnn's core its tests see: the mutation score of formats, check, arithmetic and ops.
 
 `python benchmarks/mutation.py run STATE [--files GLOB] [--share S] [--seed N]` makes mutants with mutmut's operators
-and runs the tests that concern each one; `--again` runs those once more that survived. `... page STATE... --share S`
-prints the committed page of those with a lot below S. STATE is a file of JSON lines that a run appends to, so that it can be stopped and continued.
-It needs `pip install mutmut` and fork.
+and runs the tests that concern each one; `--again` runs those once more that survived. STATE is a file of JSON lines
+that a run appends to, so that it can be stopped and continued. `... page STATE... --share S` prints the committed page
+of the mutants with a lot below S. It needs `pip install mutmut` and fork.
 
 A mutant is run in a forked process, in which refnn, its tests and their frameworks are imported already: there the code
 of the changed function is put in place of the old one. What changes a module outside its functions, and what survives
