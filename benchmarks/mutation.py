@@ -71,10 +71,10 @@ SELECTION: dict[str, tuple[str, str]] = {
     "refnn/ops/__init__.py": ("check cli structure", ""),
     "refnn/ops/_conv.py": ("ops_conv windows shapes", _CONV),
     "refnn/ops/_pool.py": ("ops_pool windows shapes", _POOL),
-    "refnn/ops/_shared.py": (_OPS, f"{_LOSS} softmax glu prelu dropout"),
+    "refnn/ops/_shared.py": (_OPS, f"{_LOSS} hardtanh softshrink glu prelu"),
 }
 
-# Mutants that no test can see, by key, each with the reason.
+# Mutants that no test can see, each with the reason.
 EQUIVALENT: dict[str, str] = {}
 
 # The files whose tests are named after ops.
@@ -100,7 +100,8 @@ class Mutant:
 
 def mutants(path: str) -> Iterator[Mutant]:
     """Every mutant of a file, less those that no test could see: texts of errors, types, assertions about what always
-    holds (assert, zip's strict), and how much is computed at a time or remembered (BLOCK, decorators of caches)."""
+    holds (assert, zip's strict), how much is computed at a time or remembered (BLOCK, decorators of caches); and the
+    shapes that an op is tested in (variants)."""
     import libcst as cst
     from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
     from mutmut.mutation.file_mutation import MutationVisitor
@@ -113,8 +114,8 @@ def mutants(path: str) -> Iterator[Mutant]:
                 return False
             if isinstance(node, cst.Assign) and (_alias(node) or _name(node.targets[0].target) in ("BLOCK", "_BLOCK")):
                 return True
-            strict = isinstance(node, cst.Arg) and _name(node.keyword) == "strict"
-            texts = strict or isinstance(node, cst.Raise | cst.Assert)
+            data = isinstance(node, cst.Arg) and _name(node.keyword) in ("strict", "variants")
+            texts = data or isinstance(node, cst.Raise | cst.Assert)
             return texts or bool(super()._skip_node_and_children(node))
 
     def _name(node: Any) -> str:
@@ -546,23 +547,24 @@ def interval(killed: int, total: int, beyond: float = 0.025) -> tuple[float, flo
     return low, 1.0 if killed == total else root(lambda p: beyond - at_most(killed, p))
 
 
-def page(rows: list[dict[str, Any]], share: float, equivalent: dict[str, str]) -> str:
+def page(rows: list[dict[str, Any]], share: float, seed: int) -> str:
     """The score by folder and file, and every survivor; those that are equivalent do not count."""
     from importlib.metadata import version
 
-    counted = [r for r in rows if r["key"] not in equivalent]
+    named = {r["key"]: f"{r['path']}: {r['before']} -> {r['after']}" for r in rows}
+    counted = [r for r in rows if named[r["key"]] not in EQUIVALENT]
     survivors = [r for r in counted if not r["killer"]]
     low, high = interval(len(counted) - len(survivors), len(counted))
     folders = dict.fromkeys([str(Path(r["path"]).parent) for r in rows] + [r["path"] for r in rows])
     golden = sum(r["killer"].startswith(FIXTURES) for r in counted)
     versions = ", ".join(f"{p} {version(p)}" for p in ("mutmut", "pytest", "numpy", "torch"))
-    killed, seeds = len(counted) - len(survivors), sorted({r["seed"] for r in rows})
+    killed = len(counted) - len(survivors)
     lines = [
         "# Mutation testing of the core",
         "",
         f"A mutant is a small change of the core, made by mutmut's operators; a test that fails kills it. This "
         f"is a **sample**, not all: {len(rows)} mutants, each drawn with probability {share:g} by a hash "
-        f"(seed {', '.join(map(str, seeds))}). Killed: {killed} of {len(counted)}, **{killed / len(counted):.1%}**; "
+        f"(seed {seed}). Killed: {killed} of {len(counted)}, **{killed / len(counted):.1%}**; "
         f"{low:.1%} to {high:.1%} at 95 % confidence (Clopper and Pearson). {len(rows) - len(counted)} more are "
         f"equivalent, each for the reason given below. {golden} were seen by the committed fixtures alone. "
         "`benchmarks/mutation.py` says what is left out, which tests take part, and how this page is renewed.",
@@ -575,10 +577,10 @@ def page(rows: list[dict[str, Any]], share: float, equivalent: dict[str, str]) -
     for name in sorted(folders):
         own = [r for r in counted if r["path"] == name or str(Path(r["path"]).parent) == name]
         lines.append(f"| {name} | {sum(bool(r['killer']) for r in own)} | {len(own)} |")
-    for title, shown in (("Survivors", survivors), ("Equivalent", [r for r in rows if r["key"] in equivalent])):
+    for title, shown in (("Survivors", survivors), ("Equivalent", [r for r in rows if named[r["key"]] in EQUIVALENT])):
         lines += ["", f"## {title}", ""]
         for r in shown:
-            reason = equivalent.get(r["key"], "")
+            reason = EQUIVALENT.get(named[r["key"]], "")
             lines.append(f"- `{r['path']}:{r['line']}`: `{r['before']}` -> `{r['after']}`{': ' * bool(reason)}{reason}")
     return "\n".join(lines) + "\n"
 
@@ -598,9 +600,10 @@ def main() -> None:
     if options.what == "zygote":
         zygote()
     elif options.what == "page":
+        current = {m.key for _, m in chosen(paths("*"), options.share, options.seed)}
         lines = (line for state in options.states for line in state.read_text().splitlines())
-        rows = {r["key"]: r for r in map(json.loads, lines) if "key" in r and lot(r["key"], r["seed"]) < options.share}
-        print(page(list(rows.values()), options.share, EQUIVALENT), end="")
+        rows = {r["key"]: r for r in map(json.loads, lines) if r.get("key") in current}
+        print(page(list(rows.values()), options.share, options.seed), end="")
     elif options.what == "count":
         for path in paths(options.files):
             print(path, len(list(mutants(path))))
