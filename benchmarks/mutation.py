@@ -501,7 +501,8 @@ def zygote() -> None:
                 def work(loop: Loop, items: list[Any]) -> None:
                     place = {t: n for n, t in enumerate(part)}
                     todo = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
-                    failed = loop.run(todo, seconds)
+                    gone = place.keys() - {i.nodeid for i in todo}  # an op that is no more
+                    failed = min(gone, default="") or loop.run(todo, seconds)
                     os.write(3, f"failed {failed}\n".encode())
 
                 os.write(3, b"import\n")
