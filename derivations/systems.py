@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,38 +98,62 @@ def mutated(system: System, root: Path = ROOT) -> str:
     return changed
 
 
-def run(tests: Sequence[str], root: Path) -> int | None:
-    """pytest's exit code for these tests, in this checkout and in a process of its own; None where it took too long."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-o", "addopts=", "--strict-markers"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    try:
-        return subprocess.run(
-            [*command, *tests], cwd=root, env=environment, timeout=TIMEOUT, capture_output=True
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return None
+# Imports what most tests import, once, and then makes a process of itself for each list of arguments of pytest. Nothing
+# of the checkout is imported here, so that each process finds its modules as they are by then.
+SERVER = """
+import json, os, signal, sys
+import flint, mpmath, numpy, pytest, sympy, torch
+sys.path.insert(0, os.getcwd())
+for line in sys.stdin:
+    seconds, arguments = json.loads(line)
+    if (child := os.fork()) == 0:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nothing, stream)
+        os._exit(pytest.main(arguments))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+ARGUMENTS = ("-q", "-x", "-p", "no:xdist", "-o", "addopts=", "--strict-markers")
 
 
-def unproved(system: System, root: Path, passes: int | None) -> str:
-    """Why the tests of a system, which end with `passes` in this checkout, do not prove it there; empty if they do."""
-    if passes != PASSED:
+@dataclass(frozen=True)
+class Copy:
+    """A copy of a checkout, and the process that runs tests there."""
+
+    root: Path
+    server: subprocess.Popen[str]
+
+
+def run(tests: Sequence[str], copy: Copy) -> int:
+    """pytest's exit code for these tests, in a copy and in a process of their own; -SIGALRM where they took too long,
+    and that of another signal which ended it."""
+    assert copy.server.stdin and copy.server.stdout
+    copy.server.stdin.write(json.dumps([TIMEOUT, [*ARGUMENTS, *tests]]) + "\n")
+    copy.server.stdin.flush()
+    return int(copy.server.stdout.readline())
+
+
+def unproved(system: System, copy: Copy) -> str:
+    """Why the tests of a system do not prove it; empty if they do."""
+    if (passes := run(system.test, copy)) != PASSED:
         return f"{' '.join(system.test)} does not pass ({_ended(passes)})"
-    module = root / system.module
+    module = copy.root / system.module
     text = module.read_text(encoding="utf-8")
     try:
-        changed = mutated(system, root)
+        changed = mutated(system, copy.root)
     except ValueError as error:
         return str(error)
     try:
         _write(module, changed)
-        ended = run(system.test, root)
+        ended = run(system.test, copy)
     finally:
         _write(module, text)
     return "" if ended == FAILED else f"{' '.join(system.test)} does not notice {system.mutant[1]!r} ({_ended(ended)})"
 
 
-def _ended(code: int | None) -> str:
-    return f"it took more than {TIMEOUT} s" if code is None else f"pytest ended with {code}"
+def _ended(code: int) -> str:
+    return f"it took more than {TIMEOUT} s" if code == -signal.SIGALRM else f"pytest ended with {code}"
 
 
 def _write(module: Path, text: str) -> None:
@@ -138,7 +163,7 @@ def _write(module: Path, text: str) -> None:
 
 
 @contextmanager
-def _copies(root: Path, count: int) -> Iterator[queue.Queue[Path]]:
+def _copies(root: Path, count: int) -> Iterator[queue.Queue[Copy]]:
     """So many copies of a checkout, as far as git would look at it, to take and to put back."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -147,34 +172,38 @@ def _copies(root: Path, count: int) -> Iterator[queue.Queue[Path]]:
         check=True,
     )
     files = [name for name in listed.stdout.decode().split("\0") if name and (root / name).is_file()]
-    with tempfile.TemporaryDirectory() as folder:
-        copies: queue.Queue[Path] = queue.Queue()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
+        copies: queue.Queue[Copy] = queue.Queue()
         for n in range(count):
+            copied = Path(folder, str(n))
             for name in files:
-                copy = Path(folder, str(n), name)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(root / name, copy)
-            copies.put(Path(folder, str(n)))
+                (copied / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(root / name, copied / name)
+            server = subprocess.Popen(
+                [sys.executable, "-c", SERVER],
+                cwd=copied,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            copies.put(Copy(copied, servers.enter_context(server)))
         yield copies
 
 
 def prove(chosen: Sequence[System], root: Path = ROOT) -> Iterator[tuple[System, str]]:
     """Each of these systems and why it is not proved, in their order; an empty sentence where it is."""
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, len(chosen))
     with _copies(root, workers) as copies, ThreadPoolExecutor(workers) as pool:
 
-        def in_a_copy(work: Callable[[Path], Any]) -> Any:
+        def sentence(system: System) -> str:
             copy = copies.get()
             try:
-                return work(copy)
+                return unproved(system, copy)
             finally:
                 copies.put(copy)
 
-        def sentence(system: System) -> str:
-            passes = ran[system.test].result()
-            return str(in_a_copy(lambda copy: unproved(system, copy, passes)))
-
-        ran = {tests: pool.submit(in_a_copy, partial(run, tests)) for tests in dict.fromkeys(s.test for s in chosen)}
         yield from zip(chosen, pool.map(sentence, chosen), strict=True)
 
 
