@@ -11,9 +11,10 @@ from refnn.op import Special, check_choice, check_same_shape
 
 Array = Any
 
-# 0-d, one element, a prime length beyond every SIMD width, unequal axes, an empty batch.
-SHAPES = ((), (1,), (7,), (1021,), (3, 5, 7), (0, 4))
-LONG = ((1021,),)
+# 0-d, one element, a prime length beyond every SIMD width and beyond a block of 1024 threads, unequal axes, an empty
+# batch.
+SHAPES = ((), (1,), (7,), (1031,), (3, 5, 7), (0, 4))
+LONG = ((1031,),)
 REDUCTIONS = ("none", "mean", "sum")
 
 

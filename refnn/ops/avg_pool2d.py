@@ -41,11 +41,13 @@ avg_pool2d = Op(
         _pool.variant((1, 2, 23, 29), (1, 1, 5, 6), kernel_size=(2, 3), stride=(2, 1)),
         _pool.variant((1, 1, 5, 7), kernel_size=(3, 2)),
         _pool.variant((1, 1, 5, 6), kernel_size=(2, 3), stride=(1, 2), padding=(1, 0), count_include_pad=False),
-        _pool.variant((1, 5, 7), kernel_size=3, stride=2, padding=1, ceil_mode=True),
+        _pool.variant((1, 6, 7), kernel_size=3, stride=2, padding=1, ceil_mode=True),
         _pool.variant(
             (1, 1, 6, 5), kernel_size=(4, 3), stride=(3, 2), padding=(2, 1), ceil_mode=True, count_include_pad=False
         ),
-        _pool.variant((2, 1, 4, 5), kernel_size=(2, 3), stride=1, padding=1, divisor_override=7),
+        _pool.variant(
+            (2, 1, 4, 5), kernel_size=(2, 3), stride=1, padding=1, count_include_pad=False, divisor_override=7
+        ),
         _pool.variant((1, 1, 4, 4), kernel_size=2, divisor_override=-3, ceil_mode=True),
         _pool.variant((1, 1, 3, 2), kernel_size=(4, 4), stride=(1, 2), padding=2),
         _pool.variant((0, 2, 4, 3), kernel_size=2),

@@ -127,7 +127,7 @@ binary_cross_entropy_with_logits = Op(
     validate=validate,
     variants=(
         _variant((5, 7)),
-        _variant((1021,), reduction="none"),
+        _variant((1031,), reduction="none"),
         _variant((7, 3), reduction="none"),
         _variant((3, 2, 5), reduction="sum"),
         _variant((5, 3), reduction="none", weight="positive along 0"),

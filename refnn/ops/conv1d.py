@@ -20,10 +20,10 @@ conv1d = Op(
     variants=(
         _conv.variant((3, 5, 131), (7, 5, 5), small=((1, 2, 6), (2, 2, 5)), padding=2),
         _conv.variant((2, 3, 20), (4, 3, 4), small=((2, 2, 9), (2, 2, 4)), stride=3, padding=((2, 1),)),
-        _conv.variant((2, 2, 9), (3, 2, 4), small=((1, 2, 5), (2, 2, 4)), dilation=2, padding="same"),
+        _conv.variant((2, 2, 9), (3, 2, 4), small=((1, 2, 5), (2, 2, 4)), dilation=3, padding="same"),
         _conv.variant((2, 2, 5), (3, 2, 3), stride=2, dilation=3, padding="full"),
-        _conv.variant((2, 4, 7), (4, 1, 3), groups=4, padding=1),
-        _conv.variant((1, 4, 7), (6, 2, 3), False, groups=2),
+        _conv.variant((2, 4, 7), (4, 1, 3), groups=4, stride=2, padding=1),
+        _conv.variant((1, 4, 7), (6, 2, 3), False, dilation=2, groups=2),
         _conv.variant((1, 2, 2), (2, 2, 5), padding=3),
         _conv.variant((3, 7), (2, 3, 1)),
         _conv.variant((0, 2, 5), (3, 2, 3)),

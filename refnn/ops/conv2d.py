@@ -122,7 +122,7 @@ conv2d = Op(
         ),
         _conv.variant((1, 2, 3, 4), (2, 2, 2, 3), small=((1, 2, 2, 2), (2, 2, 2, 3)), dilation=(1, 2), padding="full"),
         _conv.variant((2, 3, 6, 5), (6, 1, 3, 3), small=((1, 3, 4, 3), (6, 1, 3, 3)), stride=2, padding=1, groups=3),
-        _conv.variant((1, 4, 5, 4), (6, 2, 3, 3), False, small=((1, 4, 4, 3), (6, 2, 3, 3)), groups=2),
+        _conv.variant((1, 4, 5, 4), (6, 2, 3, 3), False, small=((1, 4, 5, 3), (6, 2, 3, 3)), dilation=(2, 1), groups=2),
         _conv.variant((3, 4, 3, 2), (5, 4, 1, 1), small=((2, 2, 3, 2), (3, 2, 1, 1)), padding="valid"),
         _conv.variant((1, 2, 2, 3), (2, 2, 5, 4), small=((1, 1, 2, 3), (1, 1, 5, 4)), padding=(2, 1)),
         _conv.variant((2, 6, 5), (3, 2, 3, 2), small=((2, 4, 3), (3, 2, 3, 2))),

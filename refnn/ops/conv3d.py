@@ -19,7 +19,14 @@ conv3d = Op(
     validate=_conv.validate("conv3d", 3),
     variants=(
         _conv.variant((2, 3, 7, 6, 5), (4, 3, 3, 2, 3), small=((1, 2, 2, 2, 3), (1, 2, 3, 2, 2)), padding=1),
-        _conv.variant((2, 2, 5, 4, 6), (3, 2, 2, 3, 1), False, small=((1, 1, 3, 4, 3), (2, 1, 2, 3, 1)), stride=2),
+        _conv.variant(
+            (2, 2, 5, 4, 6),
+            (3, 2, 2, 3, 1),
+            False,
+            small=((1, 1, 3, 4, 3), (2, 1, 2, 3, 1)),
+            stride=2,
+            padding=(1, 0, 1),
+        ),
         _conv.variant(
             (2, 2, 4, 3, 5),
             (2, 2, 2, 3, 2),
@@ -30,7 +37,9 @@ conv3d = Op(
         _conv.variant(
             (1, 2, 2, 1, 3),
             (4, 1, 3, 2, 2),
-            small=((1, 2, 1, 1, 2), (2, 1, 3, 2, 2)),
+            small=((1, 2, 1, 1, 3), (2, 1, 3, 2, 2)),
+            stride=(2, 1, 1),
+            dilation=(1, 1, 2),
             groups=2,
             padding=((1, 2), (1, 0), (0, 0)),
         ),

@@ -122,7 +122,7 @@ cross_entropy = Op(
         class_variant((7, 3), ignore_index=1, weight="positive", label_smoothing=0.1),
         class_variant((3, 4), "ignored"),
         class_variant((4, 5), weight="zeros and negatives", reduction="sum"),
-        class_variant((3, 1021)),
+        class_variant((3, 1031)),
         class_variant((6,)),
         class_variant((3, 1)),
         class_variant((5, 7), "probabilities"),

@@ -71,7 +71,7 @@ dropout = Op(
     inputs={"x": Input(), "mask": Input("mask", differentiable=False)},
     validate=validate,
     variants=(
-        _variant((1021,), 0.5),
+        _variant((1031,), 0.5),
         _variant((7, 5), 0.1),
         _variant((3, 5, 7), 0.9),
         _variant((11, 3), 0.999),

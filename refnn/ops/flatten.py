@@ -47,7 +47,7 @@ flatten = Op(
         _variant((2, 5, 3, 4), 2),
         _variant((2, 3, 5), -1),
         _variant((4, 3, 5), -2),
-        _variant((1021,), 0),
+        _variant((1031,), 0),
         _variant((), 0),
         _variant((0, 3, 2), 1),
         _variant((3, 0, 2), 1),

@@ -38,7 +38,7 @@ l2_penalty = Op(
     validate=validate,
     variants=(
         _variant((5, 7), 0.01),
-        _variant((1021,), 0.0005),
+        _variant((1031,), 0.0005),
         _variant((3, 2, 5), 1.0),
         _variant((4, 3), 0.0),
         _variant((), 0.1),

@@ -58,7 +58,7 @@ linear = Op(
     validate=validate,
     variants=(
         _variant((5, 7), 3),
-        _variant((3, 1021), 2, bias=False),
+        _variant((3, 1031), 2, bias=False),
         _variant((131, 3), 5),
         _variant((2, 3, 11), 4),
         _variant((6,), 4),

@@ -76,7 +76,7 @@ nll_loss = Op(
         class_variant((3, 4), "ignored", reduction="sum"),
         class_variant((4, 5), weight="zeros and negatives", reduction="none"),
         class_variant((5, 4), weight="negative"),
-        class_variant((1021, 3)),
+        class_variant((1031, 3)),
         class_variant((6,)),
         class_variant((3, 1)),
         class_variant((0, 3), reduction="sum"),

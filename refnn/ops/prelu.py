@@ -52,11 +52,11 @@ prelu = Op(
     validate=validate,
     variants=(
         _variant((5, 7), 7),
-        _variant((3, 1021), 1021),
+        _variant((3, 1031), 1031),
         _variant((2, 4, 4), 4),
         _variant((3, 5, 2, 7), 5),
         _variant((131, 3), 1),
-        _variant((1021,), 1),
+        _variant((1031,), 1),
         _variant((), 1),
         _variant((0, 3), 3),
     ),

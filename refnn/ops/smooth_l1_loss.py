@@ -54,7 +54,7 @@ smooth_l1_loss = Op(
     inputs={"input": Input(), "target": Input()},
     validate=validate,
     variants=(
-        *_variants(1.0, (), (5, 3), (1021,)),
+        *_variants(1.0, (), (5, 3), (1031,)),
         *_variants(0.3, (3, 2, 5)),
         *_variants(2.5, (7, 11)),
         *_variants(0.0, (4, 3), (13,)),
