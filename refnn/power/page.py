@@ -44,7 +44,7 @@ def _introduction(score: Score) -> Iterator[str]:
     )
 
 
-def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
     yield ""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
@@ -68,8 +68,8 @@ def _by_family(score: Score) -> Iterator[str]:
     rows.append(["**all**", *(f"**{cell}**" for cell in _killed(score, score.wrong()))])
     tallies = score.tallies.values()
     rows.append(["objections to right implementations", *(f"{len(t.false_alarms)}/{t.controls}" for t in tallies)])
-    rows.append(["seconds", *(f"{t.seconds:.0f}" for t in tallies)])
-    yield from _table(["killed / wrong", *score.tallies], rows)
+    rows.append(["seconds of processor time", *(f"{t.seconds:.0f}" for t in tallies)])
+    yield from table(["killed / wrong", *score.tallies], rows)
 
 
 def _by_op(score: Score) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _section(title: str, head: list[str], rows: list[list[str]], words: str = ""
     if words:
         yield ""
         yield words
-    yield from _table(head, rows) if rows else ("", "None.")
+    yield from table(head, rows) if rows else ("", "None.")
 
 
 def _by_input(score: Score) -> Iterator[str]:
