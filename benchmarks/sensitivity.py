@@ -1,30 +1,68 @@
-"""How small an error in a gradient is noticed: refnn beside torch.testing.assert_close and torch.autograd.gradcheck.
+"""How small an error in a gradient is noticed: refnn beside what people use today.
 
-The gradient of every parameter of the digits network, computed by PyTorch, is scaled by 1 + eps. Printed is the
-smallest eps of a ladder (1, 3, 10, 30, ... times 1e-16) at which each checker objects to every parameter's gradient;
-beside it, whether it is silent at eps = 0. Run: python benchmarks/sensitivity.py
+Every gradient is scaled by 1 + eps. Printed is the smallest eps of a ladder (1, 3, 10, 30, ... times 1e-16) at which a
+checker objects, and whether it is silent at eps = 0. First of a convolution, where one gradient of the three is enough;
+then of the digits networks as PyTorch computes them, where every parameter's gradient has to be noticed.
+
+Run: python benchmarks/sensitivity.py > benchmarks/SENSITIVITY.md
 """
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 import refnn
 from refnn.formats import FORMATS
 from refnn.inputs import data_item
+from refnn.power import score
+from refnn.power.baselines import BASELINES, inside
+from refnn.power.mutant import in_float64
+from refnn.report.header import environment
 from refnn.witnesses import torch as witness
 
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]
+DTYPES = ("float32", "float64")
+FLOAT64_ONLY = "needs float64"
+NO_GRADIENTS = "looks at no gradient"
+
+# --- a convolution ---------------------------------------------------------------------------------------------------
 
 
-def module() -> torch.nn.Module:
-    """The digits network as a torch.nn.Module, with refnn's names."""
-    return witness.module(refnn.Network.load("digits_mlp"))
+def scaled_vjp(eps: float) -> Callable[..., Any]:
+    """The vjp of conv2d, every gradient multiplied by 1 + eps and rounded once."""
+    vjp = refnn.conv2d.vjp
+    return in_float64(lambda *a, **p: tuple(None if v is None else v * (1 + eps) for v in vjp(*a, **p)))
+
+
+def conv_objects(checker: score.Checker, eps: float, dtype: str) -> bool:
+    """Whether a checker objects to more than it does of the right gradients."""
+
+    def objections(eps: float) -> set[str]:
+        return set(score.objections(checker, "conv2d", (refnn.conv2d, scaled_vjp(eps)), dtype))
+
+    return bool(objections(eps) - (objections(0.0) if eps else set()))
+
+
+def one_case(op: str, forward: Any, vjp: Any, dtype: str) -> bool:
+    """refnn on one case of ordinary numbers alone: 2x3x13x11 with five kernels of 3x3."""
+    first = next(refnn.cases(op, dtype, families=["normal"]))
+    return refnn.check(op, forward=forward, vjp=vjp, inputs=[first], dtype=dtype).ok
+
+
+# --- the digits networks ---------------------------------------------------------------------------------------------
+
+NETWORKS = ("digits_mlp", "digits_odd", "digits_cnn")
+
+
+def module(name: str = "digits_mlp") -> torch.nn.Module:
+    """A digits network as a torch.nn.Module, with refnn's names."""
+    return witness.module(refnn.Network.load(name))
 
 
 @contextmanager
@@ -39,7 +77,7 @@ def scaled(model: torch.nn.Module, eps: float) -> Iterator[None]:
 def caught(net: refnn.Network, eps: float, dtype: str, *, whole: bool) -> set[str]:
     """The parameters whose scaled gradients are found: as violations stepwise on a batch of 32, or as suspects (or
     worse) end to end on the whole training set. Both sets of weights must show it."""
-    model, fmt = module(), FORMATS[dtype]
+    model, fmt = module(net.name), FORMATS[dtype]
     wanted = {"suspect", "violation"} if whole else {"violation"}
     part = "end to end" if whole else "stepwise"
     found = []
@@ -51,26 +89,35 @@ def caught(net: refnn.Network, eps: float, dtype: str, *, whole: bool) -> set[st
     return set.intersection(*found) & set(net.parameters)
 
 
-def assert_close_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
-    """The parameters whose scaled gradients torch.testing.assert_close tells from the unscaled ones."""
-    model, objected = module(), set()
+def compared(net: refnn.Network, eps: float, dtype: str, *, equal: Callable[[Any, Any], bool]) -> set[str]:
+    """The parameters whose scaled gradients a comparison of arrays tells from the unscaled ones."""
+    model = module(net.name)
     item = data_item(net, FORMATS[dtype])
     x = torch.from_numpy(item["inputs"][0])
     model.load_state_dict({k: torch.from_numpy(v) for k, v in net.weights["trained"].items()})
     model.to(x.dtype)
     y = model(x)
     g = torch.from_numpy(item["cotangent"](y.detach().numpy()))
-    for name, grad in zip(net.parameters, torch.autograd.grad(y, list(model.parameters()), g), strict=True):
-        try:
-            torch.testing.assert_close((grad.double() * (1 + eps)).to(grad.dtype), grad)
-        except AssertionError:
-            objected.add(name)
-    return objected
+    grads = torch.autograd.grad(y, list(model.parameters()), g)
+    moved = [(grad.double() * (1 + eps)).to(grad.dtype) for grad in grads]
+    return {n for n, a, b in zip(net.parameters, moved, grads, strict=True) if not equal(a, b)}
 
 
-def gradcheck_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    try:
+        torch.testing.assert_close(a, b)
+    except AssertionError:
+        return False
+    return True
+
+
+def typed(absolute: float, relative: float) -> Callable[[torch.Tensor, torch.Tensor], bool]:
+    return lambda a, b: inside(a.numpy(), b.numpy(), absolute, relative, nan_equal=True)
+
+
+def gradcheck_objects(net: refnn.Network, eps: float, dtype: str, *, fast: bool) -> set[str]:
     """The parameters whose scaled gradients torch.autograd.gradcheck tells from finite differences (float64 only)."""
-    model, objected = module().double(), set()
+    model, objected = module(net.name).double(), set()
     x = torch.from_numpy(data_item(net, FORMATS["float64"])["inputs"][0][:4])
     model.load_state_dict({k: torch.from_numpy(v) for k, v in net.weights["trained"].items()})
 
@@ -80,8 +127,8 @@ def gradcheck_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
             return p.clone()
 
         @staticmethod
-        def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
-            return g * (1 + eps)
+        def backward(ctx: Any, *g: torch.Tensor) -> Any:
+            return g[0] * (1 + eps)
 
     for name, p in model.named_parameters():
 
@@ -91,45 +138,92 @@ def gradcheck_objects(net: refnn.Network, eps: float, dtype: str) -> set[str]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             if not torch.autograd.gradcheck(
-                loss, (p.detach().clone().requires_grad_(),), raise_exception=False, fast_mode=True
+                loss, (p.detach().clone().requires_grad_(),), raise_exception=False, fast_mode=fast
             ):
                 objected.add(name)
     return objected
 
 
-def smallest(objects: Callable[[float], set[str]], parameters: tuple[str, ...]) -> str:
-    """The first step of the ladder at which every parameter is objected to; what happens at eps = 0."""
-    silent = "silent at 0" if not objects(0.0) else "objects at 0"
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def smallest(objects: Callable[[float], bool], at_all: Callable[[float], Any]) -> str:
+    """The first step of the ladder at which a checker objects; `at_all` says whether it objects to anything."""
+    silent = "silent at 0" if not at_all(0.0) else "objects at 0"
     low, high = 0, len(LADDER)
     while low < high:
         middle = (low + high) // 2
-        if objects(LADDER[middle]) == set(parameters):
+        if objects(LADDER[middle]):
             high = middle
         else:
             low = middle + 1
     return f"{LADDER[low]:.0e} ({silent})" if low < len(LADDER) else f"above {LADDER[-1]:.0e} ({silent})"
 
 
-def main() -> None:
-    net = refnn.Network.load("digits_mlp")
-    rows = {
-        "refnn, stepwise, batch of 32: violation": lambda d: lambda e: caught(net, e, d, whole=False),
-        "refnn, end to end, 1,438 images: suspect": lambda d: lambda e: caught(net, e, d, whole=True),
-        "torch.testing.assert_close, defaults": lambda d: lambda e: assert_close_objects(net, e, d),
-        "torch.autograd.gradcheck, fast mode": lambda d: (
-            (lambda e: gradcheck_objects(net, e, d)) if d == "float64" else None
-        ),
-    }
-    print(
-        f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads\n"
-    )
-    print("| checker | float32 | float64 |\n|---|---|---|")
-    for label, make in rows.items():
+def of_conv() -> Iterator[tuple[str, Sequence[str]]]:
+    checkers: Mapping[str, score.Checker] = {"refnn": score.refnn, "refnn, one case": one_case, **BASELINES}
+    for name, checker in checkers.items():
+        if name == "KernelBench":
+            yield name, (NO_GRADIENTS, NO_GRADIENTS)
+            continue
         cells = []
-        for dtype in ("float32", "float64"):
-            objects = make(dtype)
-            cells.append("needs float64" if objects is None else smallest(objects, net.parameters))
-        print(f"| {label} | {' | '.join(cells)} |", flush=True)
+        for dtype in DTYPES:
+            objects = partial(conv_objects, checker, dtype=dtype)
+            bare = name.startswith("gradcheck") and dtype == "float32"
+            cells.append(FLOAT64_ONLY if bare else smallest(objects, objects))
+        yield name, cells
+
+
+def of_digits(name: str) -> Iterator[tuple[str, Sequence[str]]]:
+    net = refnn.Network.load(name)
+    rows: Mapping[str, Callable[..., set[str]]] = {
+        "refnn, stepwise, a batch: violation": partial(caught, whole=False),
+        "refnn, end to end, 1,438 images: suspect": partial(caught, whole=True),
+        "gradcheck slow": partial(gradcheck_objects, fast=False),
+        "gradcheck fast": partial(gradcheck_objects, fast=True),
+        "assert_close": partial(compared, equal=close),
+        "tinygrad": partial(compared, equal=typed(1e-4, 1e-3)),
+        "Liger": partial(compared, equal=typed(1e-4, 1e-4)),
+    }
+    for name, found in rows.items():
+        cells = []
+        for dtype in DTYPES:
+            if name.startswith("gradcheck") and dtype == "float32":
+                cells.append(FLOAT64_ONLY)
+                continue
+
+            def noticed(eps: float, dtype: str = dtype, found: Callable[..., set[str]] = found) -> set[str]:
+                return found(net, eps, dtype)
+
+            cells.append(smallest(lambda eps, f=noticed: f(eps) == set(net.parameters), noticed))
+        yield name, cells
+    yield "KernelBench", (NO_GRADIENTS, NO_GRADIENTS)
+
+
+def lines() -> Iterator[str]:
+    """The page, line by line as it is measured."""
+    yield "# The smallest relative error in a gradient that is noticed"
+    yield ""
+    for key, value in environment().items():
+        if key != "cpu_features":
+            yield f"- {key.replace('_', ' ')}: {value}"
+    yield ""
+    yield "Written by `python benchmarks/sensitivity.py > benchmarks/SENSITIVITY.md`."
+    yield " ".join((__doc__ or "").split("\n\n")[1].split())
+    for title, rows in (("conv2d", of_conv()), *((name, of_digits(name)) for name in NETWORKS)):
+        yield ""
+        yield f"## {title}"
+        yield ""
+        yield "| checker | float32 | float64 |"
+        yield "|---|---|---|"
+        for name, cells in rows:
+            yield f"| {name} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    np.seterr(all="ignore")
+    for line in lines():
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
