@@ -179,9 +179,10 @@ def test_forward_alone_is_judged_by_the_outputs(suite: Any) -> None:
     ("words", "impl", "code", "says"),
     [
         ((), None, 2, "refnn.conformance needs --refnn-impl"),
-        (("-k", "nothing_at_all"), "wrong:correct", 1, "0 cases pass, expected at least 1"),
-        (("-k", "complete"), "wrong:correct", 1, "0 cases pass, expected at least 1"),
-        ((), "wrong:empty", 1, "0 cases pass, expected at least 1"),
+        (("-k", "nothing_at_all"), "wrong:correct", 1, "nothing was checked: this is a failure"),
+        (("-k", "complete"), "wrong:correct", 1, "nothing was checked: this is a failure"),
+        (("--refnn-min-cases", "0"), "wrong:empty", 1, "nothing was checked: this is a failure"),
+        ((), "wrong:empty", 1, "nothing was checked: this is a failure"),
         (("--refnn-min-cases", "1000"), "wrong:correct", 1, "cases pass, expected at least 1000"),
         (("--refnn-ops", "zz*"), "wrong:correct", 4, "the options select no case"),
         (("--refnn-ops", "sofmax"), "wrong:correct", 4, "unknown op 'sofmax', did you mean 'softmax'"),
@@ -289,7 +290,8 @@ def test_the_report_is_written_and_says_what_ran(suite: Any, pytester: pytest.Py
     tests = ET.parse(pytester.path / "junit.xml").getroot().iter("testcase")
     names = [t.get("name") for t in tests]
     assert f"test_case[{FAILING}]" in names
-    suite("--refnn-report", "run.jsonl", "-k", "smoke")
+    said = suite("--refnn-report", "run.jsonl", "-k", "smoke").stdout.str()
+    assert f"only 1 of the {len(SOFTMAX)} required cases were run; in what was run nothing unexpected was found" in said
     assert loads((pytester.path / "run.jsonl").read_text()).partial
 
 

@@ -239,7 +239,7 @@ class Report:
         )
 
     def __str__(self) -> str:
-        from refnn.report.words import counted, in_order, number, share, waived
+        from refnn.report.words import counted, in_order, number, share, unfinished, waived
 
         of_fixtures, name, dtype = "required" in self.header, *map(self.header.get, ("subject", "dtype"))
         subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
@@ -264,7 +264,7 @@ class Report:
         if len(self.unexpected) > len(shown):
             lines.append(f"  and {len(self.unexpected) - len(shown)} findings more")
         if self.partial:
-            lines.append("  partial: the run was interrupted")
+            lines.append(f"  partial: {unfinished(self)}")
         return "\n".join(lines)
 
     # --- its written forms -------------------------------------------------------------------------------------------

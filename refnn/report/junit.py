@@ -7,7 +7,7 @@ from collections import defaultdict
 from xml.etree import ElementTree as ET
 
 from refnn.report import Finding, Report, Result, nan_largest, summary
-from refnn.report.words import headline, place, share, size, subject
+from refnn.report.words import headline, place, share, size, subject, unfinished
 
 # What XML 1.0 cannot hold, not even escaped.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -66,7 +66,7 @@ def _whole(root: ET.Element, report: Report) -> None:
     _properties(suite, **said, worst_ratio=report.worst_ratio, elements=report.elements, cases=report.cases)
     tests = {
         "something was checked": "" if report.elements else "nothing was checked",
-        "the run was finished": "the run was interrupted" if report.partial else "",
+        "the run was finished": unfinished(report) if report.partial else "",
         "expected findings still occur": "; ".join(f"no longer: {w} ({report.expected[w]})" for w in report.stale),
         "little is out of scope": ", ".join(report.out_of_scope),
     }

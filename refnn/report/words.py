@@ -19,7 +19,7 @@ def headline(report: Report) -> str:
     """The outcome in one sentence, without its full stop."""
     name = subject(report)
     if not report.elements and not report.findings:
-        why = ": the run was interrupted" if report.partial else ", which is an error"
+        why = f": {unfinished(report)}" if report.partial else ", which is an error"
         return f"Nothing was checked of {name}{why}"
     if report.ok:
         return f"{name} conforms{waived(report)}"
@@ -31,8 +31,16 @@ def headline(report: Report) -> str:
     ]
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
     if report.partial:
-        return f"{name}: the run was interrupted; until then {found or 'nothing unexpected was found'}"
+        return f"{name}: {unfinished(report)}; in what was run {found or 'nothing unexpected was found'}"
     return f"{name} does not conform{waived(report)}: {found}"
+
+
+def unfinished(report: Report) -> str:
+    """How a partial run is partial."""
+    if "required" not in report.header:
+        return f"the run was interrupted after {counted(report.cases, 'case')}"
+    ran = {r.case for r in report.results} | {f.case for f in report.findings} | report.skips.keys()
+    return f"only {len(ran):,} of the {counted(report.required, 'required case')} were run"
 
 
 def waived(report: Report) -> str:
@@ -42,7 +50,8 @@ def waived(report: Report) -> str:
     more = sorted(report.accept - CONFORMING, key=severity)
     taken = part + (f" in the class {declared}" if declared != "accurate" else "")
     taken += f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
-    return taken + (", apart from expected findings" if report.expected else "")
+    known = any(f.verdict not in report.accept and report.reason(f) is not None for f in report.findings)
+    return taken + (", apart from expected findings" if known else "")
 
 
 def share(report: Report) -> str:
