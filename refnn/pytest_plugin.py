@@ -111,8 +111,11 @@ class Collector:
         self.ran = 0
         self.passed = 0
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         lines = dict(report.user_properties).get(LINES)
+        # Before others write what they are not meant to see into a report of their own, such as --junitxml.
+        report.user_properties = [p for p in report.user_properties if p[0] != LINES]
         if report.when != "call" or lines is None:
             return
         from refnn.report.lines import loads

@@ -41,7 +41,7 @@ def test_case(case: tuple[Fixture, str], tested: Implementation, request: pytest
     report.accept |= frozenset(run.accept)
     report.expected.update(of_run(run.expected, [case]))
     settle(report, forward=run.forward)
-    request.node.user_properties.append((LINES, report.to_json()))
+    request.node.user_properties += [(LINES, report.to_json()), ("worst_ratio", repr(report.worst_ratio))]
     if report.unexpected:
         replays = dict.fromkeys(f"  {f.replay}" for f in report.unexpected if f.replay)
         pytest.fail("\n".join([*map(str, report.unexpected), *replays]), pytrace=False)
