@@ -8,8 +8,8 @@ of the mutants with a lot below S. It needs `pip install mutmut` and fork.
 A mutant is run in a forked process, in which refnn, its tests and their frameworks are imported already: there the code
 of the changed function is put in place of the old one. What changes a module outside its functions, and what survives
 though the function was called while the modules were imported, is run in a process that imports the changed module.
-Tests run in the order of their success with mutants of the file so far, then by turns from each file of SELECTION, the
-short ones first, up to the first that fails, which then has to pass without the change; one that never ends counts as
+Tests run in the order of their success with mutants of the file so far, then by turns from each file, those of SELECTION
+before those with the name of an op (after them for an op itself), the short ones first, up to the first that fails, which then has to pass without the change; one that never ends counts as
 failed. Only the tests of SELECTION take part, each of at most `LIMIT` seconds of processor time, for `--budget` seconds
 in all: the whole suite sees more.
 """
@@ -392,7 +392,8 @@ class Run:
 
         def turn(i: Any) -> tuple[int, int, int, int]:
             file = i.nodeid.split("::")[0]
-            kind = 0 if file in place else 2 if file == FIXTURES else 1
+            first = names.search(i.nodeid) if path.startswith("refnn/ops/") else file in place
+            kind = 2 if file == FIXTURES else 0 if first else 1
             return rank.get(i.nodeid, len(rank)), kind, within[i.nodeid], place.get(file, len(place))
 
         for i in sorted(found, key=turn):
