@@ -8,19 +8,22 @@ of the mutants with a lot below S. It needs `pip install mutmut` and fork.
 A mutant is run in a forked process, in which refnn, its tests and their frameworks are imported already: there the code
 of the changed function is put in place of the old one. What changes a module outside its functions, and what survives
 though the function was called while the modules were imported, is run in a process that imports the changed module.
-Tests run in the order of their success with mutants of the file so far, then by turns from each file, those of SELECTION
-before those with the name of an op (after them for an op itself), the short ones first, up to the first that fails, which then has to pass without the change; one that never ends counts as
-failed. Only the tests of SELECTION take part, each of at most `LIMIT` seconds of processor time, for `--budget` seconds
-in all: the whole suite sees more.
+Tests run in the order of their success with mutants of the file so far; then those that say the name of the function,
+those of SELECTION and those with the name of an op (before them for an op itself), by turns from each file, the short
+ones first; up to the first that fails, which then has to pass without the change. One that never ends counts as failed.
+A test of more than `LIMIT` seconds of processor time takes no part, and all together take `--budget` seconds at most:
+the whole suite sees more.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import math
 import os
@@ -287,10 +290,18 @@ def functions_changed(before: types.CodeType, after: types.CodeType) -> dict[typ
     return changed
 
 
+def code_changed(m: Mutant) -> dict[types.CodeType, types.CodeType] | None:
+    path = str(ROOT / m.path)
+    try:
+        after = compile(m.source, path, "exec")
+    except SyntaxError:
+        return None
+    return functions_changed(compile((ROOT / m.path).read_text(), path, "exec"), after)
+
+
 def put_in_place(m: Mutant) -> None:
     """Give the functions that differ their new code. LookupError where that cannot be done here."""
-    path = str(ROOT / m.path)
-    changed = functions_changed(compile((ROOT / m.path).read_text(), path, "exec"), compile(m.source, path, "exec"))
+    path, changed = str(ROOT / m.path), code_changed(m)
     if not changed:
         raise LookupError("not in a function")
     for old, new in changed.items():
@@ -348,6 +359,11 @@ def preload() -> None:
     hypothesis.settings.load_profile("fixed")
 
 
+@functools.cache
+def text(function: Any) -> str:
+    return inspect.getsource(function)
+
+
 class Run:
     def __init__(self, state: Path, budget: float) -> None:
         self.state, self.budget = state, budget
@@ -377,8 +393,10 @@ class Run:
         if test:
             order.insert(0, test)
 
-    def of(self, path: str, items: list[Any]) -> list[Any]:
-        """The tests that concern a file, in the order of a run."""
+    def of(self, m: Mutant, items: list[Any]) -> list[Any]:
+        """The tests that concern a mutant, in the order of a run."""
+        path, changed = m.path, code_changed(m) or {}
+        called = re.compile("|".join(rf"\b{c.co_name}\b" for c in changed if c.co_name.isidentifier()) or "(?!)")
         files, names = selection(path)
         found = [i for i in items if i.nodeid.split("::")[0] in files or names.search(i.nodeid)]
         rank = {t: n for n, t in enumerate(self.order.get(path, []))}
@@ -393,7 +411,7 @@ class Run:
         def turn(i: Any) -> tuple[int, int, int, int]:
             file = i.nodeid.split("::")[0]
             first = names.search(i.nodeid) if path.startswith("refnn/ops/") else file in place
-            kind = 2 if file == FIXTURES else 0 if first else 1
+            kind = 3 if file == FIXTURES else 0 if called.search(text(i.function)) else 1 if first else 2
             return rank.get(i.nodeid, len(rank)), kind, within[i.nodeid], place.get(file, len(place))
 
         for i in sorted(found, key=turn):
@@ -425,7 +443,7 @@ class Run:
             if m.key not in known:
                 start = time.monotonic()
                 while True:
-                    tests = self.of(m.path, items)
+                    tests = self.of(m, items)
                     killer, fresh = self.judged(m, tests, bare)
                     suspect = [t for t in tests if t.nodeid == killer and killer not in self.passes]
                     if not suspect:
@@ -444,9 +462,7 @@ class Run:
 
     def early(self, m: Mutant) -> bool:
         """Whether the function that a mutant changes ran already when refnn and the tests were imported."""
-        path = str(ROOT / m.path)
-        changed = functions_changed(compile((ROOT / m.path).read_text(), path, "exec"), compile(m.source, path, "exec"))
-        return any((path, c.co_qualname) in self.called for c in changed or {})
+        return any((str(ROOT / m.path), c.co_qualname) in self.called for c in code_changed(m) or {})
 
     def judged(self, m: Mutant, tests: list[Any], zygote: Zygote) -> tuple[str, bool]:
         def fast() -> None:

@@ -194,6 +194,18 @@ def test_functions_are_correctly_rounded(name: str, fmt: Format, data: st.DataOb
             assert math.isinf(beside) or error <= abs(exact - mpmath.mpf(beside))
 
 
+@pytest.mark.parametrize("name", ["exp", "expm1", "tanh", "erf", "erfc", "log", "log1p"])
+def test_functions_have_their_limits_and_no_value_outside_their_domain(name: str) -> None:
+    """As the C library has them, which Python's math asks."""
+    outside = (-2.0, -1.0) if name.startswith("log") else ()
+    for x in (-math.inf, -0.0, 0.0, math.inf, math.nan, *outside):
+        try:
+            expected = getattr(math, name)(x)
+        except ValueError:  # where the library has NaN, or minus infinity at the end of the domain
+            expected = -math.inf if x == (0 if name == "log" else -1) else math.nan
+        assert str(correctly_rounded(name, x, FORMATS["float64"])) == str(expected), x  # of zeros the sign, too
+
+
 def test_rounded_has_ieee_answers_where_python_raises() -> None:
     ar = Rounded("float32")
     zero, one, infinite = ar.number(0.0), ar.number(1.0), ar.number(math.inf)

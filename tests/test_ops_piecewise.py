@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 import pytest
 
 import refnn
+from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.exact import Arb, Fractions
+from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.symbols import Symbols
 from refnn.ops import selu as constants
 
 F32 = np.float32
@@ -132,6 +137,24 @@ def test_shrinkage_by_nothing_is_the_identity_at_zero_too(name: str, lambd: floa
 
 
 # --- conventions -----------------------------------------------------------------------------------------------------
+
+
+def test_a_convention_is_named_after_what_it_decides() -> None:
+    """The function or its slope, the place and the choice; the rule of a tie."""
+    for op in refnn.ops.values():
+        function = "abs" if op.name in ("l1_loss", "smooth_l1_loss") else op.name
+        for name, share in op.kinks.items():
+            form = rf"{function}'?\([a-z0-9]+\)=[a-z0-9_*/-]+|tie={share}|threshold=(open|closed)"
+            assert re.fullmatch(form, name), name
+
+
+@pytest.mark.parametrize("arithmetic", [Floats(np.float64), Balls("float32"), Arb(), Fractions(), Symbols()])
+def test_kinks_of_several_names_are_decided_one_by_one(arithmetic: Any) -> None:
+    ar = arithmetic
+    ar.convention = {"low": 0.25, "high": 0.75}
+    for kink, mean in (("low", 3.5), ("high", 2.5)):
+        y = ar.branch(ar.array(np.zeros(1)), ar.array(np.full(1, 2.0)), ar.array(np.full(1, 4.0)), kink=kink)
+        assert float(getattr(y, "mid", y)[0]) == mean
 
 
 def conventions(name: str, forward: Any, vjp: Any, points: list[float], **params: Any) -> dict[str, list[str]]:

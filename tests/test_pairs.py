@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import refnn
-from refnn.arithmetic import Unsupported
+from refnn.arithmetic import BLOCK, Unsupported
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.pairs import Pair, Pairs, Slices, _plan, two_prod, two_sum
 from refnn.arithmetic.windows import Windows
@@ -289,6 +289,29 @@ def test_exact_results_have_the_radius_zero() -> None:
     a, b = (ar.array(rng.integers(-9, 9, (6, 50)) / 8) for _ in range(2))
     for p in (ar.dot(a, b.T, ar.sum(b, 1)), a * b - b, ar.product(a, b, 3, over=4), ar.sum(a * b) / 2):
         assert not np.any(p.rad)
+
+
+def test_radii_whose_products_vanish_in_float64_are_no_zeros() -> None:
+    ar, small = Pairs(), np.full((1, 1), 1e-200)
+    exact, wide = ar.array(small), Pair(ar, small, 0.0, small)
+    for a, b in ((exact, wide), (wide, exact), (wide, wide), (ar.array(small * 0), wide)):
+        known = not np.any(a.hi) and a is not wide  # zero times anything
+        assert np.all(np.asarray(ar.dot(a, b).rad) > 0) != known
+
+
+@pytest.mark.parametrize("shape", [(2 * BLOCK + 7,), (3, BLOCK), (BLOCK, 3)])
+def test_large_arrays_are_worked_on_in_pieces_to_the_same_bits(shape: tuple[int, ...]) -> None:
+    """Rows of one number or all of them, exact or not: as row by row, where nothing is large."""
+    rng, ar = np.random.default_rng(12), Pairs()
+    whole, narrow = rng.normal(size=shape), rng.normal(size=(shape[0], *[1] * (len(shape) - 1)))
+    full = Pair(ar, whole, whole * 2.0**-54, np.abs(whole) * 2.0**-60)
+    for a, b in ((full, ar.array(narrow)), (ar.array(narrow), full), (ar.array(whole), ar.array(narrow[:1]))):
+        for result, again in ((a + b, ar.add), (a * b, ar.product), (a / b, lambda p, q: p / q)):
+            for i in (*rng.integers(0, shape[0], 5).tolist(), 0, shape[0] - 1):
+                p, q = (v[i : i + 1] if v.shape[0] > 1 else v for v in (a, b))
+                row = again(p, q)
+                for x, y in zip(result.triple, row.triple, strict=True):
+                    assert np.array_equal(np.broadcast_to(x, shape)[i : i + 1], np.broadcast_to(y, row.shape))
 
 
 # --- what is not known -----------------------------------------------------------------------------------------------

@@ -144,7 +144,6 @@ class Rounded(ObjectArrays):
         return self._each(lambda v: self.number(0) if finite and math.isinf(v) else v, top)
 
 
-@lru_cache(1 << 16)
 def correctly_rounded(name: str, x: float, fmt: Format) -> float:
     """The elementary function `name` at x, rounded to nearest in the format, with gradual underflow."""
     if math.isnan(x):
@@ -159,7 +158,12 @@ def correctly_rounded(name: str, x: float, fmt: Format) -> float:
     if name in ("exp", "erfc") and (-x if name == "exp" else x) > fmt.precision - fmt.emin:
         return 0.0
     if x == 0 and name in ("tanh", "erf", "expm1", "log1p"):
-        return x
+        return x  # of its sign, which the cache does not tell apart
+    return _certified(name, x, fmt)
+
+
+@lru_cache(1 << 16)
+def _certified(name: str, x: float, fmt: Format) -> float:
     from flint import arb
 
     function = getattr(arb, name)
