@@ -167,7 +167,7 @@ def lines(records: Sequence[Path]) -> Iterator[str]:
     groups, machine = measured(records)
     yield "# Benchmarks"
     yield ""
-    yield "Written by `python benchmarks/renew.py`. Ratios of processor time within one run, on one thread; a "
+    yield "Written by `python benchmarks/renew.py`. Ratios of processor time within one run, on one thread; a"
     yield "target that is missed says so."
     yield ""
     for key, value in environment().items():

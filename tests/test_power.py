@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import pytest
 
 import refnn
 from refnn import cli
+from refnn.power.alarms import alarms, right
+from refnn.power.alarms import lines as alarm_lines
 from refnn.power.catalogue import MUTANTS
 from refnn.power.mutant import Mutant, elementwise, sloped
 from refnn.power.page import lines, revealed
-from refnn.power.score import controls, objections, revealing, run, search, steps
+from refnn.power.score import controls, mutated, objections, revealing, run, search, steps
 from refnn.power.score import refnn as default_check
 
 baselines = pytest.importorskip("refnn.power.baselines")
 BASELINES = baselines.BASELINES
+PAGES = Path(__file__).parents[1] / "conformance" / "power"
 
 NO_SLOPE = Mutant("silu", "", "no slope", vjp=sloped(lambda x: 0 * x))
 DOUBLED = Mutant(
@@ -137,6 +141,43 @@ def test_what_no_variant_reveals_is_said_to_need_another() -> None:
     score = run([long], {"refnn": default_check}, dtypes=())
     assert score.tallies["refnn"].missed == {long}
     assert revealed(score, long) == "no variant of the op: shapes or parameters are missing"
+
+
+# --- false alarms ----------------------------------------------------------------------------------------------------
+
+
+def test_a_right_implementation_raises_no_alarm_and_a_wrong_one_does() -> None:
+    """The wrong one in more than half of its cases: in some everything is zero, or out of scope when doubled."""
+    silu = (refnn.silu, refnn.silu.vjp)
+    quiet = alarms("silu", [("definition", "float32", silu)], seeds=[3])
+    loud = alarms("silu", [("doubled", "float32", mutated(DOUBLED))], seeds=[3])
+    assert not quiet.alarms and quiet.checks.total() > 30 and quiet.elements > 10_000
+    assert len(loud.alarms) > 0.5 * loud.checks["float32"] and "doubled: " in loud.alarms[0]
+    page = "\n".join(alarm_lines([quiet, loud]))
+    assert f"**{len(loud.alarms)} false alarms in {2 * quiet.checks.total():,} checks** of 2 right" in page
+    assert "confidence" not in page and f"- silu: {loud.alarms[0]}" in page
+    assert "With 95% confidence" in "\n".join(alarm_lines([quiet]))
+
+
+def test_a_check_of_nothing_is_no_check() -> None:
+    """Every default case is counted but the empty ones, those of NaN among them, which some elements are left of."""
+    found = alarms("relu", [("definition", "float32", (refnn.relu, refnn.relu.vjp))], seeds=[3])
+    drawn = list(refnn.cases("relu", "float32", seed=3))
+    empty = [c for c in drawn if not c.cotangent.size]
+    assert empty and found.checks.total() == len(drawn) - len(empty)
+
+
+def test_what_the_catalogue_has_of_right_ones_is_among_them() -> None:
+    labels = {label for label, _ in right("relu", "float32")}
+    assert {"sums from first to last", "relu'(0)=1", "-0 below 0"} <= labels
+    assert not labels & {m.what for m in MUTANTS if m.op == "relu" and m.kind == "wrong"}
+
+
+def test_the_committed_page_counts_ten_thousand_checks_without_an_alarm() -> None:
+    text = (PAGES / "alarms.md").read_text()
+    alarmed, total = re.search(r"\*\*(\d+) false alarms in ([\d,]+) checks\*\*", text).groups()
+    assert alarmed == "0" and int(total.replace(",", "")) >= 10_000
+    assert {op for op in {m.op for m in MUTANTS} if f"\n| {op} | " not in text} == set()
 
 
 # --- the baselines ---------------------------------------------------------------------------------------------------
