@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ["refnn/formats.py", "refnn/check.py", "refnn/arithmetic/*.py", "refnn/ops/*.py"]
@@ -59,7 +59,7 @@ _OPS = "ops_smooth ops_losses ops_piecewise ops_conv ops_pool sources"  # of ref
 SELECTION: dict[str, tuple[str, str]] = {
     "refnn/formats.py": ("formats limits properties judge truth", ""),
     "refnn/check.py": ("check from_torch ties network judge", ""),
-    "refnn/arithmetic/__init__.py": ("check witnesses ties noise balls", ""),
+    "refnn/arithmetic/__init__.py": ("check ops_piecewise witnesses ties noise balls", ""),
     "refnn/arithmetic/_erf.py": ("erf balls noise", "gelu"),
     "refnn/arithmetic/balls.py": ("balls tightness check never_exceeded maxima judge", _FEW),
     "refnn/arithmetic/exact.py": ("truth pairs record export judge", _FEW),
@@ -102,9 +102,9 @@ class Mutant:
 
 
 def mutants(path: str) -> Iterator[Mutant]:
-    """Every mutant of a file, less those that no test could see: texts of errors, types, assertions about what always
-    holds (assert, zip's strict), how much is computed at a time or remembered (BLOCK, decorators of caches); and the
-    shapes that an op is tested in (variants)."""
+    """Every mutant of a file, less those that no test could see: texts of errors and of reasons, types, assertions
+    about what always holds (assert, zip's strict), how much is computed at a time or remembered (BLOCK, decorators of
+    caches); and the shapes that an op is tested in (variants)."""
     import libcst as cst
     from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
     from mutmut.mutation.file_mutation import MutationVisitor
@@ -112,12 +112,16 @@ def mutants(path: str) -> Iterator[Mutant]:
     from mutmut.mutation.pragma_handling import IgnoredCode
 
     class Visitor(MutationVisitor):
+        reasons: ClassVar[set[Any]] = set()  # the texts in tables of special values
+
         def _skip_node_and_children(self, node: Any) -> bool:
             if isinstance(node, cst.FunctionDef):  # mutmut leaves out what is decorated
                 return False
             if isinstance(node, cst.Assign) and (_alias(node) or _name(node.targets[0].target) in ("BLOCK", "_BLOCK")):
                 return True
-            data = isinstance(node, cst.Arg) and _name(node.keyword) in ("strict", "variants")
+            if isinstance(node, cst.Call) and _name(node.func) == "Special":
+                self.reasons.update(a for a in node.args if isinstance(a.value, cst.SimpleString))
+            data = node in self.reasons or (isinstance(node, cst.Arg) and _name(node.keyword) in ("strict", "variants"))
             texts = data or isinstance(node, cst.Raise | cst.Assert)
             return texts or bool(super()._skip_node_and_children(node))
 
@@ -536,7 +540,8 @@ def zygote() -> None:
 def batches(tests: list[str]) -> Iterator[list[str]]:
     """The first test alone, because it often is enough; then all others."""
     yield tests[:1]
-    yield tests[1:]
+    if tests[1:]:
+        yield tests[1:]
 
 
 def paths(glob: str) -> list[str]:

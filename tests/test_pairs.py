@@ -297,6 +297,9 @@ def test_radii_whose_products_vanish_in_float64_are_no_zeros() -> None:
     for a, b in ((exact, wide), (wide, exact), (wide, wide), (ar.array(small * 0), wide)):
         known = not np.any(a.hi) and a is not wide  # zero times anything
         assert np.all(np.asarray(ar.dot(a, b).rad) > 0) != known
+    n = 1000  # times 2**-1075, which is half of the smallest subnormal number: each product rounds to zero
+    unsure = Pair(ar, np.zeros((1, n)), 0.0, np.full((1, n), 2.0**-500))
+    assert np.all(ar.dot(unsure, ar.array(np.full((n, 1), 2.0**-575))).rad >= n / 2 * 2.0**-1074)
 
 
 @pytest.mark.parametrize("shape", [(2 * BLOCK + 7,), (3, BLOCK), (BLOCK, 3)])
@@ -318,10 +321,10 @@ def test_large_arrays_are_worked_on_in_pieces_to_the_same_bits(shape: tuple[int,
 
 
 def test_elementary_functions_are_refused_by_name() -> None:
-    ar = Pairs()
-    for name in ULPS["generic"]:
-        with pytest.raises(Unsupported, match=f"Pairs has no '{name}'"):
-            getattr(ar, name)(ar.array(np.ones(2)))
+    for ar in (Pairs(), Fractions()):
+        for name in ULPS["generic"]:
+            with pytest.raises(Unsupported, match=f"{ar.name} has no '{name}'"):
+                getattr(ar, name)(ar.array(np.ones(2)))
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
