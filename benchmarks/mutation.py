@@ -570,7 +570,7 @@ def interval(killed: int, total: int, beyond: float = 0.025) -> tuple[float, flo
     return low, 1.0 if killed == total else root(lambda p: beyond - at_most(killed, p))
 
 
-def page(rows: list[dict[str, Any]], share: float, seed: int) -> str:
+def page(rows: list[dict[str, Any]], drawn: int, share: float, seed: int) -> str:
     """The score by folder and file, and every survivor; those that are equivalent do not count."""
     from importlib.metadata import version
 
@@ -586,7 +586,7 @@ def page(rows: list[dict[str, Any]], share: float, seed: int) -> str:
         "# Mutation testing of the core",
         "",
         f"A mutant is a small change of the core, made by mutmut's operators; a test that fails kills it. This "
-        f"is a **sample**, not all: {len(rows)} mutants, each drawn with probability {share:g} by a hash "
+        f"is a **sample**, not all: {len(rows)} mutants of {drawn} drawn with probability {share:g} by a hash "
         f"(seed {seed}). Killed: {killed} of {len(counted)}, **{killed / len(counted):.1%}**; "
         f"{low:.1%} to {high:.1%} at 95 % confidence (Clopper and Pearson). {len(rows) - len(counted)} more are "
         f"equivalent, each for the reason given below. {golden} were seen by the committed fixtures alone. "
@@ -626,7 +626,7 @@ def main() -> None:
         current = {m.key for _, m in chosen(paths("*"), options.share, options.seed)}
         lines = (line for state in options.states for line in state.read_text().splitlines())
         rows = {r["key"]: r for r in map(json.loads, lines) if r.get("key") in current}
-        print(page(list(rows.values()), options.share, options.seed), end="")
+        print(page(list(rows.values()), len(current), options.share, options.seed), end="")
     elif options.what == "count":
         for path in paths(options.files):
             print(path, len(list(mutants(path))))
