@@ -29,7 +29,7 @@ import numpy as np
 
 import refnn
 from refnn.inputs import cases
-from refnn.report.header import environment
+from refnn.report.header import environment, listed
 from refnn.tightness import large
 
 TARGETS = {"float32": 30.0, "float64": 600.0}
@@ -156,9 +156,7 @@ def lines(chosen: list[str]) -> Iterator[str]:
     """The page, line by line as it is measured."""
     yield "# Cost of a check"
     yield ""
-    for key, value in environment().items():
-        if key != "cpu_features":
-            yield f"- {key.replace('_', ' ')}: {value}"
+    yield from listed(environment())
     yield ""
     yield "| op | dtype | elements | Floats (ms) | check (ms) | ratio | target | growth | memory / data | verdict |"
     yield "|---|---|---|---|---|---|---|---|---|---|"

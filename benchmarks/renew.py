@@ -23,7 +23,8 @@ import cost
 import numpy as np
 
 from refnn.ops import OPS
-from refnn.report.header import environment
+from refnn.power.page import table
+from refnn.report.header import environment, listed
 
 HERE = Path(__file__).parent
 TORCH = 3.0  # at most so many times as long as PyTorch, in the geometric mean
@@ -71,14 +72,6 @@ def mark(value: float, limit: float, *, least: bool = False) -> str:
 
 def mean(ratios: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, ratios)) / len(ratios))
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield ""
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
 
 
 def against(groups: Groups, kind: str, rivals: Sequence[str]) -> Iterator[str]:
@@ -155,9 +148,7 @@ def lines(records: Sequence[Path]) -> Iterator[str]:
     yield "Written by `python benchmarks/renew.py`. Ratios of processor time within one run, on one thread; a"
     yield "target that is missed says so."
     yield ""
-    for key, value in environment().items():
-        if key != "cpu_features":
-            yield f"- {key.replace('_', ' ')}: {value}"
+    yield from listed(environment())
     yield f"- onnx: {version('onnx') if any('onnx.reference' in c for c in groups.values()) else 'not installed'}"
     yield f"- pytest-benchmark {version('pytest-benchmark')}, on {machine['system']} {machine['release'].split('-')[0]}"
     sections = (

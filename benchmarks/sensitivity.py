@@ -23,7 +23,7 @@ from refnn.inputs import data_item
 from refnn.power import score
 from refnn.power.baselines import BASELINES, inside
 from refnn.power.mutant import in_float64
-from refnn.report.header import environment
+from refnn.report.header import environment, listed
 from refnn.witnesses import torch as witness
 
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]
@@ -204,9 +204,7 @@ def lines() -> Iterator[str]:
     """The page, line by line as it is measured."""
     yield "# The smallest relative error in a gradient that is noticed"
     yield ""
-    for key, value in environment().items():
-        if key != "cpu_features":
-            yield f"- {key.replace('_', ' ')}: {value}"
+    yield from listed(environment())
     yield ""
     yield "Written by `python benchmarks/sensitivity.py > benchmarks/SENSITIVITY.md`."
     yield " ".join((__doc__ or "").split("\n\n")[1].split())

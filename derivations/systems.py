@@ -131,7 +131,9 @@ def run(tests: Sequence[str], copy: Copy) -> int:
     assert copy.server.stdin and copy.server.stdout
     copy.server.stdin.write(json.dumps([TIMEOUT, [*ARGUMENTS, *tests]]) + "\n")
     copy.server.stdin.flush()
-    return int(copy.server.stdout.readline())
+    if not (ended := copy.server.stdout.readline()):
+        raise RuntimeError(f"the process that runs tests in {copy.root} ended with {copy.server.wait()}")
+    return int(ended)
 
 
 def unproved(system: System, copy: Copy) -> str:

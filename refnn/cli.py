@@ -390,14 +390,11 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
 
 
 def _pair(impl: str, found: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What a mapping has under a name: a forward, or a forward and its vjp."""
-    if name not in found:
-        raise Failure(f"--impl {impl!r} has no {name!r}")
-    value = found[name]
-    pair = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
-    if len(pair) != 2:
-        raise Failure(f"--impl {impl!r}: {name!r} is no forward and no pair of a forward and a vjp")
-    return {"forward": pair[0], "vjp": pair[1]}
+    from refnn.suite import pair_of
+
+    with _sentence(LookupError, ValueError):
+        forward, vjp = pair_of(impl, found, name)
+    return {"forward": forward, "vjp": vjp}
 
 
 def _torch(name: str) -> dict[str, Any]:

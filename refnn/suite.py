@@ -139,15 +139,24 @@ def _of_mapping(spec: str, found: Mapping[str, Any]) -> Implementation:
     def functions(op: str, case: Case | None) -> Functions | None:
         if op not in found:
             return None
-        value: Any = found[op]
-        pair: Any = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
-        if len(pair) != 2 or not callable(pair[0]) or not (pair[1] is None or callable(pair[1])):
-            raise ValueError(f"the implementation {spec!r}: {op!r} is no forward and no pair of a forward and a vjp")
-        return (pair[0], pair[1]) if op in OPS else _of_network(Network.load(op), *pair)
+        pair = pair_of(spec, found, op)
+        return pair if op in OPS else _of_network(Network.load(op), *pair)
 
     for name in found:
         functions(name, None)
     return _of_functions(spec, {"implementation": {"name": spec}}, functions)
+
+
+def pair_of(spec: str, found: Mapping[str, Any], name: str) -> Functions:
+    """What a mapping, which `spec` names, has under a name: a forward, or a forward and its vjp. LookupError where it
+    has nothing, ValueError where it has something else."""
+    if name not in found:
+        raise LookupError(f"the implementation {spec!r} has no {name!r}")
+    value: Any = found[name]
+    pair: Any = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
+    if len(pair) != 2 or not callable(pair[0]) or not (pair[1] is None or callable(pair[1])):
+        raise ValueError(f"the implementation {spec!r}: {name!r} is no forward and no pair of a forward and a vjp")
+    return pair[0], pair[1]
 
 
 def _of_network(net: Network, forward: Callable[..., Any], vjp: Callable[..., Any] | None) -> Functions:

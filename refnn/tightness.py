@@ -31,7 +31,7 @@ from refnn.judge import EXACT, OK, Judge, call
 from refnn.models import Model, model
 from refnn.op import Op, lift
 from refnn.ops import OPS
-from refnn.report.header import environment
+from refnn.report.header import environment, listed
 from refnn.truth import Algorithm
 
 FLOOR = 0.1
@@ -375,7 +375,7 @@ def page(rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]) -> 
         "error/allowance that a correct implementation reaches: 1 is a bound that is met exactly, and a bound that",
         f"nothing comes near would be vacuous. The floor is {FLOOR} for every op and dtype.",
         "",
-        *(f"- {k.replace('_', ' ')}: {v}" for k, v in about.items() if k != "cpu_features"),
+        *listed(about),
         "",
         "## By op, dtype and family",
         "",

@@ -347,7 +347,8 @@ def test_infinite_growth_is_infinite() -> None:
 
 
 def barely(rad: float, bound: float) -> bool:
-    """Whether a radius is a bound and no more than its outward rounding above it."""
+    """Whether a radius is a bound and no more than its outward rounding above it: 2**-44 is room for 256 roundings in
+    float64, many more than there are. Only that a radius is a bound is a claim, and it is compared exactly."""
     return bound <= rad <= bound * (1 + 2.0**-44)
 
 
@@ -355,7 +356,10 @@ def barely(rad: float, bound: float) -> bool:
 def test_local_errors_are_those_of_the_table(name: str) -> None:
     """The table of the module's docstring on exact operands far from underflow, in units u: half an ulp of a sum, one
     rounding a product, two a quotient, (1+u)^k - 1 of magnitudes for k additions or factors. The magnitudes of a dot
-    are added in float32, and rounded outward."""
+    are added in float32, and rounded outward.
+
+    That a radius is no less is exact. How much more it may be is no claim of refnn's: four additions in float32 are off
+    by less than 2**-20, and each loss below the normal range is counted whole; an entry changed by one u is seen."""
     ar, fmt = Balls(name), MODELS[name].compute
     u = Fraction(fmt.unit_roundoff)
     eta = Fraction(fmt.smallest_subnormal) / 2
@@ -378,7 +382,7 @@ def test_local_errors_are_those_of_the_table(name: str) -> None:
         (ar.dot(row.reshape(1, 4), row.reshape(4, 1), a), grown(5) * Fraction(18.875) + 4 * eta),
     ):
         rad = Fraction(float(radius(ball).reshape(-1)[0]))
-        assert least * (1 - Fraction(1, 2**50)) <= rad <= least * (1 + Fraction(1, 2**20)) + 8 * eta
+        assert least <= rad <= least * (1 + Fraction(1, 2**20)) + 8 * eta
 
 
 @pytest.mark.parametrize("name", ["float32", "float64", "bfloat16-each-op"])

@@ -41,3 +41,28 @@ def test_the_set_up_commands_stand_there_word_for_word() -> None:
 def test_the_files_it_names_exist() -> None:
     for path in re.findall(r"`((?:conformance|benchmarks|refnn)/[\w./-]+)`", README):
         assert (ROOT / path).exists(), path
+
+
+POWER = ROOT / "conformance" / "power"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", POWER / "README.md"], ids=["README", "power"])
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_the_scores_are_those_of_the_committed_runs(page: Path, name: str) -> None:
+    """What `refnn power` wrote: of all mutants, for each checker in the order of the table."""
+    (row,) = re.findall(r"\| \*\*all\*\* \|(.*)\|", (POWER / f"{name}.md").read_text())
+    killed = re.findall(r"\*\*(\d+)/214\*\*", row)
+    assert len(killed) == 7
+    assert f"| {' | '.join(killed)} |" in page.read_text()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", POWER / "README.md"], ids=["README", "power"])
+def test_counts_and_ratios_are_those_of_the_committed_runs(page: Path) -> None:
+    text = " ".join(page.read_text().split())
+    alarms, results = (POWER / "alarms.md").read_text(), (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    ((checks, pairs),) = re.findall(r"in ([\d,]+) checks\*\* of (\d+) right", alarms)
+    (slow,) = re.findall(r"gradcheck slow \| (\d+) times", results)
+    (fast,) = re.findall(r"gradcheck fast \| 1/([\d.]+) of", results)
+    assert checks in text and f"{pairs} right implementations" in text
+    assert f"{slow} times as fast as slow gradcheck" in text
+    assert re.search(rf"and ({fast}|{float(fast):.0f}) times as slow|, {fast} times as slow", text)

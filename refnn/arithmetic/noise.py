@@ -462,7 +462,7 @@ def _losses(factors: tuple[Noisy, ...], over: Noisy | None) -> Any:
     """How often the operations of a product lose below the normal range, each loss times the factors that may enlarge
     it. As in Balls, a power of two loses where it makes a product smaller."""
     impure = sum(not f.pure for f in factors)
-    count = max(impure - 1, 0) + sum(f.pure and bool(np.any(np.abs(f.mid) < 1)) for f in factors)
+    count = max(impure - 1, 0) + sum(f.pure and bool(np.any((f.mid != 0) & (np.abs(f.mid) < 1))) for f in factors)
     count += 0 if over is None else 1 if over.pure else 2
     if count == 0 or (len(factors) == 1 + (over is None) and (over is None or over.pure)):
         return count  # no operation, or one alone

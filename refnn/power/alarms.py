@@ -26,7 +26,7 @@ from refnn.power.page import table
 from refnn.power.score import DTYPES, controls, mutated
 from refnn.progress import progress
 from refnn.report import CONFORMING, OUT_OF_SCOPE
-from refnn.report.header import environment
+from refnn.report.header import environment, listed
 
 SEEDS = (1,)
 CONFIDENCE = 0.95
@@ -75,9 +75,7 @@ def lines(of_ops: Sequence[Alarms], seeds: Sequence[int] = SEEDS) -> Iterator[st
     total, alarmed = checks.total(), sum(len(a.alarms) for a in of_ops)
     yield "# False alarms"
     yield ""
-    for key, value in environment().items():
-        if key != "cpu_features":
-            yield f"- {key.replace('_', ' ')}: {value}"
+    yield from listed(environment())
     yield ""
     yield (
         f"**{alarmed} false alarms in {total:,} checks** of {sum(a.implementations for a in of_ops)} right "

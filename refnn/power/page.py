@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from refnn.ops import OPS
 from refnn.power.catalogue import FAMILIES, MUTANTS
 from refnn.power.mutant import Mutant
 from refnn.power.score import Score, revealing, search
-from refnn.report.header import environment
+from refnn.report.header import environment, listed
 
 OURS = "refnn"
 ALL_COTANGENTS = 3  # from so many kinds on, any cotangent will do
@@ -19,9 +19,7 @@ def lines(score: Score) -> Iterator[str]:
     """The page, line by line."""
     yield "# Detection power"
     yield ""
-    for key, value in environment().items():
-        if key != "cpu_features":
-            yield f"- {key.replace('_', ' ')}: {value}"
+    yield from listed(environment())
     yield ""
     yield from _introduction(score)
     yield from _by_family(score)
@@ -44,7 +42,8 @@ def _introduction(score: Score) -> Iterator[str]:
     )
 
 
-def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table of Markdown, after an empty line."""
     yield ""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
@@ -65,7 +64,7 @@ def _by_family(score: Score) -> Iterator[str]:
     for family, mutants in FAMILIES.items():
         if among := [m for m in score.wrong() if m in mutants]:
             rows.append([family, *_killed(score, among)])
-    rows.append(["**all**", *(f"**{cell}**" for cell in _killed(score, score.wrong()))])
+    rows.append(["**all**", *(f"**{cell}**" if cell else "" for cell in _killed(score, score.wrong()))])
     tallies = score.tallies.values()
     rows.append(["objections to right implementations", *(f"{len(t.false_alarms)}/{t.controls}" for t in tallies)])
     rows.append(["seconds of processor time", *(f"{t.seconds:.0f}" for t in tallies)])

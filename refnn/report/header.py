@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -25,6 +25,13 @@ def environment() -> dict[str, Any]:
     if torch is not None:
         found["torch"] = str(getattr(torch, "__version__", "unknown"))
     return found | {"cpu": _processor(), "cpu_features": _features(), "threads": _threads()}
+
+
+def listed(about: Mapping[str, Any]) -> Iterator[str]:
+    """What `environment` says as a list of Markdown, for pages of numbers; without the processor's features."""
+    for key, value in about.items():
+        if key != "cpu_features":
+            yield f"- {key.replace('_', ' ')}: {value}"
 
 
 def rows(header: Mapping[str, Any]) -> list[tuple[str, str]]:
