@@ -1,23 +1,25 @@
 """How many small changes of refnn's core its tests see: the mutation score of formats, check, arithmetic and ops.
 
-`python benchmarks/mutation.py run STATE [--files GLOB] [--share S] [--seed N]` makes mutants with mutmut's operators
-and runs the tests that concern each one; `--again` runs those once more that survived. STATE is a file of JSON lines
-that a run appends to, so that it can be stopped and continued. `... page STATE... --share S` prints the committed page
-of the mutants with a lot below S. It needs `pip install mutmut` and fork.
+`python benchmarks/mutation.py cover COVER` runs every test once, and writes which lines of the core each one executes
+and how long it takes. `... run STATE --cover COVER [--files GLOB] [--share S] [--seed N]` makes mutants with mutmut's
+operators and runs the tests that execute what each one changes; `--again` runs those once more that survived. STATE is
+a file of JSON lines that a run appends to, so that it can be stopped and continued. `... page STATE... --share S`
+prints the committed page of the mutants with a lot below S. It needs `pip install -e '.[benchmark]'` and fork.
 
 A mutant is run in a forked process, in which refnn, its tests and their frameworks are imported already: there the code
 of the changed function is put in place of the old one. What changes a module outside its functions, and what survives
 though the function was called while the modules were imported, is run in a process that imports the changed module.
 Tests run in the order of their success with mutants of the file so far; then those that say the name of the function,
-those of SELECTION and those with the name of an op (before them for an op itself), by turns from each file, the short
-ones first; up to the first that fails, which then has to pass without the change. One that never ends counts as failed.
-A test of more than `LIMIT` seconds of processor time takes no part, and all together take `--budget` seconds at most:
-the whole suite sees more.
+then those that have the name of the file in theirs, then all others, by turns from each file, the short ones first; up
+to the first that fails, which then has to pass without the change. One that never ends counts as failed. A test of more
+than `LIMIT` seconds of processor time takes no part, and all together take `--budget` seconds at most: the whole suite
+sees more.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import functools
 import gc
 import hashlib
@@ -26,6 +28,7 @@ import importlib.util
 import inspect
 import json
 import math
+import multiprocessing
 import os
 import platform
 import re
@@ -45,43 +48,10 @@ from typing import Any, ClassVar
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ["refnn/formats.py", "refnn/check.py", "refnn/arithmetic/*.py", "refnn/ops/*.py"]
 LIMIT = 4.0  # seconds of processor time; a test that takes longer is left out
-GUESS = 0.5  # where a test was not run yet
 FIXTURES = "tests/test_fixtures.py"  # compares with committed numbers: asked last
-
-_CONV = "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d locally_connected2d"
-_POOL = "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d maxout"
-_LOSS = "cross_entropy nll_loss binary_cross_entropy_with_logits smooth_l1_loss mse_loss l1_loss half_squared_error"
-_FEW = "linear conv2d max_pool2d softmax cross_entropy gelu tanh binary_cross_entropy_with_logits smooth_l1_loss"
-
-_OPS = "ops_smooth ops_losses ops_piecewise ops_conv ops_pool sources"  # of refnn/ops/X.py, with the tests named X
-
-# Test files of each file of the core, and ops: of other test files, the tests with the name of one of these take part.
-SELECTION: dict[str, tuple[str, str]] = {
-    "refnn/formats.py": ("formats limits properties judge truth", ""),
-    "refnn/check.py": ("check from_torch ties network judge", ""),
-    "refnn/arithmetic/__init__.py": ("check ops_piecewise witnesses ties noise balls", ""),
-    "refnn/arithmetic/_erf.py": ("erf balls noise", "gelu"),
-    "refnn/arithmetic/balls.py": ("balls tightness check never_exceeded maxima judge", _FEW),
-    "refnn/arithmetic/exact.py": ("truth pairs record export judge", _FEW),
-    "refnn/arithmetic/floats.py": ("check properties windows judge", f"{_FEW} {_POOL}"),
-    "refnn/arithmetic/noise.py": ("noise tightness check judge", _FEW),
-    "refnn/arithmetic/operators.py": ("balls noise pairs", "linear softmax"),
-    "refnn/arithmetic/pairs.py": ("pairs truth", "linear conv2d max_pool2d"),
-    "refnn/arithmetic/rounded.py": ("limits limits_published export", ""),
-    "refnn/arithmetic/shapes.py": ("shapes record", "conv2d linear"),
-    "refnn/arithmetic/symbols.py": ("witnesses record", _FEW),
-    "refnn/arithmetic/windows.py": ("windows ops_conv ops_pool pairs noise", "conv2d max_pool2d avg_pool2d"),
-    "refnn/ops/__init__.py": ("check cli structure", ""),
-    "refnn/ops/_conv.py": ("ops_conv windows shapes", _CONV),
-    "refnn/ops/_pool.py": ("ops_pool windows shapes", _POOL),
-    "refnn/ops/_shared.py": (_OPS, f"{_LOSS} hardtanh softshrink glu prelu"),
-}
 
 # Mutants that no test can see, each with the reason.
 EQUIVALENT: dict[str, str] = {}
-
-# The files whose tests are named after ops.
-NAMED = "witnesses check properties ops_smooth tightness noise balls shapes mutants fixtures never_exceeded"
 
 
 @dataclass(frozen=True)
@@ -172,11 +142,103 @@ def chosen(paths: list[str], share: float, seed: int) -> list[tuple[float, Mutan
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 
-def selection(path: str) -> tuple[list[str], re.Pattern[str]]:
-    """Test files of which all take part, and what the ids of tests in others have in them."""
-    files, ops = SELECTION.get(path, (_OPS, Path(path).stem))
-    names = "|".join(ops.split())
-    return [f"tests/test_{f}.py" for f in files.split()], re.compile(rf"[\[-]({names})[\]:-]" if names else "(?!)")
+class Cover:
+    """Which tests execute a line of the core, and the seconds each one takes."""
+
+    def __init__(self, folder: Path) -> None:
+        from coverage import CoverageData
+
+        self.data = CoverageData(str(folder / "lines"))
+        self.data.read()
+        self.seconds: dict[str, float] = json.loads((folder / "seconds.json").read_text())
+
+    @functools.cache  # noqa: B019
+    def lines(self, path: str) -> dict[int, list[str]]:
+        return self.data.contexts_by_lineno(str(ROOT / path))
+
+    def tests(self, m: Mutant) -> set[str]:
+        """The tests that execute the statement that a mutant changes; all of a file where it runs at import."""
+        lines = self.lines(m.path)
+        found = {t for n in statement(m.path, m.line) for t in lines.get(n, [])} - {""}
+        if not found and not in_function(m.path, m.line):
+            found = {t for tests in lines.values() for t in tests} - {""}
+        return found & self.seconds.keys()
+
+
+@functools.cache
+def tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+def statement(path: str, line: int) -> range:
+    """The lines of the innermost statement at a line; of a compound one those of its head."""
+    found = [n for n in ast.walk(tree(path)) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or 0)]
+    node = max(found, key=lambda n: n.lineno)
+    body: Any = getattr(node, "body", None)
+    return range(node.lineno, max(node.lineno + 1, body[0].lineno) if body else (node.end_lineno or 0) + 1)
+
+
+def in_function(path: str, line: int) -> bool:
+    """Whether a line is in the body of a function."""
+    functions = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef)]
+    return any(n.body[0].lineno <= line <= (n.end_lineno or 0) for n in functions)
+
+
+def cover(folder: Path) -> None:
+    """Run every test once, in as many processes as there are processors."""
+    from coverage import Coverage, CoverageData
+
+    folder.mkdir(parents=True)
+    include = [str(ROOT / p) for p in CORE]
+    importing = Coverage(data_file=str(folder / "import"), include=include, config_file=False)
+
+    def work(_: Loop, items: list[Any]) -> None:
+        importing.stop()
+        importing.save()
+        processes = multiprocessing.get_context("fork")
+        workers = [processes.Process(target=part, args=(n, items)) for n in range(os.cpu_count() or 1)]
+        for w in workers:
+            w.start()
+        for w in workers:
+            w.join()
+        assert not any(w.exitcode for w in workers)
+        whole = CoverageData(str(folder / "lines"))
+        for n in ("import", *map(str, range(len(workers)))):
+            data = CoverageData(str(folder / n))
+            data.read()
+            whole.update(data)
+        whole.write()
+        seconds = [json.loads((folder / f"{n}.json").read_text()) for n in range(len(workers))]
+        (folder / "seconds.json").write_text(json.dumps(dict(sorted(x for s in seconds for x in s.items()))))
+
+    def part(n: int, items: list[Any]) -> None:
+        """One process's tests. One that fails or takes very long has no place in the seconds."""
+        tracer = Coverage(data_file=str(folder / str(n)), include=include, config_file=False)
+        seconds: dict[str, float] = {}
+        own = items[n :: os.cpu_count() or 1]
+
+        def late(signum: int, frame: Any) -> None:
+            raise TimeoutError
+
+        signal.signal(signal.SIGPROF, late)
+        tracer.start()
+        for item, following in zip(own, [*own[1:], None], strict=True):
+            tracer.switch_context(item.nodeid)
+            signal.setitimer(signal.ITIMER_PROF, 4 * LIMIT)
+            loop = Loop(None)
+            item.config.pluginmanager.register(loop)
+            start = time.process_time()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            if not loop.failed:
+                seconds[item.nodeid] = round(time.process_time() - start, 4)
+            item.config.pluginmanager.unregister(loop)
+        tracer.stop()
+        tracer.save()
+        (folder / f"{n}.json").write_text(json.dumps(seconds))
+
+    importing.start()
+    collect(work, ["tests"])
 
 
 class Loop:
@@ -198,12 +260,10 @@ class Loop:
         """The first of the tests that fails, or nothing; a signal ends the process where one takes too long."""
         for item, following in zip(items, [*items[1:], None], strict=True):
             signal.setitimer(signal.ITIMER_PROF, 10 + 5 * seconds.get(item.nodeid, LIMIT))
-            start = time.process_time()
             os.write(3, f"{item.nodeid}\n".encode())
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed:
                 return self.failed
-            os.write(3, f"# {time.process_time() - start:.3f} {item.nodeid}\n".encode())
         return ""
 
 
@@ -369,19 +429,16 @@ def text(function: Any) -> str:
 
 
 class Run:
-    def __init__(self, state: Path, budget: float) -> None:
-        self.state, self.budget = state, budget
+    def __init__(self, state: Path, cover: Cover, items: list[Any], budget: float) -> None:
+        self.state, self.cover, self.budget = state, cover, budget
+        self.items = {i.nodeid: i for i in items}
         self.done: dict[str, dict[str, Any]] = {}
-        self.seconds: dict[str, float] = {}
         self.passes: set[str] = set()  # tests that were run without a change
-        self.called: set[tuple[str, str]] = set()  # functions, while everything was imported
         self.order: dict[str, list[str]] = {}  # of each path, the tests that saw mutants, the latest first
         for line in state.read_text().splitlines() if state.exists() else []:
             row = json.loads(line)
-            if "test" in row:
-                self.seconds[row["test"]] = row["seconds"]
-                if row.get("alone"):
-                    self.passes.add(row["test"])
+            if "passes" in row:
+                self.passes.add(row["passes"])
             else:
                 self.done[row["key"]] = row
                 self.succeeded(row["path"], row["killer"])
@@ -397,100 +454,88 @@ class Run:
         if test:
             order.insert(0, test)
 
-    def of(self, m: Mutant, items: list[Any]) -> list[Any]:
+    def of(self, m: Mutant) -> list[Any]:
         """The tests that concern a mutant, in the order of a run."""
-        path, changed = m.path, code_changed(m) or {}
-        called = re.compile("|".join(rf"\b{c.co_name}\b" for c in changed if c.co_name.isidentifier()) or "(?!)")
-        files, names = selection(path)
-        found = [i for i in items if i.nodeid.split("::")[0] in files or names.search(i.nodeid)]
-        rank = {t: n for n, t in enumerate(self.order.get(path, []))}
-        took = {i.nodeid: self.seconds.get(i.nodeid, GUESS) for i in found}
-        able, left = [], self.budget
-        place = {f: n for n, f in enumerate(files)}
+        called = re.compile(
+            "|".join(rf"\b{c.co_name}\b" for c in code_changed(m) or {} if c.co_name.isidentifier()) or "(?!)"
+        )
+        name = Path(m.path).stem
+        named = re.compile(rf"(?<![a-z0-9]){name.strip('_')}(?![a-z0-9])")
+        rank = {t: n for n, t in enumerate(self.order.get(m.path, []))}
         groups: dict[str, list[str]] = {}  # of each test file its tests, the shortest first
-        for i in sorted(found, key=lambda i: took[i.nodeid]):
-            groups.setdefault(i.nodeid.split("::")[0], []).append(i.nodeid)
-        within = {t: n for tests in groups.values() for n, t in enumerate(tests)}
+        for test in sorted(self.cover.tests(m) & self.items.keys(), key=self.cover.seconds.__getitem__):
+            groups.setdefault(test.split("::")[0], []).append(test)
 
-        def turn(i: Any) -> tuple[int, int, int, int]:
-            file = i.nodeid.split("::")[0]
-            first = names.search(i.nodeid) if path.startswith("refnn/ops/") else file in place
-            kind = 3 if file == FIXTURES else 0 if called.search(text(i.function)) else 1 if first else 2
-            return rank.get(i.nodeid, len(rank)), kind, within[i.nodeid], place.get(file, len(place))
+        def turn(n: int, test: str) -> tuple[int, int, int, str]:
+            says = called.search(text(self.items[test].function))
+            kind = 3 if test.startswith(FIXTURES) else 0 if says else 1 if named.search(test) else 2
+            return rank.get(test, len(rank)), kind, n, test
 
-        for i in sorted(found, key=turn):
-            if took[i.nodeid] < min(LIMIT, left):
-                able.append(i)
-                left -= took[i.nodeid]
+        able, left = [], self.budget
+        for *_, test in sorted(turn(n, test) for tests in groups.values() for n, test in enumerate(tests)):
+            if (took := self.cover.seconds[test]) < min(LIMIT, left):
+                able.append(self.items[test])
+                left -= took
         return able
 
-    def measure(self, item: Any) -> None:
-        """How long a test takes, infinite where it fails here or takes too long."""
+    def passing(self, test: str) -> bool:
+        """Whether a test passes alone, without a change."""
 
         def once() -> None:
-            start = time.process_time()
             loop = Loop(None)
-            item.config.pluginmanager.register(loop)
-            failed = loop.run([item], {item.nodeid: 0.0})
-            os.write(3, f"{'inf' if failed else time.process_time() - start}\n".encode())
+            self.items[test].config.pluginmanager.register(loop)
+            os.write(3, f"failed {loop.run([self.items[test]], self.cover.seconds)}\n".encode())
 
-        status, lines = forked(once)
-        self.seconds[item.nodeid] = float(lines[-1]) if status == 0 else float("inf")
-        if self.seconds[item.nodeid] > LIMIT:
-            print(f"left out: {item.nodeid}: {self.seconds[item.nodeid]}", flush=True)
-        self.passes.add(item.nodeid)
-        self.write({"test": item.nodeid, "seconds": self.seconds[item.nodeid], "alone": True})
+        if test not in self.passes:
+            status, lines = forked(once)
+            if status != 0 or lines[-1] != "failed ":
+                del self.items[test]
+                print(f"left out: {test} fails alone", flush=True)
+                return False
+            self.passes.add(test)
+            self.write({"passes": test})
+        return True
 
-    def all(self, items: list[Any], paths: list[str], share: float, seed: int, again: bool, bare: Zygote) -> None:
+    def all(self, paths: list[str], share: float, seed: int, again: bool, bare: Zygote) -> None:
         known = {k for k, row in self.done.items() if row["killer"] or not again}
         for at, m in chosen(paths, share, seed):
             if m.key not in known:
                 start = time.monotonic()
-                while True:
-                    tests = self.of(m, items)
-                    killer, fresh = self.judged(m, tests, bare)
-                    suspect = [t for t in tests if t.nodeid == killer and killer not in self.passes]
-                    if not suspect:
-                        break
-                    self.measure(suspect[0])
-                    if self.seconds[killer] < LIMIT:
-                        break
-                took = time.monotonic() - start
+                killer, fresh = self.judged(m, self.of(m), bare)
+                while killer and not self.passing(killer):
+                    killer, fresh = self.judged(m, self.of(m), bare)
                 row = {"key": m.key, "path": m.path, "line": m.line, "before": m.before, "after": m.after}
-                row |= {"killer": killer, "fresh": fresh, "seconds": round(took, 2), "seed": seed}
+                row |= {"killer": killer, "fresh": fresh, "seconds": round(time.monotonic() - start, 2), "seed": seed}
                 self.done[m.key] = row
                 self.write(row)
                 self.succeeded(m.path, killer)
                 if not killer:
-                    print(f"{at:.4f} survives: {m.path}:{m.line}: {m.before} -> {m.after} ({took:.0f} s)", flush=True)
+                    print(f"{at:.4f} survives: {m.path}:{m.line}: {m.before} -> {m.after}", flush=True)
 
     def early(self, m: Mutant) -> bool:
         """Whether the function that a mutant changes ran already when refnn and the tests were imported."""
-        return any((str(ROOT / m.path), c.co_qualname) in self.called for c in code_changed(m) or {})
+        return any("" in self.cover.lines(m.path).get(n, []) for n in statement(m.path, m.line))
 
     def judged(self, m: Mutant, tests: list[Any], zygote: Zygote) -> tuple[str, bool]:
+        """The test that kills a mutant, or nothing; and whether the changed module had to be imported for it."""
+
         def fast() -> None:
             put_in_place(m)
             loop = Loop(None)
             tests[0].config.pluginmanager.register(loop)
-            failed = loop.run(tests, self.seconds)
-            os.write(3, f"failed {failed}\n".encode())
+            os.write(3, f"failed {loop.run(tests, self.cover.seconds)}\n".encode())
 
+        if not tests:
+            return "", False
         status, lines = forked(fast)
         last = lines[-1] if lines else ""
-        for line in lines:
-            if line.startswith("# "):
-                seconds, test = line[2:].split(" ", 1)
-                if test not in self.seconds:
-                    self.seconds[test] = float(seconds)
-                    self.write({"test": test, "seconds": float(seconds)})
-        if status > 0 and "LookupError" not in last:
-            print(status, lines[-3:], flush=True)
         if status < 0:
-            return last.removeprefix("# "), False
+            return last, False
         if status == 0 and (last != "failed " or not self.early(m)):
             return last.removeprefix("failed "), False
-        return zygote.ask(m, [t.nodeid for t in tests], self.seconds), True
+        if "LookupError" not in last:
+            print(status, lines[-3:], flush=True)
+        return zygote.ask(m, {t.nodeid: self.cover.seconds[t.nodeid] for t in tests}), True
 
 
 class Zygote:
@@ -501,10 +546,9 @@ class Zygote:
             [sys.executable, __file__, "zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
 
-    def ask(self, m: Mutant, tests: list[str], seconds: dict[str, float]) -> str:
+    def ask(self, m: Mutant, tests: dict[str, float]) -> str:
         assert self.process.stdin is not None and self.process.stdout is not None
-        times = {t: seconds.get(t, GUESS) for t in tests}
-        print(json.dumps({"path": m.path, "source": m.source, "tests": times}), file=self.process.stdin, flush=True)
+        print(json.dumps({"path": m.path, "source": m.source, "tests": tests}), file=self.process.stdin, flush=True)
         return str(json.loads(self.process.stdout.readline()))
 
 
@@ -610,8 +654,9 @@ def page(rows: list[dict[str, Any]], drawn: int, share: float, seed: int) -> str
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["run", "page", "zygote", "count"])
+    parser.add_argument("what", choices=["cover", "run", "page", "zygote", "count"])
     parser.add_argument("states", type=Path, nargs="*")
+    parser.add_argument("--cover", type=Path)
     parser.add_argument("--files", default="*")
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -627,25 +672,21 @@ def main() -> None:
         lines = (line for state in options.states for line in state.read_text().splitlines())
         rows = {r["key"]: r for r in map(json.loads, lines) if r.get("key") in current}
         print(page(list(rows.values()), len(current), options.share, options.seed), end="")
+    elif options.what == "cover":
+        preload()
+        cover(options.states[0])
     elif options.what == "count":
         for path in paths(options.files):
             print(path, len(list(mutants(path))))
     else:
         bare = Zygote()
         preload()
-        run = Run(options.states[0], options.budget)
-
-        def note(frame: types.FrameType, event: str, arg: Any) -> None:
-            if event == "call":
-                run.called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
 
         def work(loop: Loop, items: list[Any]) -> None:
-            sys.setprofile(None)
-            run.all(items, paths(options.files), options.share, options.seed, options.again, bare)
+            run = Run(options.states[0], Cover(options.cover), items, options.budget)
+            run.all(paths(options.files), options.share, options.seed, options.again, bare)
 
-        sys.setprofile(note)
-        files = {f for path in paths(options.files) for f in selection(path)[0]}
-        collect(work, sorted(files | {f"tests/test_{f}.py" for f in NAMED.split()}))
+        collect(work, ["tests"])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ from refnn.ops import OPS
 from refnn.schema import check
 
 FOLDER = data("MANIFEST.json").parent
-SAMPLE = ("binary_cross_entropy_with_logits", "cross_entropy", "hardshrink", "linear", "max_pool2d", "softmax")
 SUITE = Suite()
 
 
@@ -47,22 +47,12 @@ def every() -> list[Fixture]:
 # --- what there is ---------------------------------------------------------------------------------------------------
 
 
-def same_again(op: str) -> None:
+@pytest.mark.parametrize("op", OPS)
+def test_the_files_are_written_again_to_the_byte(op: str) -> None:
     for family in NAMES:
         assert document(op, family) == (FOLDER / "ops" / op / f"{family}.json").read_text(encoding="utf-8"), (
             f"refnn gen {op}: the files are not what it writes"
         )
-
-
-@pytest.mark.parametrize("op", SAMPLE)
-def test_the_files_are_written_again_to_the_byte(op: str) -> None:
-    same_again(op)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("op", [n for n in OPS if n not in SAMPLE])
-def test_all_files_are_written_again_to_the_byte(op: str) -> None:
-    same_again(op)
 
 
 def test_the_manifest_is_of_these_files() -> None:
@@ -132,7 +122,8 @@ def test_the_data_stay_under_two_megabytes_in_a_wheel() -> None:
 
 
 def test_a_fixture_is_found_by_its_id() -> None:
-    for fixture in (f for f in every() if f.op in (*SAMPLE[:3], "digits_mlp")):
+    some = [f for f in every() if f.op in ("cross_entropy", "hardshrink")][::7]
+    for fixture in (*some, *SUITE.cases("women", "network")):
         case = refnn.case(fixture.id)
         mine = [*case.inputs, case.cotangent]
         for a, b in zip(mine, [*fixture.inputs.values(), fixture.cotangent], strict=True):
@@ -144,33 +135,45 @@ def test_a_fixture_is_found_by_its_id() -> None:
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", networks())
+LARGE = ("digits_allconv", "digits_cnn", "digits_segments", "lenet", "super_resolution")
+
+
+def slow(names: Sequence[str], *which: str) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in which else name for name in names]
+
+
+@pytest.mark.parametrize("name", slow(networks(), "lenet"))
 def test_the_file_of_a_network_is_written_again_to_the_byte(name: str) -> None:
     text = network_document(Network.load(name))
     assert text == (FOLDER / "networks" / name / "cases.json").read_text(encoding="utf-8"), f"refnn gen {name}"
 
 
-def test_small_networks_are_whole_and_large_ones_are_rebuilt(tmp_path: Path) -> None:
-    """All intermediates and all gradients; where some only, the hash of the file that holds all."""
-    whole = []
+def whole(name: str) -> bool:
+    """Whether all intermediates and gradients of a network stand in its file, and not some of their entries."""
+    return all(e.main.at is None for e in SUITE.cases(name, "network")[0].expect.values())
+
+
+def test_small_networks_are_whole() -> None:
     for name in networks():
         net, case = Network.load(name), SUITE.cases(name, "network")[0]
         assert list(case.expect) == [*(f"v/{n.name}" for n in net.nodes[:-1]), "y", *(f"d/{p}" for p in net.parameters)]
-        if all(e.main.at is None for e in case.expect.values()):
-            whole.append(name)
-            continue
-        assert write(tmp_path, [name])[1].name == "full.json"
-        content = (tmp_path / "networks" / name / "full.json").read_bytes()
-        listed = json.loads((FOLDER / "networks" / name / "cases.json").read_text())["cases"][0]["full"]
-        assert listed == {"path": f"networks/{name}/full.json", "sha256": hashlib.sha256(content).hexdigest()}
-        (every_,) = load(content, "full.json", SUITE._parameters)
-        for want, e in case.expect.items():
-            assert e.main.at is not None or len(e.main.classes) <= 24
-            everything = every_.expect[want].main
-            assert everything.at is None
-            at = slice(None) if e.main.at is None else e.main.at
-            assert np.array_equal(everything.hi[at], e.main.hi), want
-    assert {"women", "digits_mlp"} <= set(whole) < set(networks())
+    assert [name for name in networks() if not whole(name)] == [*LARGE]
+
+
+@pytest.mark.parametrize("name", slow(LARGE, *LARGE[1:]))
+def test_large_networks_are_rebuilt(name: str, tmp_path: Path) -> None:
+    """Where some entries only stand in the file of a network, the hash of the file that holds all stands there too."""
+    assert write(tmp_path, [name])[1].name == "full.json"
+    content = (tmp_path / "networks" / name / "full.json").read_bytes()
+    listed = json.loads((FOLDER / "networks" / name / "cases.json").read_text())["cases"][0]["full"]
+    assert listed == {"path": f"networks/{name}/full.json", "sha256": hashlib.sha256(content).hexdigest()}
+    (every_,) = load(content, "full.json", SUITE._parameters)
+    for want, e in SUITE.cases(name, "network")[0].expect.items():
+        assert e.main.at is not None or len(e.main.classes) <= 24
+        everything = every_.expect[want].main
+        assert everything.at is None
+        at = slice(None) if e.main.at is None else e.main.at
+        assert np.array_equal(everything.hi[at], e.main.hi), want
 
 
 @pytest.mark.parametrize("name", ["digits_mlp", "co2_forecast", "lenet"])
