@@ -183,6 +183,11 @@ class Op:
         if len(set(dtypes.values())) > 1:
             listed = ", ".join(f"{n} is {d}" for n, d in dtypes.items())
             raise TypeError(f"{self.name} takes arrays of one dtype, but {listed}")
+        for key, default in self.defaults.items():  # what a parameter takes is what its default is
+            if isinstance(default, bool) and not isinstance(full[key], bool):
+                raise ValueError(f"{self.name}: {key} is {full[key]!r}, expected True or False")
+            if isinstance(default, float):
+                check_real(self.name, full, key)
         self.validate(arrays, full)
         return tuple(arrays.values()), full
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import refnn
 from refnn.check import false_alarm_line
 from refnn.inputs import COTANGENTS, FAMILIES, Case, cases
+from refnn.op import Op
 from refnn.ops import OPS
 from refnn.report import VERDICTS, Report
 
@@ -441,6 +443,35 @@ def test_bad_calls_get_one_sentence(name: str) -> None:
         call()
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NONSENSE = object()
+WRONG = ("wrong", (1, 2, 3, 4, 5), -1, 0, 0.5, math.nan, None, True)
+
+
+def refusals(op: Op, *values: Any) -> Iterator[tuple[str, str]]:
+    """What is said where a parameter is one of these; where there is none of these, where an array has an axis more."""
+    for case in cases(op, "float32", families=["normal"]):
+        arrays = dict(zip(op.inputs, case.inputs, strict=True))
+        wrong = [(p, arrays, {p: v}) for p in op.defaults for v in values]
+        for name, x in arrays.items() if not values else ():
+            wrong += [(name, {**arrays, name: y}, {}) for y in (() if x is None else (x[None], x[..., None]))]
+        for name, inputs, params in wrong:
+            try:
+                op.bind(tuple(inputs.values()), {**case.params, **params})
+            except (TypeError, ValueError) as e:
+                yield name, str(e)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_refusal_names_the_op_and_what_is_wrong(name: str) -> None:
+    op = OPS[name]
+    of_nonsense = list(refusals(op, NONSENSE))
+    assert {argument for argument, _ in of_nonsense} == {*op.defaults}
+    for argument, sentence in of_nonsense:
+        assert sentence.startswith(f"{name}: {argument}") and repr(NONSENSE) in sentence
+    for _, sentence in (*refusals(op, *WRONG), *refusals(op)):
+        assert sentence.startswith(f"{name}: ") and "\n" not in sentence
 
 
 def test_assert_conforms_raises_the_report() -> None:

@@ -209,6 +209,8 @@ def check_class_target(op: str, x: Any, target: Any, ignore_index: int) -> None:
     classes, expected = x.shape[axis], without(x.shape, axis)
     if target.shape != expected:
         raise ValueError(f"{op}: target has shape {target.shape}, expected {expected}: input without its classes")
+    if not isinstance(ignore_index, int):
+        raise ValueError(f"{op}: ignore_index is {ignore_index!r}, expected an integer")
     wrong = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
     if wrong.size:
         raise ValueError(

@@ -11,8 +11,8 @@ alpha is negative. At zero the derivative is a convention unless alpha is 1: ref
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
-from refnn.ops._shared import LONG, each_element, elementwise
+from refnn.op import Input, Op, Special
+from refnn.ops._shared import LONG, any_array, each_element, elementwise
 
 
 def forward(ar, x, *, alpha=1.0):
@@ -27,16 +27,12 @@ def textbook(ar, g, y, x, *, alpha=1.0):
     return (ar.branch(x, g, g * (y + ar.real(alpha))),)
 
 
-def validate(inputs, params):
-    check_real("elu", params, "alpha")
-
-
 elu = Op(
     name="elu",
     forward=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
-    validate=validate,
+    validate=any_array,
     variants=(
         *elementwise(points=(0.0,)),
         *(v for a in (0.3, -0.75, 2.5, 0.0) for v in elementwise(LONG, points=(0.0,), alpha=a)),

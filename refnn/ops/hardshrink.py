@@ -11,8 +11,8 @@ gradient are selections: nothing is rounded but a lambd that the format does not
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
-from refnn.ops._shared import LONG, each_element, elementwise
+from refnn.op import Input, Op, Special
+from refnn.ops._shared import LONG, any_array, each_element, elementwise
 
 
 def _outside(ar, x, kept, lambd):
@@ -31,16 +31,12 @@ def vjp(ar, g, y, x, *, lambd=0.5):
     return (_outside(ar, x, g, lambd),)
 
 
-def validate(inputs, params):
-    check_real("hardshrink", params, "lambd")
-
-
 hardshrink = Op(
     name="hardshrink",
     forward=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
-    validate=validate,
+    validate=any_array,
     variants=(
         *elementwise(points=(-0.5, 0.5)),
         *elementwise(LONG, points=(-2.0, 2.0), lambd=2.0),

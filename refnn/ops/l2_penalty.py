@@ -9,7 +9,7 @@ The factor may come before or after the sum, and before or after the half.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, check_real
 
 
 def forward(ar, x, *, weight_decay):
@@ -22,7 +22,8 @@ def vjp(ar, g, y, x, *, weight_decay):
 
 
 def validate(inputs, params):
-    if not 0 <= params["weight_decay"] < inf:
+    check_real("l2_penalty", params, "weight_decay")
+    if params["weight_decay"] < 0:
         raise ValueError(f"l2_penalty: weight_decay is {params['weight_decay']}, expected a finite number from 0 on")
 
 

@@ -10,8 +10,8 @@ and 1, as PyTorch does.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
-from refnn.ops._shared import LONG, each_element, elementwise
+from refnn.op import Input, Op, Special
+from refnn.ops._shared import LONG, any_array, each_element, elementwise
 
 
 def forward(ar, x, *, negative_slope=0.01):
@@ -22,16 +22,12 @@ def vjp(ar, g, y, x, *, negative_slope=0.01):
     return (ar.branch(x, g, ar.real(negative_slope) * g),)
 
 
-def validate(inputs, params):
-    check_real("leaky_relu", params, "negative_slope")
-
-
 leaky_relu = Op(
     name="leaky_relu",
     forward=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
-    validate=validate,
+    validate=any_array,
     variants=(
         *elementwise(),
         *(v for a in (0.25, 1.5, -0.3, 0.0) for v in elementwise((*LONG, (3, 5)), negative_slope=a)),

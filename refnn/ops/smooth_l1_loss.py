@@ -10,7 +10,7 @@ decides the side, the bound covers both formulas.
 """
 
 from dataclasses import replace
-from math import inf, nan
+from math import nan
 
 from refnn.op import Input, Op, Special
 from refnn.ops import l1_loss as _l1_loss
@@ -39,7 +39,7 @@ def vjp(ar, g, y, input, target, *, beta=1.0, reduction="mean"):
 
 def validate(inputs, params):
     validate_pair("smooth_l1_loss")(inputs, params)
-    if not 0 <= params["beta"] < inf:
+    if params["beta"] < 0:
         raise ValueError(f"smooth_l1_loss: beta is {params['beta']}, expected a finite number from 0 on")
 
 

@@ -64,11 +64,9 @@ def _rest(ar, z, beta):
 
 
 def validate(inputs, params):
-    beta, threshold = params["beta"], params["threshold"]
-    if not math.isfinite(beta):
-        raise ValueError(f"softplus: beta is {beta}, expected a finite number")
-    if threshold is not None and math.isnan(threshold):
-        raise ValueError("softplus: threshold is nan, expected a number or None")
+    threshold = params["threshold"]
+    if threshold is not None and (not isinstance(threshold, int | float) or math.isnan(threshold)):
+        raise ValueError(f"softplus: threshold is {threshold!r}, expected a number or None")
 
 
 softplus = Op(

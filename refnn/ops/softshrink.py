@@ -10,7 +10,7 @@ the identity, whose derivative is 1 at zero, too: no convention makes it 0.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import LONG, each_element, elementwise
 
 
@@ -29,7 +29,6 @@ def vjp(ar, g, y, x, *, lambd=0.5):
 
 
 def validate(inputs, params):
-    check_real("softshrink", params, "lambd")
     if params["lambd"] < 0:
         raise ValueError(f"softshrink: lambd is {params['lambd']!r}, expected a number from 0 on")
 
