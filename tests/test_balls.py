@@ -688,3 +688,53 @@ def test_what_balls_do_not_take_is_refused() -> None:
         ar.array([1.0]) ** 3
     with pytest.raises(TypeError):
         np.array([1.0]) * ar.array([1.0])
+
+
+# --- partial products ------------------------------------------------------------------------------------------------
+
+
+def ends(m: np.ndarray, r: Any) -> list[tuple[Fraction, Fraction]]:
+    """The least and the greatest that refnn takes each entry of a factor for, with two radii; exact zeros are none."""
+    pairs = zip(m.tolist(), np.broadcast_to(r, m.shape).tolist(), strict=True)
+    return [(Fraction(a) - 2 * Fraction(b), Fraction(a) + 2 * Fraction(b)) for a, b in pairs if (a, b) != (0.0, 0.0)]
+
+
+@pytest.mark.parametrize("name", ["float16", "float32", "float64"])
+def test_partial_products_are_called_normal_where_each_one_is(name: str) -> None:
+    """One number a factor decides what the product of any part of the factors would, in either direction."""
+    ar, fmt = Balls(name), MODELS[name].compute
+    rng = np.random.default_rng(17)
+    said = []
+    for _ in range(3000):
+        reach = fmt.emax // rng.integers(1, 5)
+        factors = []
+        for _ in range(rng.integers(1, 4)):
+            m = np.ldexp(rng.choice([1.0, 1.25], 2), rng.integers(-reach, reach + 1, 2))
+            m[1] *= rng.integers(0, 2)
+            factors.append(
+                (
+                    m,
+                    [0.0, m / 8, np.array([m[0] / 8, 0.0]), np.array([m[0], 0.0])][
+                        rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])
+                    ],
+                )
+            )
+        divisor = None
+        if rng.integers(2):
+            m, r = factors.pop()
+            m[1] = m[0] * 2
+            divisor = Ball(ar, m * rng.choice([-1, 1]), r)
+        choices = [[None, *ends(m, r)] for m, r in factors]
+        if divisor is not None:
+            around = ends(np.abs(divisor.mid), divisor.rad)
+            choices.append([None, *((1 / high, 1 / low if low > 0 else Fraction(2) ** 5000) for low, high in around)])
+        parts = [[end for end in part if end] for part in itertools.product(*choices)]
+        normal = all(
+            math.prod(low for low, _ in part) >= 2 * fmt.smallest_normal
+            and math.prod(high for _, high in part) <= Fraction(fmt.max) * (1 - Fraction(1, 2**8))
+            for part in parts
+            if part
+        )
+        said.append(ar._partial_products_are_normal(factors, divisor, 3, fmt))
+        assert said[-1] == normal, (factors, divisor)
+    assert 300 < sum(said) < 2700
