@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from refnn.allowance import expected_error, worst_case
 from refnn.arithmetic.floats import Floats
-from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, _chain, _starts, chain_share, ramp_share
+from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, Term, _chain, _starts, chain_share, ramp_share
+from refnn.arithmetic.windows import Windows
 from refnn.check import false_alarm_line
 from refnn.formats import FORMATS
 from refnn.inputs import cases
@@ -169,6 +173,116 @@ def test_noise_propagates_through_functions_by_their_slopes() -> None:
         assert noisy.std()[0] < 2 * observed
 
 
+# --- propagation -----------------------------------------------------------------------------------------------------
+
+WINDOWS = Windows.over((5, 6), (2, 3), stride=(1, 2), padding=1)
+ROUTED = Windows.over((6,), (2,), stride=2)
+AMONG = np.arange(12).reshape(3, 4) % 3 != 0
+
+# Functions of arithmetics and positive arrays of these shapes, in which no two terms of a sum have unlike signs.
+PROPAGATED: dict[str, tuple[list[tuple[int, ...]], Callable[..., Any]]] = {
+    "minus": ([(3, 4)], lambda ar, x: ar.sum(-x, 0)),
+    "times a power of two": ([(3, 4)], lambda ar, x: ar.sum(4 * x, 0)),
+    "moved": ([(3, 4)], lambda ar, x: ar.sum(x.T.reshape(2, 6)[:, ::-1], 0)),
+    "sum": ([(3, 4)], lambda ar, x: ar.sum(x)),
+    "sum of one axis": ([(3, 4)], lambda ar, x: ar.sum(x, 1)),
+    "sum kept": ([(3, 4)], lambda ar, x: ar.sum(x, 0, keepdims=True)),
+    "sum of two axes": ([(3, 4, 2)], lambda ar, x: ar.sum(x, (0, -1))),
+    "sum of a sum": ([(3, 4, 2)], lambda ar, x: ar.sum(ar.sum(x, 1), 1)),
+    "spread sum": ([(3, 4)], lambda ar, x: ar.sum(x * ar.sum(ar.array(np.ones(4)) * x, 1, keepdims=True), 1)),
+    "plus": ([(3, 4), (4,)], lambda ar, x, y: ar.sum(x + y, 0)),
+    "plus a column": ([(3, 4), (3, 1)], lambda ar, x, y: ar.sum(x + y, 1)),
+    "product": ([(3, 4), (4,), ()], lambda ar, x, y, z: ar.sum(ar.product(x, y, z), 0)),
+    "square": ([(3, 4)], lambda ar, x: ar.sum(x**2, 0)),
+    "quotient": ([(3, 4), (3, 1)], lambda ar, x, y: ar.product(x, over=y)),
+    "quotient by a power of two": ([(3, 4)], lambda ar, x: ar.sum(ar.product(x, over=4), 0)),
+    "quotient of products": ([(3, 4), (4,), (3, 1)], lambda ar, x, y, z: ar.product(x, y, over=z)),
+    "dot": ([(3, 4), (4, 2)], lambda ar, a, b: ar.dot(a, b)),
+    "dot, then a sum of rows": ([(3, 4), (4, 2)], lambda ar, a, b: ar.sum(ar.dot(a, b), 1)),
+    "dot, then a sum of columns": ([(3, 4), (4, 2)], lambda ar, a, b: ar.sum(ar.dot(a, b), 0)),
+    "dot and a bias": ([(3, 4), (4, 2), (2,)], lambda ar, a, b, c: ar.sum(ar.dot(a, b, c), 0)),
+    "convolution": (
+        [(2, 3, 5, 6), (4, 3, 2, 3), (4, 1, 1)],
+        lambda ar, x, w, b: ar.contract(WINDOWS.correlate((4, 3, 2, 3), 1), x, w, b),
+    ),
+    "grouped convolution": (
+        [(2, 4, 5, 6), (4, 2, 2, 3)],
+        lambda ar, x, w: ar.contract(WINDOWS.correlate((4, 2, 2, 3), 2), x, w),
+    ),
+    "abs": ([(3, 4)], lambda ar, x: ar.sum(ar.abs(-x), 0)),
+    "relu": ([(3, 4)], lambda ar, x: ar.sum(ar.relu(x - 8), 0)),
+    "branch above": ([(3, 4), (4,)], lambda ar, x, y: ar.sum(ar.branch(x, x * y, y, at=0), 0)),
+    "branch below": ([(3, 4), (4,)], lambda ar, x, y: ar.sum(ar.branch(x, x * y, y, at=64), 0)),
+    "branch at a mix": ([(3, 4), (3, 1)], lambda ar, x, y: ar.branch(x, x, y, at=8)),
+    "where": ([(3, 4), (3, 1)], lambda ar, x, y: ar.sum(ar.where(AMONG, x, y), 1)),
+    "where or nothing": ([(3, 4)], lambda ar, x: ar.sum(ar.where(AMONG, x, 0), 1)),
+    "taken": ([(3, 4)], lambda ar, x: ar.sum(ar.take(x, np.array([1, 0, 3]), 1), 0)),
+    "windows": ([(2, 5, 6)], lambda ar, x: ar.sum(ar.windows(x, WINDOWS), 0)),
+    "folded": ([(6, 2, 6, 3)], lambda ar, x: ar.fold(x, WINDOWS)),
+    "folded apart": ([(2, 2, 3)], lambda ar, x: ar.sum(ar.fold(x, ROUTED), 0)),
+    "maximum": ([(3, 4)], lambda ar, x: ar.max(x, 1)),
+    "maximum among some": ([(3, 4)], lambda ar, x: ar.max(x, 1, AMONG)),
+    "sum of maxima": ([(3, 4)], lambda ar, x: ar.sum(ar.max(x, -1), 0)),
+    "routed": ([(3,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), 1), 1)),
+    "routed among some": ([(4,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), -2, AMONG), 1)),
+    "exp": ([(3, 4)], lambda ar, x: ar.sum(ar.exp(x / 16), 0)),
+    "log": ([(3, 4)], lambda ar, x: ar.sum(ar.log(x), 0)),
+    "log1p": ([(3, 4)], lambda ar, x: ar.sum(ar.log1p(x), 0)),
+    "erf": ([(3, 4)], lambda ar, x: ar.sum(ar.erf(x / 16), 0)),
+}
+DISTINCT = np.random.default_rng(8).permutation(12).reshape(3, 4) + 0.5
+MIXED = {name for name in PROPAGATED if "dot, then" in name or "dot and" in name or "of maxima" in name}  # bounds only
+MAXIMA = {name for name in PROPAGATED if "maxim" in name}  # the largest of the biases
+
+
+def patterns(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Independent variables everywhere, along one axis each, and one for all."""
+    alone = [tuple(n if a == k else 1 for a, n in enumerate(shape)) for k in range(len(shape))]
+    return list(dict.fromkeys([shape, *alone, (1,) * len(shape)]))
+
+
+@pytest.mark.parametrize("name", PROPAGATED)
+def test_deviations_and_biases_propagate_by_the_jacobian(name: str) -> None:
+    """With the Jacobian by central differences. The slack of 2^-12 is no claim: it covers the differences and the
+    roundings, which are a billionth of what propagates. Where an array has some variables that its entries share and
+    some that they do not, refnn's deviation is a bound, up to the sum of magnitudes."""
+    shapes, f = PROPAGATED[name]
+    rng = np.random.default_rng(8)
+    ar, floats, h = Noise("float64@correctly-rounded"), Floats(), 2.0**-14
+    mids = [DISTINCT + 0.25 if s == (3, 4) else rng.permutation(math.prod(s)).reshape(s) + 0.75 for s in shapes]
+    sizes = [rng.uniform(1, 2, s) * 2.0**-20 for s in shapes]
+    y = np.asarray(f(floats, *mids))
+    columns = []  # of each input: |dy/dx| by element of y and of x
+    for k, mid in enumerate(mids):
+        column = np.empty((y.size, mid.size))
+        for j in range(mid.size):
+            step = np.zeros(mid.size)
+            step[j] = h
+            up, down = ([*mids[:k], mid + sign * step.reshape(mid.shape), *mids[k + 1 :]] for sign in (1, -1))
+            column[:, j] = np.abs(np.ravel(f(floats, *up)) - np.ravel(f(floats, *down))) / (2 * h)
+        columns.append(column)
+    biased = f(ar, *(Noisy(ar, m, (), s) for m, s in zip(mids, sizes, strict=True)))
+    bias = sum(c @ s.ravel() for c, s in zip(columns, sizes, strict=True)).reshape(y.shape)
+    assert np.array_equal(biased.mid, y)
+    assert (biased.bias >= bias * (1 - 2.0**-12)).all()
+    assert name in MAXIMA or (biased.bias <= bias * (1 + 2.0**-12) + 2.0**-40).all()
+    for pattern in zip(*(itertools.cycle(patterns(s)) for s in shapes), range(12), strict=False):
+        noisy, squares = [], np.zeros(y.size)
+        for n, (mid, size, column) in enumerate(zip(mids, sizes, columns, strict=True)):
+            shape = pattern[n]
+            noisy.append(Noisy(ar, mid, (Term(size, shape, frozenset((-1 - n,))),)))
+            of = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), mid.shape).ravel()
+            for variable in range(math.prod(shape)):
+                squares += (column[:, of == variable] @ size.ravel()[of == variable]) ** 2
+        std, expected = f(ar, *noisy).std(), np.sqrt(squares).reshape(y.shape)
+        assert (std >= expected * (1 - 2.0**-12)).all(), pattern
+        independent = all(p == s for p, s in zip(pattern, shapes, strict=False))
+        if name not in MIXED and (independent or (len(shapes) == 1 and math.prod(pattern[0]) == 1)):
+            assert (std <= expected * (1 + 2.0**-12) + 2.0**-40).all(), pattern
+        elif name not in MAXIMA:
+            assert (std <= bias * (1 + 2.0**-12)).all(), pattern
+
+
 # --- tiny and large numbers ------------------------------------------------------------------------------------------
 
 
@@ -276,6 +390,40 @@ def test_near_a_kink_both_sides_are_expected() -> None:
     assert ar.branch(wide, ar.array([3.0]), ar.array([1.0])).bias[0] == 2
     assert ar.relu(Noisy(ar, np.array([-1e-8]), (_fresh(ar, np.array([1e-8])),))).std()[0] > 0
     assert ar.relu(ar.array([-1.0]) + ar.array([-1.0])).std()[0] == 0
+
+
+@pytest.mark.parametrize("where", ["relu", "branch", "branch at", "route", "route among"])
+def test_a_kink_counts_within_ten_deviations_and_the_bias(where: str) -> None:
+    """Both sides count up to a distance of 10 std + bias, to the left and to the right, and no farther."""
+    ar = Noise("float64@correctly-rounded")
+    std, bias, side = (
+        np.array([2.0, 2.0, 0.0, 2.0]) * 2.0**-20,
+        np.array([3.0, 0.0, 3.0, 3.0]) * 2.0**-20,
+        [1, 1, 1, -1],
+    )
+    for factor, crossed in ((1 - 2.0**-20, True), (1 + 2.0**-20, False)):
+        x = Noisy(ar, side * (10 * std + bias) * factor, (_fresh(ar, std),), bias)
+        if where == "relu":
+            found, expected = ar.relu(x).std() + ar.relu(x).bias > 0, (x.mid > 0) | crossed
+        elif where == "branch":
+            found, expected = ar.branch(x, ar.array([5.0]), ar.array([3.0])).bias == 2, np.full(4, crossed)
+        elif where == "branch at":
+            moved = Noisy(ar, x.mid + 1.0, x.terms, bias / 2)
+            edge = Noisy(ar, np.ones(4), (), bias / 2)
+            found, expected = ar.branch(moved, ar.array([5.0]), ar.array([3.0]), at=edge).bias == 2, np.full(4, crossed)
+        else:  # each entry beside an exact zero, and where some take part only beside a huge one that does not
+            cells = 3 if "among" in where else 2
+            beside = np.array([[1.0, 0.0, 0.0]])[:, :cells]
+            own = Term(std[:, None] * beside, (4, 1), x.terms[0].roots)
+            pair = Noisy(
+                ar, np.array([[0, 0, 9.0]])[:, :cells] + x.mid[:, None] * beside, (own,), bias[:, None] * beside
+            )
+            among = np.tile([True, True, False], (4, 1)) if "among" in where else None
+            routed = ar.route(ar.array(np.full(4, 7.0)), pair, 1, among)
+            found = (routed.bias[:, :2] == 7).all(1)
+            expected = np.full(4, crossed)
+            assert not routed.bias[:, 2:].any()
+        assert found.tolist() == expected.tolist()
 
 
 # --- whole ops -------------------------------------------------------------------------------------------------------
