@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
+from propagation import MAXIMA, PROPAGATED, differentiated
 
 from refnn.allowance import expected_error, worst_case
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, Term, _chain, _starts, chain_share, ramp_share
-from refnn.arithmetic.windows import Windows
 from refnn.check import false_alarm_line
 from refnn.formats import FORMATS
 from refnn.inputs import cases
@@ -175,64 +173,7 @@ def test_noise_propagates_through_functions_by_their_slopes() -> None:
 
 # --- propagation -----------------------------------------------------------------------------------------------------
 
-WINDOWS = Windows.over((5, 6), (2, 3), stride=(1, 2), padding=1)
-ROUTED = Windows.over((6,), (2,), stride=2)
-AMONG = np.arange(12).reshape(3, 4) % 3 != 0
-
-# Functions of arithmetics and positive arrays of these shapes, in which no two terms of a sum have unlike signs.
-PROPAGATED: dict[str, tuple[list[tuple[int, ...]], Callable[..., Any]]] = {
-    "minus": ([(3, 4)], lambda ar, x: ar.sum(-x, 0)),
-    "times a power of two": ([(3, 4)], lambda ar, x: ar.sum(4 * x, 0)),
-    "moved": ([(3, 4)], lambda ar, x: ar.sum(x.T.reshape(2, 6)[:, ::-1], 0)),
-    "sum": ([(3, 4)], lambda ar, x: ar.sum(x)),
-    "sum of one axis": ([(3, 4)], lambda ar, x: ar.sum(x, 1)),
-    "sum kept": ([(3, 4)], lambda ar, x: ar.sum(x, 0, keepdims=True)),
-    "sum of two axes": ([(3, 4, 2)], lambda ar, x: ar.sum(x, (0, -1))),
-    "sum of a sum": ([(3, 4, 2)], lambda ar, x: ar.sum(ar.sum(x, 1), 1)),
-    "spread sum": ([(3, 4)], lambda ar, x: ar.sum(x * ar.sum(ar.array(np.ones(4)) * x, 1, keepdims=True), 1)),
-    "plus": ([(3, 4), (4,)], lambda ar, x, y: ar.sum(x + y, 0)),
-    "plus a column": ([(3, 4), (3, 1)], lambda ar, x, y: ar.sum(x + y, 1)),
-    "product": ([(3, 4), (4,), ()], lambda ar, x, y, z: ar.sum(ar.product(x, y, z), 0)),
-    "square": ([(3, 4)], lambda ar, x: ar.sum(x**2, 0)),
-    "quotient": ([(3, 4), (3, 1)], lambda ar, x, y: ar.product(x, over=y)),
-    "quotient by a power of two": ([(3, 4)], lambda ar, x: ar.sum(ar.product(x, over=4), 0)),
-    "quotient of products": ([(3, 4), (4,), (3, 1)], lambda ar, x, y, z: ar.product(x, y, over=z)),
-    "dot": ([(3, 4), (4, 2)], lambda ar, a, b: ar.dot(a, b)),
-    "dot, then a sum of rows": ([(3, 4), (4, 2)], lambda ar, a, b: ar.sum(ar.dot(a, b), 1)),
-    "dot, then a sum of columns": ([(3, 4), (4, 2)], lambda ar, a, b: ar.sum(ar.dot(a, b), 0)),
-    "dot and a bias": ([(3, 4), (4, 2), (2,)], lambda ar, a, b, c: ar.sum(ar.dot(a, b, c), 0)),
-    "convolution": (
-        [(2, 3, 5, 6), (4, 3, 2, 3), (4, 1, 1)],
-        lambda ar, x, w, b: ar.contract(WINDOWS.correlate((4, 3, 2, 3), 1), x, w, b),
-    ),
-    "grouped convolution": (
-        [(2, 4, 5, 6), (4, 2, 2, 3)],
-        lambda ar, x, w: ar.contract(WINDOWS.correlate((4, 2, 2, 3), 2), x, w),
-    ),
-    "abs": ([(3, 4)], lambda ar, x: ar.sum(ar.abs(-x), 0)),
-    "relu": ([(3, 4)], lambda ar, x: ar.sum(ar.relu(x - 8), 0)),
-    "branch above": ([(3, 4), (4,)], lambda ar, x, y: ar.sum(ar.branch(x, x * y, y, at=0), 0)),
-    "branch below": ([(3, 4), (4,)], lambda ar, x, y: ar.sum(ar.branch(x, x * y, y, at=64), 0)),
-    "branch at a mix": ([(3, 4), (3, 1)], lambda ar, x, y: ar.branch(x, x, y, at=8)),
-    "where": ([(3, 4), (3, 1)], lambda ar, x, y: ar.sum(ar.where(AMONG, x, y), 1)),
-    "where or nothing": ([(3, 4)], lambda ar, x: ar.sum(ar.where(AMONG, x, 0), 1)),
-    "taken": ([(3, 4)], lambda ar, x: ar.sum(ar.take(x, np.array([1, 0, 3]), 1), 0)),
-    "windows": ([(2, 5, 6)], lambda ar, x: ar.sum(ar.windows(x, WINDOWS), 0)),
-    "folded": ([(6, 2, 6, 3)], lambda ar, x: ar.fold(x, WINDOWS)),
-    "folded apart": ([(2, 2, 3)], lambda ar, x: ar.sum(ar.fold(x, ROUTED), 0)),
-    "maximum": ([(3, 4)], lambda ar, x: ar.max(x, 1)),
-    "maximum among some": ([(3, 4)], lambda ar, x: ar.max(x, 1, AMONG)),
-    "sum of maxima": ([(3, 4)], lambda ar, x: ar.sum(ar.max(x, -1), 0)),
-    "routed": ([(3,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), 1), 1)),
-    "routed among some": ([(4,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), -2, AMONG), 1)),
-    "exp": ([(3, 4)], lambda ar, x: ar.sum(ar.exp(x / 16), 0)),
-    "log": ([(3, 4)], lambda ar, x: ar.sum(ar.log(x), 0)),
-    "log1p": ([(3, 4)], lambda ar, x: ar.sum(ar.log1p(x), 0)),
-    "erf": ([(3, 4)], lambda ar, x: ar.sum(ar.erf(x / 16), 0)),
-}
-DISTINCT = np.random.default_rng(8).permutation(12).reshape(3, 4) + 0.5
 MIXED = {name for name in PROPAGATED if "dot, then" in name or "dot and" in name or "of maxima" in name}  # bounds only
-MAXIMA = {name for name in PROPAGATED if "maxim" in name}  # the largest of the biases
 
 
 def patterns(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -246,21 +187,8 @@ def test_deviations_and_biases_propagate_by_the_jacobian(name: str) -> None:
     """With the Jacobian by central differences. The slack of 2^-12 is no claim: it covers the differences and the
     roundings, which are a billionth of what propagates. Where an array has some variables that its entries share and
     some that they do not, refnn's deviation is a bound, up to the sum of magnitudes."""
-    shapes, f = PROPAGATED[name]
-    rng = np.random.default_rng(8)
-    ar, floats, h = Noise("float64@correctly-rounded"), Floats(), 2.0**-14
-    mids = [DISTINCT + 0.25 if s == (3, 4) else rng.permutation(math.prod(s)).reshape(s) + 0.75 for s in shapes]
-    sizes = [rng.uniform(1, 2, s) * 2.0**-20 for s in shapes]
-    y = np.asarray(f(floats, *mids))
-    columns = []  # of each input: |dy/dx| by element of y and of x
-    for k, mid in enumerate(mids):
-        column = np.empty((y.size, mid.size))
-        for j in range(mid.size):
-            step = np.zeros(mid.size)
-            step[j] = h
-            up, down = ([*mids[:k], mid + sign * step.reshape(mid.shape), *mids[k + 1 :]] for sign in (1, -1))
-            column[:, j] = np.abs(np.ravel(f(floats, *up)) - np.ravel(f(floats, *down))) / (2 * h)
-        columns.append(column)
+    ar, (shapes, f) = Noise("float64@correctly-rounded"), PROPAGATED[name]
+    mids, sizes, y, columns = differentiated(name)
     biased = f(ar, *(Noisy(ar, m, (), s) for m, s in zip(mids, sizes, strict=True)))
     bias = sum(c @ s.ravel() for c, s in zip(columns, sizes, strict=True)).reshape(y.shape)
     assert np.array_equal(biased.mid, y)
