@@ -185,31 +185,35 @@ def in_function(path: str, line: int) -> bool:
 
 
 def cover(folder: Path) -> None:
-    """Run every test once, in as many processes as there are processors."""
+    """Run every test that was not run yet, in as many processes as there are processors."""
     from coverage import Coverage, CoverageData
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     include = [str(ROOT / p) for p in CORE]
     importing = Coverage(data_file=str(folder / "import"), include=include, config_file=False)
+    known = folder / "seconds.json"
+    seconds = json.loads(known.read_text()) if known.exists() else {}
 
     def work(_: Loop, items: list[Any]) -> None:
         importing.stop()
         importing.save()
-        processes = multiprocessing.get_context("fork")
-        workers = [processes.Process(target=part, args=(n, items)) for n in range(os.cpu_count() or 1)]
+        todo, processes = [i for i in items if i.nodeid not in seconds], multiprocessing.get_context("fork")
+        workers = [processes.Process(target=part, args=(n, todo)) for n in range(os.cpu_count() or 1)]
         for w in workers:
             w.start()
         for w in workers:
             w.join()
         assert not any(w.exitcode for w in workers)
         whole = CoverageData(str(folder / "lines"))
+        whole.read()
         for n in ("import", *map(str, range(len(workers)))):
             data = CoverageData(str(folder / n))
             data.read()
             whole.update(data)
         whole.write()
-        seconds = [json.loads((folder / f"{n}.json").read_text()) for n in range(len(workers))]
-        (folder / "seconds.json").write_text(json.dumps(dict(sorted(x for s in seconds for x in s.items()))))
+        for n in range(len(workers)):
+            seconds.update(json.loads((folder / f"{n}.json").read_text()))
+        known.write_text(json.dumps(dict(sorted(seconds.items()))))
 
     def part(n: int, items: list[Any]) -> None:
         """One process's tests. One that fails or takes very long has no place in the seconds."""

@@ -24,6 +24,8 @@ from refnn.models import ULPS
 from refnn.op import lift
 from refnn.witnesses.differences import ComplexBalls
 
+pytestmark = pytest.mark.xdist_group("support")  # one process makes the matrix, once
+
 COMMITTED = Path(__file__).parents[1] / "conformance" / "support.md"
 
 
