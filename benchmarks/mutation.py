@@ -47,7 +47,9 @@ from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ["refnn/formats.py", "refnn/check.py", "refnn/arithmetic/*.py", "refnn/ops/*.py"]
+FIRST = 8  # tests without an import of the changed module, where something of the old code may be left
 LIMIT = 4.0  # seconds of processor time; a test that takes longer is left out
+IMPORT = "the tests cannot be collected"
 FIXTURES = "tests/test_fixtures.py"  # compares with committed numbers: asked last
 
 # Mutants that no test can see, each with the reason.
@@ -121,10 +123,22 @@ def mutants(path: str) -> Iterator[Mutant]:
             first = raw.rfind(before.encode(), 0, first + len(before.encode()))
         source = (raw[:first] + after.encode() + raw[first + len(before.encode()) :]).decode()
         bare = [re.sub(r",?\s*(strict=(True|None))?\s*,?\s*\)$", ")", text) for text in (before, after)]
-        if source not in seen and bare[0] != bare[1]:
+        if source not in seen and bare[0] != bare[1] and not _same_but_reason(before, after):
             seen.add(source)
             line = places[m.original_node].start.line
             yield Mutant(path, line, " ".join(before.split()), " ".join(after.split()), source)
+
+
+def _same_but_reason(before: str, after: str) -> bool:
+    """Whether two rows of special values differ in nothing but the reason."""
+    if not (before.startswith("Special(") and after.startswith("Special(")):
+        return False
+    rows = [ast.parse(text, mode="eval").body for text in (before, after)]
+    for row in rows:
+        if not isinstance(row, ast.Call) or len(row.args) < 4:
+            return False
+        del row.args[3]
+    return ast.dump(rows[0]) == ast.dump(rows[1])
 
 
 def lot(key: str, seed: int) -> float:
@@ -157,12 +171,22 @@ class Cover:
         return self.data.contexts_by_lineno(str(ROOT / path))
 
     def tests(self, m: Mutant) -> set[str]:
-        """The tests that execute the statement that a mutant changes; all of a file where it runs at import."""
+        """The tests that execute the statement that a mutant changes. Where that runs at import only, all of its file,
+        and those that have its name in theirs, which may read what an import leaves behind."""
         lines = self.lines(m.path)
-        found = {t for n in statement(m.path, m.line) for t in lines.get(n, [])} - {""}
-        if not found and not in_function(m.path, m.line):
-            found = {t for tests in lines.values() for t in tests} - {""}
+        found = {t for n in statement(m.path, m.line) for t in lines.get(n, [])}
+        if found <= {""} and (found or not function(m.path, m.line)):
+            found = {t for tests in lines.values() for t in tests} | set(filter(named(m.path).search, self.seconds))
         return found & self.seconds.keys()
+
+    def early(self, m: Mutant) -> bool:
+        """Whether the function that a mutant changes runs already when refnn and the tests are imported, and may have
+        left something behind."""
+        return any("" in self.lines(m.path).get(n, []) for n in function(m.path, m.line))
+
+
+def named(path: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![a-z0-9]){Path(path).stem.strip('_')}(?![a-z0-9])")
 
 
 @functools.cache
@@ -178,10 +202,11 @@ def statement(path: str, line: int) -> range:
     return range(node.lineno, max(node.lineno + 1, body[0].lineno) if body else (node.end_lineno or 0) + 1)
 
 
-def in_function(path: str, line: int) -> bool:
-    """Whether a line is in the body of a function."""
-    functions = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef)]
-    return any(n.body[0].lineno <= line <= (n.end_lineno or 0) for n in functions)
+def function(path: str, line: int) -> range:
+    """The lines of the body of the outermost function around a line; none outside of functions."""
+    nodes = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef)]
+    bodies = [range(n.body[0].lineno, (n.end_lineno or 0) + 1) for n in nodes]
+    return max((body for body in bodies if line in body), key=len, default=range(0))
 
 
 def cover(folder: Path) -> None:
@@ -463,8 +488,6 @@ class Run:
         called = re.compile(
             "|".join(rf"\b{c.co_name}\b" for c in code_changed(m) or {} if c.co_name.isidentifier()) or "(?!)"
         )
-        name = Path(m.path).stem
-        named = re.compile(rf"(?<![a-z0-9]){name.strip('_')}(?![a-z0-9])")
         rank = {t: n for n, t in enumerate(self.order.get(m.path, []))}
         groups: dict[str, list[str]] = {}  # of each test file its tests, the shortest first
         for test in sorted(self.cover.tests(m) & self.items.keys(), key=self.cover.seconds.__getitem__):
@@ -472,7 +495,7 @@ class Run:
 
         def turn(n: int, test: str) -> tuple[int, int, int, str]:
             says = called.search(text(self.items[test].function))
-            kind = 3 if test.startswith(FIXTURES) else 0 if says else 1 if named.search(test) else 2
+            kind = 3 if test.startswith(FIXTURES) else 0 if says else 1 if named(m.path).search(test) else 2
             return rank.get(test, len(rank)), kind, n, test
 
         able, left = [], self.budget
@@ -490,7 +513,7 @@ class Run:
             self.items[test].config.pluginmanager.register(loop)
             os.write(3, f"failed {loop.run([self.items[test]], self.cover.seconds)}\n".encode())
 
-        if test not in self.passes:
+        if test != IMPORT and test not in self.passes:
             status, lines = forked(once)
             if status != 0 or lines[-1] != "failed ":
                 del self.items[test]
@@ -516,10 +539,6 @@ class Run:
                 if not killer:
                     print(f"{at:.4f} survives: {m.path}:{m.line}: {m.before} -> {m.after}", flush=True)
 
-    def early(self, m: Mutant) -> bool:
-        """Whether the function that a mutant changes ran already when refnn and the tests were imported."""
-        return any("" in self.cover.lines(m.path).get(n, []) for n in statement(m.path, m.line))
-
     def judged(self, m: Mutant, tests: list[Any], zygote: Zygote) -> tuple[str, bool]:
         """The test that kills a mutant, or nothing; and whether the changed module had to be imported for it."""
 
@@ -527,17 +546,18 @@ class Run:
             put_in_place(m)
             loop = Loop(None)
             tests[0].config.pluginmanager.register(loop)
-            os.write(3, f"failed {loop.run(tests, self.cover.seconds)}\n".encode())
+            os.write(3, f"failed {loop.run(tests[:FIRST] if early else tests, self.cover.seconds)}\n".encode())
 
         if not tests:
             return "", False
+        early = self.cover.early(m)
         status, lines = forked(fast)
         last = lines[-1] if lines else ""
         if status < 0:
             return last, False
-        if status == 0 and (last != "failed " or not self.early(m)):
+        if status == 0 and (last != "failed " or not early):
             return last.removeprefix("failed "), False
-        if "LookupError" not in last:
+        if status and "LookupError" not in last:
             print(status, lines[-3:], flush=True)
         return zygote.ask(m, {t.nodeid: self.cover.seconds[t.nodeid] for t in tests}), True
 
@@ -574,12 +594,13 @@ def zygote() -> None:
                     failed = min(gone, default="") or loop.run(todo, seconds)
                     os.write(3, f"failed {failed}\n".encode())
 
-                os.write(3, b"import\n")
+                os.write(3, f"{IMPORT}\n".encode())
                 collect(work, dict.fromkeys(t.split("::")[0] for t in part))
 
             status, lines = forked(fresh)
-            last = lines[-1] if lines else "import"
+            last = lines[-1] if lines else IMPORT
             killer = "" if status == 0 and last == "failed " else last.removeprefix("failed ")
+            killer = IMPORT if killer.startswith("!") else killer
             if killer:
                 break
         print(json.dumps(killer), flush=True)
