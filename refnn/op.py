@@ -115,6 +115,9 @@ class Op:
                 names = [p.name for p in self._signature(f)]
                 if names[extra:] != [*self.inputs, *self.defaults]:
                     raise ValueError(f"op {self.name!r}: {f.__name__} takes {names}, unlike forward")
+                defaults = {p.name: p.default for p in self._signature(f) if p.kind is p.KEYWORD_ONLY}
+                if defaults != self.defaults:
+                    raise ValueError(f"op {self.name!r}: {f.__name__} has the defaults {defaults}, unlike forward")
         for variant in self.variants:
             shapes, params = (variant.get(k) for k in ("shapes", "params"))
             if not isinstance(shapes, Mapping) or list(shapes) != list(self.inputs):

@@ -84,6 +84,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no params": (lambda: record(variants=({"shapes": {"x": (3,), "residual": (3,)}},)), "has the params None"),
     "signature": (lambda: record(vjp_definition=lambda ar, g, y, x: (g, g)), "takes ['ar', 'g', 'y', 'x'], unlike"),
+    "default": (
+        lambda: record(vjp_definition=lambda ar, g, y, x, residual, *, scale=2.0: (g, g)),
+        "has the defaults {'scale': 2.0}, unlike forward",
+    ),
     "refused": (
         lambda: check(record(variants=variant(shapes={"x": (3, 5), "residual": (5,)}))),
         "validate refuses its own case scaled_relu/float64/normal/x=3x5,residual=5/",
