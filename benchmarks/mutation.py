@@ -175,7 +175,7 @@ class Cover:
         and those that have its name in theirs, which may read what an import leaves behind."""
         lines = self.lines(m.path)
         found = {t for n in statement(m.path, m.line) for t in lines.get(n, [])}
-        if found <= {""} and (found or not function(m.path, m.line)):
+        if found == {""} or not function(m.path, m.line):
             found = {t for tests in lines.values() for t in tests} | set(filter(named(m.path).search, self.seconds))
         return found & self.seconds.keys()
 

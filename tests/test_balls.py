@@ -706,6 +706,73 @@ def test_radii_propagate_by_the_jacobian(name: str) -> None:
         assert (radius(ball) <= 4 * max(s.max() for s in sizes)).all()
 
 
+# Where each function takes a value, and powers of two that it takes.
+INVERSES: dict[str, tuple[Callable[[float], float], tuple[float, ...]]] = {
+    "exp": (math.log, (2.0**-30, 0.25, 8.0)),
+    "log": (math.exp, (0.25, 2.0, -4.0)),
+    "tanh": (math.atanh, (2.0**-10, 0.5, -0.5)),
+    "expm1": (math.log1p, (2.0**-10, 0.5, -0.5, 8.0)),
+    "log1p": (math.expm1, (2.0**-10, 0.5, -0.5, 4.0)),
+    "erf": (lambda v: math.copysign(0.4769362762044699, v), (0.5, -0.5)),
+    "erfc": (lambda v: 0.4769362762044699, (0.5,)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", INVERSES)
+def test_the_ulp_of_a_function_is_that_of_the_largest_value_it_may_have(name: str, dtype: str) -> None:
+    """Below a power of two by no more than the midpoint's own error, or by less than what propagates, the ulp is that
+    above it; a little farther below, it is not. It is found as the difference of two rows of the table of ulps."""
+    inverse, edges = INVERSES[name]
+    reach = 4.0 if (name, dtype) == ("exp", "float32") else 2.0
+    fmt, rows = FORMATS[dtype], [Balls(f"{dtype}@{row}") for row in ("generic", "correctly-rounded")]
+
+    def ulp(x: np.ndarray, r: Any) -> np.ndarray:
+        a, b = (radius(getattr(ar, name)(Ball(ar, x, r))) for ar in rows)
+        return (a - b) / (rows[0]._ulps[name] - rows[1]._ulps[name])
+
+    def value(x: np.ndarray) -> np.ndarray:
+        return np.abs(getattr(rows[0], name)(rows[0].array(x)).mid)
+
+    def same(found: np.ndarray, expected: Any) -> np.ndarray:
+        return np.abs(found / expected - 1) < 0.01
+
+    for edge in edges:
+        above, below, near = fmt.ulp(abs(edge)), fmt.ulp(abs(edge) / 2), inverse(edge)
+        x = near * (1 + np.arange(-4000, 4001) * 2.0**-52)
+        distance = 1 - value(x) / abs(edge)
+        inside, outside = distance <= 2.0**-50, distance >= 2.0**-44
+        assert inside.any() and (outside.any() or abs(near) > 1)
+        assert same(ulp(x[inside], 0.0), above).all() and same(ulp(x[outside], 0.0), below).all()
+        away = near * (1 + np.array([-1.0, 1.0]) * 2.0**-20)
+        away = away[value(away) < abs(edge)]
+        tiny = np.array([2.0**-30])
+        ball = getattr(rows[1], name)(Ball(rows[1], away, tiny))
+        slope = (ball.rad - rows[1]._ulps[name] * ulp(away, tiny)) / tiny
+        r = (abs(edge) - value(away)) / reach / slope
+        assert same(ulp(away, 0.98 * r), below).all() and same(ulp(away, 1.02 * r), above).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), {"exp": 0, "log": 1, "tanh": 0, "expm1": 0, "log1p": 0, "erf": 0, "erfc": 0}.items()
+)
+def test_a_function_is_exact_at_one_point_only(name: str, at: float) -> None:
+    ar = Balls("float32")
+    x = np.array([at, np.nextafter(at, 2), np.nextafter(at, -2)])
+    assert (radius(getattr(ar, name)(ar.array(x))) > 0).tolist() == [False, True, True]
+    near = getattr(ar, name)(Ball(ar, x[:1], np.array([2.0**-60])))
+    assert radius(near)[0] > 2.0**-60
+
+
+def test_an_overflow_is_sure_beyond_half_an_ulp_and_what_the_radius_covers() -> None:
+    for dtype in ("float32", "float16-each-op"):
+        fmt = MODELS[dtype].compute
+        for ulps, sure, expected in ((0.25, 0, False), (0.75, 0, True), (1.25, 1, False)):
+            ar = Balls(dtype)
+            y = ar.array(np.array([fmt.max])) + ar.array(np.array([ulps * float(fmt.ulp(fmt.max))]))
+            assert ar.overflows == sure and np.isinf(y.mid[0]) == sure and np.isinf(radius(y)[0]) == expected, ulps
+
+
 # --- partial products ------------------------------------------------------------------------------------------------
 
 
