@@ -14,6 +14,7 @@ from refnn.arithmetic.windows import Windows
 WINDOWS = Windows.over((5, 6), (2, 3), stride=(1, 2), padding=1)
 ROUTED = Windows.over((6,), (2,), stride=2)
 DISTINCT = np.random.default_rng(8).permutation(12).reshape(3, 4) + 0.5
+TIED = np.array([[1, 2, 2, 0], [3, 3, 3, 1], [5, 4, 4, 4.0]])
 AMONG = np.arange(12).reshape(3, 4) % 3 != 0
 
 # Functions of arithmetics and positive arrays of these shapes, in which no two terms of a sum have unlike signs.
@@ -62,6 +63,7 @@ PROPAGATED: dict[str, tuple[list[tuple[int, ...]], Callable[..., Any]]] = {
     "sum of maxima": ([(3, 4)], lambda ar, x: ar.sum(ar.max(x, -1), 0)),
     "routed": ([(3,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), 1), 1)),
     "routed among some": ([(4,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), -2, AMONG), 1)),
+    "routed to several": ([(3,)], lambda ar, g: ar.sum(ar.route(g, ar.array(TIED), 1), 1)),
     "exp": ([(3, 4)], lambda ar, x: ar.sum(ar.exp(x / 16), 0)),
     "log": ([(3, 4)], lambda ar, x: ar.sum(ar.log(x), 0)),
     "log1p": ([(3, 4)], lambda ar, x: ar.sum(ar.log1p(x), 0)),

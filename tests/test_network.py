@@ -8,7 +8,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
+from refnn.check import _width_note
 from refnn.formats import FORMATS
 from refnn.inputs import data_item
 from refnn.network import Network, Node
@@ -62,6 +63,17 @@ def test_torch_conforms_on_the_digits_network(net: Network, dtype: str) -> None:
         *(f"grad[{p}]" for p in net.parameters),
     }
     assert sum("worst case end to end" in n for n in report.header["notes"]) == len(net.weights) == 2
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.5, ""), (2.0, ", too wide to mean anything")])
+def test_a_worst_case_wider_than_the_values_says_so(share: float, verdict: str) -> None:
+    values = np.array([4.0, 0.0, -8.0, 2.0])
+    results = [(values, np.abs(values) / 8), None, (values, np.abs(values) * share + 1e9 * (values == 0))]
+    case: Any = SimpleNamespace(id="net/0", op=SimpleNamespace(inputs=("x", "w")))
+    judge: Any = SimpleNamespace(worst=SimpleNamespace(results=results))
+    assert _width_note(case, judge) == (
+        f"worst case end to end of net/0: median radius 0.12 to {share:.2g} of the values, widest for w{verdict}"
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

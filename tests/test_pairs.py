@@ -256,10 +256,17 @@ def test_a_shrunk_radius_is_found_out(name: str, shrink: Fraction) -> None:
 
 @pytest.mark.parametrize("terms", [1, 2, 3, 100, 1024, 1025, 10**6, 10**9])
 def test_slices_are_small_enough(terms: int) -> None:
-    bits, count = _plan(terms, 2)
-    assert terms * count * 2 ** (2 * bits) <= 2**53 and bits >= 5
-    bits, count = _plan(terms, 1)
-    assert terms * 2 ** (bits + 1) <= 2**53 and bits >= 20
+    """The products of a level, at most 8, add up to whole units of float64, with a bit to spare of one factor; a bit
+    more and they do not, but of few terms. What is left is below what slices aim at."""
+    room = 1 << (terms - 1).bit_length()
+    for factors, products in ((2, 8), (1, 2)):
+        bits, count = _plan(terms, factors)
+        assert count <= 8 and bits >= (5 if factors == 2 else 20)
+        assert room * products * 2 ** (factors * bits) <= 2**53
+        assert bits == 48 or room * products * 2 ** (factors * (bits + 1)) > 2**53
+        enough = count * (bits + 1) >= 53 + 2 * (terms - 1).bit_length()
+        assert enough or count == 8
+        assert not enough or (count - 1) * (bits + 1) < 53 + 2 * (terms - 1).bit_length()
 
 
 @pytest.mark.parametrize("family", [normal, cancelling, full])
