@@ -476,6 +476,10 @@ def test_a_refusal_names_the_op_and_what_is_wrong(name: str) -> None:
 
 def test_assert_conforms_raises_the_report() -> None:
     refnn.assert_conforms("softmax", forward=softmax, vjp=softmax_vjp, dtype=F32, families=["normal"])
+    torch = pytest.importorskip("torch")
+    refnn.assert_conforms("relu", torch.relu, framework="torch", dtype=F32, families=["normal"])
+    with pytest.raises(AssertionError, match="relu"):
+        refnn.assert_conforms("relu", torch.abs, framework="torch", dtype=F32, families=["normal"])
     with pytest.raises(AssertionError, match="softmax"):
         refnn.assert_conforms("softmax", forward=softmax, vjp=lambda g, x, *, axis: (g,), dtype=F32)
 

@@ -438,7 +438,7 @@ class Balls:
         grown = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40)
         above_one = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(1.0))
         least = math.prod(
-            (np.clip(np.where((m == 0) & (r == 0), 1.0, m - 2 * r), 0.0, 1.0) for m, r in magnitudes),
+            (np.where((m == 0) & (r == 0), 1.0, np.clip(m - 2 * r, 0.0, 1.0)) for m, r in magnitudes),
             start=np.asarray(0.5),
         )
         zero = np.logical_or.reduce(np.broadcast_arrays(*[(m == 0) & (r == 0.0) for m, r in magnitudes]))

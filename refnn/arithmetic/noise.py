@@ -580,7 +580,7 @@ def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Ar
         scale = _scale(x, None)
         return x / scale, scale.reshape(())
     scale = _scale(x, tuple(a for a in range(x.ndim) if a != axis[0]))
-    return x / scale, scale.reshape([-1 if a == axis[1] else 1 for a in range(ndim)])
+    return x / scale, scale.reshape([x.shape[axis[0]] if a == axis[1] else 1 for a in range(ndim)])
 
 
 def _contracted(

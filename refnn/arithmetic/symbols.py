@@ -80,4 +80,4 @@ class Symbols(ObjectArrays):
 
     def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
         """Zero: the constant cancels, and in exact arithmetic nothing overflows."""
-        return np.zeros([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], dtype=object) + self.number(0)
+        return np.full([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], self.number(0), dtype=object)
