@@ -142,6 +142,34 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
     assert (split > 0) == any(op.rowwise(x.ndim, p) for x, p in zip(drawn, params, strict=True) if x is not None)
 
 
+@pytest.mark.parametrize("name", OPS)
+def test_rows_are_taken_one_by_one_wherever_they_do_not_touch(name: str) -> None:
+    """Whether anything beside row k moves with the inputs and the cotangent of row k, for each of the first rows."""
+    op, rng = OPS[name], np.random.default_rng(0)
+    for c in cases(name, "float64", families=["normal"]):
+        y = op(*c.inputs, **c.params)
+        whole = [y, *op.vjp(c.cotangent, *c.inputs, **c.params)]
+        lengths = {a.shape[:1] for a in (y, *c.inputs) if a is not None}
+        if len(lengths) > 1 or not y.size or y.shape[:1] in ((), (1,)) or any(map(np.ndim, c.params.values())):
+            continue  # no rows, one row, or parameters that are arrays
+        beside = np.arange(len(y))
+        touched = False
+        for k in beside[:4]:
+            moved = [None if x is None else x.copy() for x in c.inputs]
+            for x, declared in zip(moved, op.inputs.values(), strict=True):
+                if x is not None:
+                    x[k] = x[k] + rng.normal(size=x[k].shape) if declared.kind == "real" else x[k - 1]
+            g = c.cotangent.copy()
+            g[k] += 1
+            found = [op(*moved, **c.params), *op.vjp(g, *moved, **c.params)]
+            touched |= not all(
+                np.array_equal(a[beside != k], b[beside != k])
+                for a, b in zip(whole, found, strict=True)
+                if a is not None and b is not None
+            )
+        assert touched != op.rowwise(c.inputs[0].ndim, c.params), c.id
+
+
 LOSSES = [n for n, op in OPS.items() if "reduction" in op.defaults]
 
 

@@ -56,5 +56,5 @@ flatten = Op(
         Special(([[nan, inf], [-inf, -0.0]],), [[nan, inf], [-inf, "-0"]], ([[None, 1], [1, 1]],), "every bit is kept"),
         Special(([[1.0, 2.0]],), [[1, 2]], ([[nan, nan]],), "NaN in the cotangent is handed on", cotangent=nan),
     ),
-    rowwise=lambda ndim, params: ndim > 1 and params["start"] % ndim != 0,
+    rowwise=lambda ndim, params: ndim == 1 or (ndim > 1 and params["start"] % ndim != 0),
 )
