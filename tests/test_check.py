@@ -14,6 +14,7 @@ import pytest
 import refnn
 from refnn.check import false_alarm_line
 from refnn.inputs import COTANGENTS, FAMILIES, Case, cases
+from refnn.models import MODELS
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.report import VERDICTS, Report
@@ -156,6 +157,25 @@ def test_a_modified_cotangent_is_an_error() -> None:
         return softmax_vjp(g, x, axis=axis)
 
     assert "modified the cotangent" in messages(run_softmax(vjp=vjp))
+
+
+def test_the_header_says_what_was_asked() -> None:
+    report = refnn.check(
+        "relu", forward=refnn.relu, vjp=refnn.relu.vjp, dtype=F32, families=["tiny"], seed=3, false_alarm=1e-3
+    )
+    elements = sum(c.elements for c in cases("relu", F32, seed=3, families=["tiny"]))
+    assert report.header == {
+        "subject": "relu",
+        "dtype": "float32",
+        "implementation": "forward=f, vjp=v",
+        "model": "float32",
+        "models": [MODELS["float32"].describe()],
+        "algorithm": "accurate",
+        "seed": 3,
+        "false_alarm": 1e-3,
+        "deviations": false_alarm_line(1e-3, elements),
+        "notes": [],
+    }
 
 
 def test_forward_alone_says_so() -> None:

@@ -355,7 +355,7 @@ class Balls:
                     inverse = 1 / low
                     moved = 0.0 if _exact(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
                     prop = self._outward(prop * inverse + moved, 12)
-                    if not np.min(low, initial=1.0) > 0:
+                    if not np.all(low > 0):
                         prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
                 mid = mid / d.mid
                 roundings += 0 if d.pure else 2
@@ -583,7 +583,7 @@ class Balls:
             prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
-            special: Any = False if np.min(low, initial=1.0) > 0 else (x.rad == 0.0) & (x.mid <= 0)
+            special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
             return self._close(
                 mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log"]
             )
@@ -621,7 +621,7 @@ class Balls:
             prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
             local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            special: Any = False if np.min(low, initial=1.0) > 0 else (x.rad == 0.0) & (x.mid <= -1)
+            special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
             return self._close(
                 mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log1p"]
             )

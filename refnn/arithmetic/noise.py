@@ -544,7 +544,7 @@ def _contraction_roundings(
         if form.terms > 1 or extra is not None:
             # One product of squares, with the longest block's share of it, where each block's own would take as many.
             rounded += _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, extra)
-        if np.min(total, initial=1.0) < small:
+        if np.any(total < small):
             # Squares may have vanished: no partial sum is above the sum of magnitudes, and zeros are not rounded.
             products = applied(np.abs(part), np.abs(b))
             most = np.where(products > 0, products + (0.0 if extra is None else np.abs(extra)), 0.0)

@@ -107,7 +107,7 @@ def two_prod(a: Array, b: Array) -> tuple[Array, Array, Part]:
     b_high, b_low = _split(b)
     rest = a_low * b_low - (((p - a_high * b_high) - a_low * b_high) - a_high * b_low)
     size = np.abs(p)
-    if np.min(size, initial=_SMALL) >= _SMALL:
+    if np.all(size >= _SMALL):
         return p, rest, 0.0
     small = (size < _SMALL) & (a != 0) & (b != 0)
     return p, np.where(small, 0.0, rest), np.where(small, size * _U + 2.0**-1074, 0.0)
@@ -157,7 +157,7 @@ def _over(a: Part, b: Array) -> Part:
 
 def _above_underflow(bound: Array, positive: Array) -> Array:
     """The bound, or a coarser one where it may have lost digits below the normal range."""
-    if np.min(bound, initial=1.0) >= 2.0**-1000:
+    if np.all(bound >= 2.0**-1000):
         return bound
     return np.where((bound < 2.0**-1000) & positive, 2.0**-999, bound)
 
@@ -412,7 +412,7 @@ class Pairs:
                 continue
             x, y = np.broadcast_to(x, a.shape), np.broadcast_to(y, b.shape)
             wide = apply(x, y) * (1 + growth(_U, terms + 8))
-            if np.min(wide, initial=1.0) < 2.0**-1000:  # products may have vanished below the normal range
+            if np.any(wide < 2.0**-1000):  # products may have vanished below the normal range
                 wide = wide + apply((x > 0) * 1.0, (y > 0) * 1.0) * 2.0**-1074
             total = total + wide
         return total
