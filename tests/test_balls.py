@@ -17,6 +17,7 @@ from orders import cast
 from propagation import MAXIMA, PROPAGATED, differentiated
 
 from refnn.allowance import worst_case
+from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls, growth
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
@@ -771,6 +772,25 @@ def test_an_overflow_is_sure_beyond_an_ulp_and_what_the_radius_covers() -> None:
             ar = Balls(dtype)
             y = ar.array(np.array([fmt.max])) + ar.array(np.array([ulps * float(fmt.ulp(fmt.max))]))
             assert ar.overflows == sure and np.isinf(y.mid[0]) == sure and np.isinf(radius(y)[0]) == expected, ulps
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((3 * BLOCK + 5,), (3 * BLOCK + 5,)), ((300, 200), (200,)), ((300, 200), (300, 1)), ((1, 200), (300, 200))],
+)
+def test_a_large_array_is_taken_in_pieces_and_nothing_changes(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    rng, ar = np.random.default_rng(9), Balls("float32")
+    a, b = (Ball(ar, rng.normal(size=s), rng.uniform(0, 1e-3, s), roundings=2) for s in (left, right))
+    for x, y in ((a, b), (ar.array(a.mid), b), (ar.array(a.mid), ar.array(b.mid))):
+        whole = ar.product(x, y)
+        for place in (0, len(whole.mid) // 2, len(whole.mid) - 1):
+            rows = [v[place : place + 1] if v.shape[0] == len(whole.mid) else v for v in (x, y)]
+            alone = ar.product(*rows)
+            assert np.array_equal(whole.mid[place], alone.mid[0])
+            assert np.array_equal(radius(whole)[place], radius(alone)[0])
+            assert (whole.roundings, whole.library) == (alone.roundings, alone.library)
+    doubled = ar.product(ar.array(a.mid), 2)
+    assert isinstance(doubled.rad, float) and doubled.rad == 0.0
 
 
 # --- partial products ------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ Array = Any
 class ObjectArrays:
     """What arithmetics over object arrays share. A subclass says how to lift one number and what it refuses."""
 
-    name = "ObjectArrays"
+    name: str
 
     def __init__(self, *, convention: Convention = 0.0) -> None:
         self.convention = convention
