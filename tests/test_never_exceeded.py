@@ -12,7 +12,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -213,7 +213,12 @@ def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
         yield from cases(dataclasses.replace(op, variants=SHORT[op.name]), rules.storage.name, seed=seed)
 
 
-@pytest.mark.parametrize("name", TESTED)
+def slow_in_16_bits(names: Sequence[str]) -> list[Any]:
+    """Parameters of a test that takes minutes for all of them: those of 16-bit floats are marked slow."""
+    return [pytest.param(n, marks=pytest.mark.slow) if "float16" in n else n for n in names]
+
+
+@pytest.mark.parametrize("name", slow_in_16_bits(TESTED))
 @pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
 def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
     rules, tally = MODELS[name], Tally()
@@ -306,7 +311,7 @@ def recorded() -> Report:
     return Report({}, expected=json.loads(path.read_text())["expected"])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", slow_in_16_bits(["float32", "float64", "float16", "bfloat16"]))
 @pytest.mark.parametrize("op", list(OPS))
 def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
     """16-bit kernels that round between two steps are of the class of the model that rounds every intermediate."""
