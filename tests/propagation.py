@@ -62,6 +62,7 @@ PROPAGATED: dict[str, tuple[list[tuple[int, ...]], Callable[..., Any]]] = {
     "maximum among some": ([(3, 4)], lambda ar, x: ar.max(x, 1, AMONG)),
     "sum of maxima": ([(3, 4)], lambda ar, x: ar.sum(ar.max(x, -1), 0)),
     "routed": ([(3,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), 1), 1)),
+    "routed by what is inexact": ([(3,), (3, 4)], lambda ar, g, x: ar.sum(2 * ar.route(g, x, 1), 1)),
     "routed among some": ([(4,)], lambda ar, g: ar.sum(ar.route(g, ar.array(DISTINCT), -2, AMONG), 1)),
     "routed to several": ([(3,)], lambda ar, g: ar.sum(ar.route(g, ar.array(TIED), 1), 1)),
     "exp": ([(3, 4)], lambda ar, x: ar.sum(ar.exp(x / 16), 0)),

@@ -789,6 +789,9 @@ def test_a_large_array_is_taken_in_pieces_and_nothing_changes(left: tuple[int, .
             assert np.array_equal(whole.mid[place], alone.mid[0])
             assert np.array_equal(radius(whole)[place], radius(alone)[0])
             assert (whole.roundings, whole.library) == (alone.roundings, alone.library)
+    small = ar.exp(Ball(ar, a.mid[:2], a.rad[:2], library=3.0))
+    large = ar.exp(Ball(ar, a.mid, a.rad, library=3.0))
+    assert large.library == small.library > 0 and large.roundings == small.roundings
     doubled = ar.product(ar.array(a.mid), 2)
     assert isinstance(doubled.rad, float) and doubled.rad == 0.0
 

@@ -178,6 +178,12 @@ def test_the_header_says_what_was_asked() -> None:
     }
 
 
+def test_the_header_names_a_function_of_a_framework() -> None:
+    torch = pytest.importorskip("torch")
+    report = refnn.check("relu", torch.relu, framework="torch", dtype=F32, families=["tiny"])
+    assert report.header["implementation"] == "torch.relu, framework='torch'"
+
+
 def test_forward_alone_says_so() -> None:
     report = refnn.check("softmax", forward=softmax, dtype=F32, families=["normal"])
     assert report.ok
@@ -325,6 +331,9 @@ def test_another_number_than_the_truth_is_no_excuse_for_not_overflowing() -> Non
 
 def test_false_alarm_line_is_the_normal_quantile_of_a_union_bound() -> None:
     assert 5 < false_alarm_line(1e-7, 1) < false_alarm_line(1e-7, 10**6) < 8
+    for wrong in (0, 1, -0.5, math.nan):
+        with pytest.raises(ValueError, match=f"false_alarm is {wrong}, expected a probability between 0 and 1"):
+            refnn.check("relu", forward=refnn.relu, dtype=F32, false_alarm=wrong)
     with pytest.raises(ValueError, match=r"false_alarm is 0"):
         false_alarm_line(0, 1)
 

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from propagation import MAXIMA, PROPAGATED, differentiated
 
 import refnn
 from refnn.arithmetic import BLOCK, Unsupported
 from refnn.arithmetic.exact import Fractions
-from refnn.arithmetic.pairs import Pair, Pairs, Slices, _plan, two_prod, two_sum
+from refnn.arithmetic.pairs import Pair, Pairs, Slices, _above_underflow, _plan, two_prod, two_sum
 from refnn.arithmetic.windows import Windows
 from refnn.inputs import cases
 from refnn.judge import check_case
@@ -252,6 +253,53 @@ def test_a_shrunk_radius_is_found_out(name: str, shrink: Fraction) -> None:
     rng = np.random.default_rng(7)
     p, exact = both(EXPRESSIONS[name], rng.normal(size=(20, 90)), rng.normal(size=(20, 90)))
     assert outside(p, exact) == 0 < outside(p, exact, shrink)
+
+
+@pytest.mark.parametrize("name", PROPAGATED)
+def test_radii_propagate_by_the_jacobian(name: str) -> None:
+    """From both sides, with a Jacobian by central differences; 2^-12 is for these and for the second order."""
+    mids, sizes, y, columns = differentiated(name)
+    ar, f = Pairs(), PROPAGATED[name][1]
+    try:
+        pair = f(ar, *(Pair(ar, m, 0.0, r) for m, r in zip(mids, sizes, strict=True)))
+    except Unsupported:
+        assert name in ("exp", "log", "log1p", "erf")
+        return
+    expected = sum(c @ s.ravel() for c, s in zip(columns, sizes, strict=True)).reshape(y.shape)
+    found = np.broadcast_to(pair.rad, y.shape)
+    assert np.allclose(pair.hi, y, rtol=0, atol=np.abs(y).max() * 2.0**-48)  # no claim: that is of the tests above
+    assert (found >= expected * (1 - 2.0**-12)).all()
+    assert (found <= (expected if name not in MAXIMA else 4 * max(s.max() for s in sizes)) * (1 + 2.0**-12)).all()
+
+
+def test_a_parameter_beyond_two_floats_is_not_known() -> None:
+    ar = Pairs()
+    for small, known in ((100, True), (1074, True), (1080, False)):
+        x = ar.real(1 + Fraction(1, 2**small))
+        assert (part(x.hi, ()), part(x.lo, ())) == ([1.0], [2.0**-small if known else 0.0])
+        assert part(x.rad, ()) == [0.0 if known else math.inf]
+
+
+def test_bounds_below_the_normal_range_are_coarse_and_never_lost() -> None:
+    low, edge = 2.0**-1001, 2.0**-1000
+    bound, positive = np.array([1.0, edge, low, low, 0.0]), np.array([True, True, True, False, False])
+    assert _above_underflow(bound, positive).tolist() == [1.0, edge, 2 * edge, low, 0.0]
+    assert _above_underflow(bound[:2], positive[:2]) is not bound
+    assert _above_underflow(bound[:2], positive[:2]).tolist() == [1.0, edge]
+
+
+@pytest.mark.parametrize("exponent", [-1074, -1020, -961, -960, -959, -900])
+def test_products_near_the_bottom_are_exact_or_say_what_is_missing(exponent: int) -> None:
+    rng = np.random.default_rng(10)
+    a = rng.uniform(1, 2, 200) * 2.0 ** (exponent // 2)
+    b = np.append(rng.uniform(1, 2, 199), 0.0) * 2.0 ** (exponent - exponent // 2)
+    p, rest, missing = two_prod(a, b)
+    kept = [Fraction(h) + Fraction(r) for h, r in zip(p, rest, strict=True)]
+    lost = [abs(Fraction(x) * Fraction(y) - k) for x, y, k in zip(a, b, kept, strict=True)]
+    bounds = part(missing, p.shape)
+    assert all(x <= m for x, m in zip(lost, bounds, strict=True)) and bounds[-1] == 0.0
+    near = [m for m, h in zip(bounds, p, strict=True) if h >= 2.0**-960]
+    assert not any(near) and (exponent >= -960 or any(lost)) and all(m <= 2.0**-1012 for m in bounds)
 
 
 @pytest.mark.parametrize("terms", [1, 2, 3, 100, 1024, 1025, 10**6, 10**9])

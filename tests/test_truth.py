@@ -11,6 +11,7 @@ import pytest
 
 import refnn
 from refnn.allowance import worst_case
+from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS, certified_round
 from refnn.inputs import cases
 from refnn.judge import CLOSE
@@ -68,6 +69,17 @@ def test_rational_results_equal_fractions() -> None:
     want = sum(Fraction(a) * Fraction(b) for a, b in zip(x[0], w[0], strict=True))
     assert Fraction(float(t.value[0, 0])) == Fraction(float(want))
     assert abs(Fraction(float(t.value[0, 0])) + Fraction(float(t.low[0, 0])) - want) <= Fraction(float(t.radius[0, 0]))
+
+
+def test_a_side_that_a_ball_does_not_decide_is_the_union_of_both() -> None:
+    ar = Arb(64)
+    with ar.working():
+        wide = ar.array(np.array([0.0, 1.0, -1.0, 0.0]))
+        wide[3] = ar.number(1.0).union(ar.number(-1.0))
+        found = ar.branch(wide, ar.array(np.full(4, 7.0)), ar.array(np.full(4, 5.0)))
+        assert [ar.sign(v) for v in wide] == [0, 1, -1, None] and ar.kinks == 1
+        assert [float(v.mid()) for v in found[:3]] == [5.0, 7.0, 5.0]
+        assert found[3].contains(ar.number(5.0)) and found[3].contains(ar.number(7.0))
 
 
 def test_overflow_is_infinite_and_nan_is_nan() -> None:

@@ -669,7 +669,7 @@ class Balls:
             side, doubt = x.mid, x.rad
             if at.mid.any():  # the sign of a difference of float64 numbers is right, and zero only where they are equal
                 side, doubt = x.mid - at.mid, doubt + at.rad
-            kinked = side == 0 if _exact(doubt) else (side == 0) & (doubt == 0.0)
+            kinked = (side == 0) & (doubt == 0.0)
             self.kinks += int(np.count_nonzero(kinked))
             own = share(self.convention, kink)
             part = np.where(side > 0, 1.0, np.where(kinked, own, np.where(np.isnan(side), np.nan, 0.0)))

@@ -15,7 +15,7 @@ Array = Any
 
 def zeros(shape: tuple[int, ...]) -> np.ndarray:
     """One zero, seen from every place of the shape."""
-    return np.broadcast_to(np.float32(0), shape)
+    return np.broadcast_to(np.float32(), shape)
 
 
 class Shapes(Floats):
