@@ -76,8 +76,8 @@ class Mutant:
 def mutants(path: str) -> Iterator[Mutant]:
     """Every mutant of a file, less those that no test could see: texts of errors and of reasons, types, assertions
     about what always holds (assert, zip's strict), how much is computed at a time or remembered (BLOCK, decorators of
-    caches), shortcuts for what is zero (calls of _none and _exact); and the shapes that an op is tested in (variants). Nor what NumPy takes for the same, a length of -2 in a
-    shape for -1."""
+    caches), shortcuts for what is zero (calls of _none and _exact); and the shapes that an op is tested in (variants).
+    Nor what NumPy takes for the same, a length of -2 in a shape for -1."""
     import libcst as cst
     from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
     from mutmut.mutation.file_mutation import MutationVisitor
@@ -94,13 +94,9 @@ def mutants(path: str) -> Iterator[Mutant]:
                 return True
             if isinstance(node, cst.Call) and _name(node.func) == "Special":
                 self.reasons.update(a for a in node.args if isinstance(a.value, cst.SimpleString))
-            fast = isinstance(node, cst.Call) and _name(node.func) in ("_none", "_exact")
-            data = (
-                fast
-                or node in self.reasons
-                or (isinstance(node, cst.Arg) and _name(node.keyword) in ("strict", "variants"))
-            )
-            texts = data or isinstance(node, cst.Raise | cst.Assert)
+            shortcut = isinstance(node, cst.Call) and _name(node.func) in ("_none", "_exact")
+            data = node in self.reasons or (isinstance(node, cst.Arg) and _name(node.keyword) in ("strict", "variants"))
+            texts = shortcut or data or isinstance(node, cst.Raise | cst.Assert)
             return texts or bool(super()._skip_node_and_children(node))
 
     def _name(node: Any) -> str:
