@@ -19,7 +19,7 @@ from propagation import MAXIMA, PROPAGATED, differentiated
 from refnn.allowance import worst_case
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls, growth
-from refnn.arithmetic.exact import Arb
+from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
 from refnn.inputs import Case, cases
@@ -794,6 +794,29 @@ def test_a_large_array_is_taken_in_pieces_and_nothing_changes(left: tuple[int, .
     assert large.library == small.library > 0 and large.roundings == small.roundings
     doubled = ar.product(ar.array(a.mid), 2)
     assert isinstance(doubled.rad, float) and doubled.rad == 0.0
+
+
+def test_what_is_counted_adds_up() -> None:
+    """Kinks, tied cells, open sides and overflows, by element, over calls."""
+    ar = Balls("float32")
+    x = ar.array(np.array([0.0, 1.0, 0.0]))
+    doubtful = Ball(ar, np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.0, 1.0]))
+    tied = ar.array(np.array([[3.0, 3.0, 1.0], [1.0, 2.0, 3.0]]))
+    near = Ball(ar, tied.mid, np.where(tied.mid == 3, 0.25, 0.0))
+    g, huge = ar.array(np.ones(2)), ar.array(np.array([3e38, 1.0]))
+    for n in (1, 2):
+        ar.branch(x, x, x)
+        ar.route(g, tied, 1)
+        assert ar.kinks == n * (2 + 2) and ar.open_branches == (n - 1) * (2 + 2) and ar.overflows == n - 1
+        ar.branch(doubtful, x, x)
+        ar.route(g, near, 1)
+        ar.product(huge, 4)
+        assert ar.kinks == n * (2 + 2) and ar.open_branches == n * (2 + 2) and ar.overflows == n
+    for exact in (Fractions(), Arb(64)):
+        for n in (1, 2):
+            exact.branch(exact.array(x.mid), exact.array(x.mid), exact.array(x.mid))
+            exact.route(exact.array(np.ones(2)), exact.array(tied.mid), 1)
+            assert exact.kinks == n * (2 + 1), exact.name
 
 
 # --- partial products ------------------------------------------------------------------------------------------------

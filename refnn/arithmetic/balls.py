@@ -55,6 +55,8 @@ _ENDLESS = math.inf  # roundings, where the radius covers what Noise knows nothi
 _BELOW_ONE = 1.0 - 2.0**-53
 _LARGEST = float(np.finfo(np.float64).max)
 _EXPONENT = np.int64(0x7FF0000000000000)
+# Wider and narrower than what roundings in float64, and the ulps of NumPy's functions, can make of a number.
+_OUT40, _OUT46, _OUT48, _IN50 = 1 + 2.0**-40, 1 + 2.0**-46, 1 + 2.0**-48, 1 - 2.0**-50
 
 
 def _up(radius: Radius, roundings: int) -> Radius:
@@ -74,7 +76,7 @@ def _inflation(roundings: int) -> float:
 def growth(u: float, roundings: int) -> float:
     """An upper bound of (1+u)^k - 1, for any k: no restriction as in gamma_k = ku/(1-ku)."""
     exponent = roundings * math.log1p(u)
-    return math.expm1(exponent) * (1 + 2.0**-48) if exponent < 700 else math.inf  # e^709.8 overflows
+    return math.expm1(exponent) * _OUT48 if exponent < 700 else math.inf  # e^709.8 overflows
 
 
 def _binade(magnitude: np.ndarray) -> np.ndarray:
@@ -412,7 +414,7 @@ class Balls:
         A partial product is at most the product of the factors above 1 and at least that of the factors below 1, up to
         (1+u)^roundings.
         """
-        highest, lowest = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40), 1.0
+        highest, lowest = (1 + growth(fmt.unit_roundoff, roundings)) * _OUT40, 1.0
         for m, r in magnitudes:
             if m.size:
                 most, bottom = (float(np.max(m)), m) if _exact(r) else (float(np.max(m) + 2 * np.max(r)), m - 2 * r)
@@ -435,7 +437,7 @@ class Balls:
 
         Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
         """
-        grown = (1 + growth(fmt.unit_roundoff, roundings)) * (1 + 2.0**-40)
+        grown = (1 + growth(fmt.unit_roundoff, roundings)) * _OUT40
         above_one = math.prod((np.maximum(1.0, m + 2 * r) for m, r in magnitudes), start=np.asarray(1.0))
         least = math.prod(
             (np.where((m == 0) & (r == 0), 1.0, np.clip(m - 2 * r, 0.0, 1.0)) for m, r in magnitudes),
@@ -552,7 +554,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
             if _exact(x.rad):
-                local = self._ulps_of("exp", mid * (1 + 2.0**-48)) * (x.mid != 0)  # exp(0) is exact
+                local = self._ulps_of("exp", mid * _OUT48) * (x.mid != 0)  # exp(0) is exact
                 return self._close(mid, 0.0, local, (x,), fmt, library=2 * self._ulps["exp"])
             library = 2 * self.model.ulps["exp"]
             if fmt.name != "float64" and np.max(x.rad, initial=0.0) <= 2.0**-10:
@@ -565,9 +567,9 @@ class Balls:
                 prop *= 1 + 2.0**-9
                 return self._close(mid, prop, local, (x,), fmt, library=library)
             # |e^v - e^t| <= e^t (e^r - 1), and t <= mid + r; where r is large, that is below e^(mid + 2r).
-            spread = np.exp(x.rad) * (1 + 2.0**-48)
-            near = mid * spread * np.expm1(x.rad) * (1 + 2.0**-46)
-            top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * (1 + 2.0**-40)
+            spread = np.exp(x.rad) * _OUT48
+            near = mid * spread * np.expm1(x.rad) * _OUT46
+            top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * _OUT40
             prop = np.where(x.rad < 1, near, top)
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
             result = self._close(mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
@@ -580,8 +582,8 @@ class Balls:
             mid = np.log(x.mid)
             low = x.mid - 2 * x.rad
             # |log v - log t| <= -log(1 - r/t) <= r / (t - r), and t >= mid - r
-            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
-            local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
+            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
+            local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
             return self._close(
@@ -593,11 +595,11 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.tanh(x.mid)
             prop: Radius = 0.0
-            top = np.abs(mid) * (1 + 2.0**-46)  # an ulp of that is no more than one of 1
+            top = np.abs(mid) * _OUT46  # an ulp of that is no more than one of 1
             if not _exact(x.rad):  # the slope 1/cosh^2 is at most 4 exp(-2|.|) and at most 1
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
-                prop = np.minimum(4 * np.exp(-2 * nearest) * (1 + 2.0**-46), 1.0) * x.rad
-                top = np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), 1.0)
+                prop = np.minimum(4 * np.exp(-2 * nearest) * _OUT46, 1.0) * x.rad
+                top = np.minimum((np.abs(mid) + 2 * prop) * _OUT46, 1.0)
             local = self._ulps_of("tanh", top) * ((x.mid != 0) | (x.rad != 0.0))  # tanh(0) is exact
             return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["tanh"])
 
@@ -607,9 +609,9 @@ class Balls:
             mid = np.expm1(x.mid)
             prop: Radius = 0.0
             if not _exact(x.rad):  # |e^v - e^t| <= e^t (e^r - 1) <= e^(mid + 2r) (1 - e^-r)
-                prop = np.exp(x.mid + 2 * x.rad) * -np.expm1(-x.rad) * (1 + 2.0**-40)
-            above, below = mid + 2 * prop, np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), _BELOW_ONE)
-            local = self._ulps_of("expm1", np.maximum(above * (1 + 2.0**-46), below))
+                prop = np.exp(x.mid + 2 * x.rad) * -np.expm1(-x.rad) * _OUT40
+            above, below = mid + 2 * prop, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, _BELOW_ONE)
+            local = self._ulps_of("expm1", np.maximum(above * _OUT46, below))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["expm1"])
 
@@ -617,9 +619,9 @@ class Balls:
     def log1p(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.log1p(x.mid)
-            low = (1 + x.mid) * (1 - 2.0**-50) - 2 * x.rad  # as for log; the sum is exact where it may cancel with r
-            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * (1 + 2.0**-48), np.inf)
-            local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * (1 + 2.0**-46))
+            low = (1 + x.mid) * _IN50 - 2 * x.rad  # as for log; the sum is exact where it may cancel with r
+            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
+            local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
             return self._close(
@@ -642,9 +644,9 @@ class Balls:
                 # From n outward exp(-s^2) <= exp(-n^2) exp(-2n (s - n)), whose integral over a length r is
                 # exp(-n^2) (1 - exp(-2nr)) / 2n <= exp(-n^2) r / (1 + nr), because tanh z <= z; over r it grows with r.
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
-                slope = (2 / math.sqrt(math.pi) * (1 + 2.0**-40)) * np.exp(-nearest * nearest)
+                slope = (2 / math.sqrt(math.pi) * _OUT40) * np.exp(-nearest * nearest)
                 prop = slope * (x.rad / (1 + nearest * x.rad))
-            local = self._ulps_of(name, np.minimum((np.abs(mid) + 2 * prop) * (1 + 2.0**-46), most))
+            local = self._ulps_of(name, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, most))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps[name])
 
@@ -660,7 +662,7 @@ class Balls:
         # Below zero no value is above mid + 2 rad, and none of those below zero counts.
         with np.errstate(all="ignore"):
             low = (x.mid < 0) & (rad < np.inf)
-            rad = np.where(low, np.clip(x.mid * (1 - 2.0**-50) + 2 * rad, 0.0, rad), rad)
+            rad = np.where(low, np.clip(x.mid * _IN50 + 2 * rad, 0.0, rad), rad)
         return Ball(self, mid, rad, roundings=_ENDLESS, library=x.library)  # Noise leaves nothing of them below zero
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
@@ -781,7 +783,7 @@ def _stays_finite(reach: np.ndarray, fmt: Format) -> np.ndarray:
     """Where what is rounded lies below the overflow threshold (which is no float64 for float64 itself)."""
     if fmt.name == "float64":
         return reach <= fmt.max
-    return reach < float(fmt.overflow_threshold) * (1 - 2.0**-50)
+    return reach < float(fmt.overflow_threshold) * _IN50
 
 
 def _no_underflow(*factors: tuple[np.ndarray, np.ndarray | None]) -> bool:
