@@ -4,11 +4,12 @@ Every gradient is scaled by 1 + eps. Printed is the smallest eps of a ladder (1,
 checker objects, and whether it is silent at eps = 0. First of a convolution, where one gradient of the three is enough;
 then of the digits networks as PyTorch computes them, where every parameter's gradient has to be noticed.
 
-Run: python benchmarks/sensitivity.py > benchmarks/SENSITIVITY.md
+Run: python benchmarks/sensitivity.py > benchmarks/SENSITIVITY.md; `... sensitivity.py digits_cnn` for one table.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -74,12 +75,11 @@ def scaled(model: torch.nn.Module, eps: float) -> Iterator[None]:
         h.remove()
 
 
-def caught(net: refnn.Network, eps: float, dtype: str, *, whole: bool) -> set[str]:
-    """The parameters whose scaled gradients are found: as violations stepwise on a batch of 32, or as suspects (or
-    worse) end to end on the whole training set. Both sets of weights must show it."""
+def caught(net: refnn.Network, eps: float, dtype: str, *, part: str, whole: bool = False) -> set[str]:
+    """The parameters whose scaled gradients are found, on a batch of 32 or on the whole training set: as violations
+    "stepwise", or as suspects (or worse) "end to end". Both sets of weights must show it."""
     model, fmt = module(net.name), FORMATS[dtype]
-    wanted = {"suspect", "violation"} if whole else {"violation"}
-    part = "end to end" if whole else "stepwise"
+    wanted = {"suspect", "violation"} if part == "end to end" else {"violation"}
     found = []
     for params in net.weights.values():
         item = data_item(net, fmt, whole=whole) | {"params": params}
@@ -176,9 +176,10 @@ def of_conv() -> Iterator[tuple[str, Sequence[str]]]:
 
 def of_digits(name: str) -> Iterator[tuple[str, Sequence[str]]]:
     net = refnn.Network.load(name)
+    images = "a batch" if name == "digits_cnn" else "1,438 images"  # of a convolutional network that takes hours
     rows: Mapping[str, Callable[..., set[str]]] = {
-        "refnn, stepwise, a batch: violation": partial(caught, whole=False),
-        "refnn, end to end, 1,438 images: suspect": partial(caught, whole=True),
+        "refnn, stepwise, a batch: violation": partial(caught, part="stepwise"),
+        f"refnn, end to end, {images}: suspect": partial(caught, part="end to end", whole=images != "a batch"),
         "gradcheck slow": partial(gradcheck_objects, fast=False),
         "gradcheck fast": partial(gradcheck_objects, fast=True),
         "assert_close": partial(compared, equal=close),
@@ -200,15 +201,16 @@ def of_digits(name: str) -> Iterator[tuple[str, Sequence[str]]]:
     yield "KernelBench", (NO_GRADIENTS, NO_GRADIENTS)
 
 
-def lines() -> Iterator[str]:
-    """The page, line by line as it is measured."""
+def lines(chosen: Sequence[str]) -> Iterator[str]:
+    """The page, line by line as it is measured; of these tables only, if any are named."""
     yield "# The smallest relative error in a gradient that is noticed"
     yield ""
     yield from listed(environment())
     yield ""
     yield "Written by `python benchmarks/sensitivity.py > benchmarks/SENSITIVITY.md`."
     yield " ".join((__doc__ or "").split("\n\n")[1].split())
-    for title, rows in (("conv2d", of_conv()), *((name, of_digits(name)) for name in NETWORKS)):
+    tables = {"conv2d": of_conv, **{name: partial(of_digits, name) for name in NETWORKS}}
+    for title, rows in ((title, tables[title]()) for title in chosen or tables):
         yield ""
         yield f"## {title}"
         yield ""
@@ -220,7 +222,7 @@ def lines() -> Iterator[str]:
 
 def main() -> None:
     np.seterr(all="ignore")
-    for line in lines():
+    for line in lines(sys.argv[1:]):
         print(line, flush=True)
 
 

@@ -78,14 +78,14 @@ def test_a_worst_case_wider_than_the_values_says_so(share: float, verdict: str) 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_stepwise_every_scaled_gradient_is_a_violation(net: Network, dtype: str) -> None:
-    assert SENSITIVITY.caught(net, STEPWISE[dtype], dtype, whole=False) == set(net.parameters)
-    assert SENSITIVITY.caught(net, 0.0, dtype, whole=False) == set()
+    assert SENSITIVITY.caught(net, STEPWISE[dtype], dtype, part="stepwise") == set(net.parameters)
+    assert SENSITIVITY.caught(net, 0.0, dtype, part="stepwise") == set()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_end_to_end_every_scaled_gradient_is_suspect(net: Network, dtype: str) -> None:
-    assert SENSITIVITY.caught(net, END_TO_END[dtype], dtype, whole=True) == set(net.parameters)
-    assert SENSITIVITY.caught(net, 0.0, dtype, whole=True) == set()
+    assert SENSITIVITY.caught(net, END_TO_END[dtype], dtype, part="end to end", whole=True) == set(net.parameters)
+    assert SENSITIVITY.caught(net, 0.0, dtype, part="end to end", whole=True) == set()
 
 
 def test_assert_close_and_gradcheck_do_not_see_them(net: Network) -> None:

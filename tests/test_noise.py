@@ -10,7 +10,7 @@ import pytest
 from propagation import MAXIMA, PROPAGATED, differentiated
 
 from refnn.allowance import expected_error, worst_case
-from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, Term, _chain, _starts, chain_share, ramp_share
 from refnn.check import false_alarm_line
@@ -386,6 +386,18 @@ def test_sums_of_zeros_have_no_noise(dtype: str) -> None:
     a, b, plus = ar.array([[0.0, 0.0], [1.0, 0.5]]), ar.array([[0.1], [0.3]]), ar.array([0.7])
     for given in (None, plus):
         assert (ar.dot(a, b, given).std()[:, 0] > 0).tolist() == [False, True]
+
+
+def test_what_is_a_power_of_two_stays_one_wherever_it_moves() -> None:
+    """Zeros, ones and powers of two round no product, negated, moved or selected; a third does."""
+    x = np.full((3, 2), 1.1)
+    for ar in (Noise("float32"), Balls("float32")):
+        hot = ar.one_hot(np.array([1, 0]), 3, 1)
+        pure = [-ar.lift(4), -ar.real(0.5), hot.T, (-hot).T.reshape(3, 2), hot[:, ::-1].T]
+        for factor in (*pure, ar.real(1 / 3)):
+            y = ar.product(factor, ar.array(x))
+            size = y.rad if isinstance(y, Ball) else y.std()
+            assert np.all(size < 2.0**-140) if factor in pure else np.all(size > 2.0**-30)
 
 
 def test_exact_inputs_and_selections_have_no_noise() -> None:

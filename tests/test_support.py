@@ -17,6 +17,9 @@ from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
+from refnn.arithmetic.pairs import Pairs
+from refnn.arithmetic.rounded import Rounded
+from refnn.arithmetic.shapes import Shapes
 from refnn.arithmetic.symbols import Symbols
 from refnn.formats import dyadic_ends
 from refnn.inputs import cases
@@ -57,6 +60,12 @@ def test_only_fractions_and_pairs_refuse(rows: Any) -> None:
 def test_softmax_is_rational_backwards_only(rows: Any) -> None:
     assert rows["softmax"]["Fractions"] == ("no 'exp'", "yes")
     assert rows["linear"]["Fractions"] == ("yes", "yes")
+
+
+def test_an_arithmetic_has_the_name_of_its_class() -> None:
+    """Which sentences about it say."""
+    found = [Arb, Balls, ComplexBalls, Floats, Fractions, Noise, Pairs, Rounded, Shapes, Symbols]
+    assert [c.name for c in found] == [c.__name__ for c in found]
 
 
 def test_a_bug_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
