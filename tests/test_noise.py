@@ -309,6 +309,15 @@ def test_a_loss_on_the_way_is_as_large_as_what_follows_makes_it() -> None:
     assert not np.any(ar.product(ar.array([eta]), 2).bias)
 
 
+def test_one_operation_loses_once_whatever_its_factor_is() -> None:
+    ar, loss = Noise("float32"), FORMATS["float32"].smallest_subnormal
+    large = ar.array([2.0**20])
+    assert np.max(ar.product(large, over=4).bias) == loss
+    assert np.max(ar.product(large, ar.array([3.0])).bias) == loss
+    assert np.max(ar.product(large, ar.array([3.0]), ar.array([0.5])).bias) == 2 * loss * 3 * 2**20  # may be the first
+    assert not np.any(ar.product(large).bias)
+
+
 def test_near_a_kink_both_sides_are_expected() -> None:
     ar = Noise("float32")
     x = ar.array([1.0, 1.0, 0.0, 2.0]) - ar.array([1.0, 1.0 + 1e-7, 0.0, 1.0])
