@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,25 @@ def test_an_arithmetic_has_the_name_of_its_class() -> None:
     """Which sentences about it say."""
     found = [Arb, Balls, ComplexBalls, Floats, Fractions, Noise, Pairs, Rounded, Shapes, Symbols]
     assert [c.name for c in found] == [c.__name__ for c in found]
+
+
+PRIMITIVES = (
+    "array real constant exp log tanh expm1 log1p erf erfc abs relu branch sum dot contract windows fold max route "
+    "product pivot optional where one_hot take store"
+).split()
+
+
+@pytest.mark.parametrize("primitive", PRIMITIVES)
+def test_a_primitive_is_called_alike_in_every_arithmetic(primitive: str) -> None:
+    """The names of its arguments, and their defaults."""
+
+    def asked(arithmetic: Any) -> list[tuple[str, Any]]:
+        found = inspect.signature(getattr(arithmetic, primitive)).parameters.values()
+        return [("*" * (p.kind is p.VAR_POSITIONAL) + p.name, p.default) for p in found]
+
+    for arithmetic in (Arb, Balls, Fractions, Noise, Pairs, Rounded, Shapes, Symbols):
+        if hasattr(arithmetic, primitive):
+            assert asked(arithmetic) == asked(Floats), arithmetic.name
 
 
 def test_a_bug_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
