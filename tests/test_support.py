@@ -69,10 +69,35 @@ def test_an_arithmetic_has_the_name_of_its_class() -> None:
     assert [c.name for c in found] == [c.__name__ for c in found]
 
 
-PRIMITIVES = (
-    "array real constant exp log tanh expm1 log1p erf erfc abs relu branch sum dot contract windows fold max route "
-    "product pivot optional where one_hot take store"
-).split()
+PRIMITIVES = [
+    "array",
+    "real",
+    "constant",
+    "exp",
+    "log",
+    "tanh",
+    "expm1",
+    "log1p",
+    "erf",
+    "erfc",
+    "abs",
+    "relu",
+    "branch",
+    "sum",
+    "dot",
+    "contract",
+    "windows",
+    "fold",
+    "max",
+    "route",
+    "product",
+    "pivot",
+    "optional",
+    "where",
+    "one_hot",
+    "take",
+    "store",
+]
 
 
 @pytest.mark.parametrize("primitive", PRIMITIVES)
