@@ -66,3 +66,26 @@ def test_counts_and_ratios_are_those_of_the_committed_runs(page: Path) -> None:
     assert checks in text and f"{pairs} right implementations" in text
     assert f"{slow} times as fast as slow gradcheck" in text
     assert re.search(rf"and ({fast}|{float(fast):.0f}) times as slow|, {fast} times as slow", text)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The rows of the tables of a page of Markdown, by their first cells."""
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return {first: rest for first, *rest in cells}
+
+
+def test_the_sensitivities_are_those_of_the_committed_run() -> None:
+    """README.md has a table of it, conformance/power/README.md the four side by side, float32 / float64."""
+    whole = (ROOT / "benchmarks" / "SENSITIVITY.md").read_text()
+    tables = {part.split("\n")[0]: rows(part) for part in whole.split("\n## ")[1:]}
+    assert list(tables) == ["conv2d", "digits_mlp", "digits_odd", "digits_cnn"]
+    assert all(rows(README)[label] == cells for label, cells in tables["digits_mlp"].items())
+    assert "objects at 0" not in whole
+    shown = rows((POWER / "README.md").read_text())
+    refnn = {"refnn, one case; a batch stepwise": ("one case", "stepwise"), "refnn, end to end": ("end to end",)}
+    others = ("gradcheck slow", "gradcheck fast", "assert_close", "tinygrad", "Liger")
+    for label, parts in {**refnn, **{name: (name,) for name in others}}.items():
+        for cell, table in zip(shown[label], tables.values(), strict=True):
+            found = [cells for name, cells in table.items() if any(part in name for part in parts)]
+            short = [c.split(" (")[0].replace("needs float64", "-") for c in found[0]] if found else []
+            assert cell == " / ".join(short), label
