@@ -176,12 +176,13 @@ class Cover:
 
     def tests(self, m: Mutant) -> set[str]:
         """The tests that execute the statement that a mutant changes. Where that runs at import only, all of its file,
-        and those that have its name in theirs, which may read what an import leaves behind."""
+        and those that have its name in theirs or in their files, which may read what an import leaves behind."""
         lines = self.lines(m.path)
         found = {t for n in statement(m.path, m.line) for t in lines.get(n, [])}
         if found == {""} or not function(m.path, m.line):
             found = {t for tests in lines.values() for t in tests} | set(filter(named(m.path).search, self.seconds))
             found |= set(self.seconds) if Path(m.path).name.startswith("_") else set()  # ops have taken their parts
+            found |= {t for t in self.seconds if dotted(m.path) in source(t.split("::")[0])}
         return found & self.seconds.keys()
 
     def early(self, m: Mutant) -> bool:
@@ -192,6 +193,15 @@ class Cover:
 
 def named(path: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![a-z0-9]){Path(path).stem.strip('_')}(?![a-z0-9])")
+
+
+def dotted(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@functools.cache
+def source(path: str) -> str:
+    return (ROOT / path).read_text()
 
 
 @functools.cache
@@ -430,7 +440,7 @@ class Changed(SourceFileLoader):
 class Finder:
     def __init__(self, m: Mutant) -> None:
         self.path = str(ROOT / m.path)
-        self.name = m.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        self.name = dotted(m.path)
         self.source = m.source
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:

@@ -79,7 +79,8 @@ def test_the_sensitivities_are_those_of_the_committed_run() -> None:
     whole = (ROOT / "benchmarks" / "SENSITIVITY.md").read_text()
     tables = {part.split("\n")[0]: rows(part) for part in whole.split("\n## ")[1:]}
     assert list(tables) == ["conv2d", "digits_mlp", "digits_odd", "digits_cnn"]
-    assert all(rows(README)[label] == cells for label, cells in tables["digits_mlp"].items())
+    for label in tables["digits_mlp"].keys() - {"checker", "---"}:
+        assert rows(README)[label] == tables["digits_mlp"][label]
     assert "objects at 0" not in whole
     shown = rows((POWER / "README.md").read_text())
     refnn = {"refnn, one case; a batch stepwise": ("one case", "stepwise"), "refnn, end to end": ("end to end",)}
