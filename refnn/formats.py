@@ -106,7 +106,7 @@ class Format:
         """The place of a number in the order (see `number`); one above that of the largest for infinity, 0 for both
         zeros. ValueError for NaN and for what is no number of this format."""
         if math.isinf(x):
-            return (self.index(self.max) + 1) * (1 if x > 0 else -1)
+            return int(math.copysign(self.index(self.max) + 1, x))
         size = abs(x)
         binade = max(math.frexp(size)[1] - 1, self.emin) if size else self.emin
         units = math.ldexp(size, self.precision - 1 - binade)

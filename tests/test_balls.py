@@ -819,6 +819,16 @@ def test_what_is_counted_adds_up() -> None:
             assert exact.kinks == n * (2 + 1), exact.name
 
 
+def test_any_share_of_ties_costs_three_roundings_more() -> None:
+    """The weight, a quotient, and its product with the cotangent; only where several are the maximum."""
+    ar, u = Balls("float32", convention="any"), 2.0**-24
+    g = Ball(ar, np.array([3.0, 5.0]), np.array([0.0, 2.0**-10]), roundings=2)
+    sent = ar.route(g, ar.array(np.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]])), 1)
+    own = ((1 + u) ** 3 - 1) * 3.0
+    assert own <= radius(sent)[0, 0] <= own * (1 + 2.0**-40) + 2.0**-140
+    assert radius(sent)[1, 1] == 2.0**-10 and sent.roundings == 5
+
+
 # --- partial products ------------------------------------------------------------------------------------------------
 
 
@@ -840,14 +850,9 @@ def test_partial_products_are_called_normal_where_each_one_is(name: str) -> None
         for _ in range(rng.integers(1, 4)):
             m = np.ldexp(rng.choice([1.0, 1.25], 2), rng.integers(-reach, reach + 1, 2))
             m[1] *= rng.integers(0, 2)
-            factors.append(
-                (
-                    m,
-                    [0.0, m / 8, np.array([m[0] / 8, 0.0]), np.array([m[0], 0.0])][
-                        rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])
-                    ],
-                )
-            )
+            zero = np.zeros(1)
+            radii = [0.0, m / 8, np.append(m[:1] / 8, zero), np.append(m[:1], zero), np.append(zero, m[:1] / 8)]
+            factors.append((m, radii[rng.choice(5, p=[0.4, 0.2, 0.2, 0.1, 0.1])]))
         divisor = None
         if rng.integers(2):
             m, r = factors.pop()
@@ -867,3 +872,29 @@ def test_partial_products_are_called_normal_where_each_one_is(name: str) -> None
         said.append(ar._partial_products_are_normal(factors, divisor, 3, fmt))
         assert said[-1] == normal, (factors, divisor)
     assert 300 < sum(said) < 2700
+
+
+def test_what_partial_products_lose_and_reach_is_decided_for_each_element() -> None:
+    """Where a part of the factors may lie below twice the normal range, a loss for each operation, enlarged by what may
+    follow; none beside an exact zero. The reach is that of the largest part."""
+    ar, fmt, rng = Balls("float32"), MODELS["float32"].compute, np.random.default_rng(18)
+    factors = []
+    for _ in range(3):
+        m = np.ldexp(rng.choice([1.0, 1.25], 2000), rng.integers(-80, 81, 2000)) * (rng.random(2000) > 0.05)
+        r = m * rng.choice([0.0, 0.125, 0.75], 2000) + (rng.random(2000) < 0.02)
+        factors.append((m, r))
+    lost, reach = ar._partial_products(factors, 2, 2, fmt)
+    one = fmt.smallest_subnormal / 2
+    some = np.zeros(2)
+    for k in range(2000):
+        low, high = zip(
+            *((Fraction(float(m[k])) - 2 * Fraction(float(r[k])), m[k] + 2 * r[k]) for m, r in factors), strict=True
+        )
+        zero = any(m[k] == 0 and r[k] == 0 for m, r in factors)
+        parts = [part for n in range(4) for part in itertools.combinations(range(3), n)]
+        largest = max(math.prod(float(high[i]) for i in part) for part in parts)
+        small = min(math.prod(max(low[i], Fraction(0)) for i in part) for part in parts) < 2 * fmt.smallest_normal
+        expected = 0.0 if zero or not small else 2 * one * largest
+        assert expected <= lost[k] <= expected * 1.01 and largest <= reach[k] <= largest * 1.01, k
+        some[int(expected > 0)] += 1
+    assert some.min() > 100

@@ -135,6 +135,20 @@ def test_certified_round_raises_precision_until_it_knows() -> None:
     assert certified_round(lambda _: arb(tie), fmt) == 1.0  # an exact tie needs no more digits
 
 
+def test_certified_round_asks_for_twice_the_bits_up_to_its_cap() -> None:
+    asked: list[int] = []
+
+    def evaluate(precision: int, enough: int) -> arb:
+        asked.append(precision)
+        return arb(1.5) if precision >= enough else arb(1.5, 1.0)
+
+    assert certified_round(lambda p: evaluate(p, 256), FORMATS["float32"], cap=256) == 1.5 and asked == [64, 128, 256]
+    asked.clear()
+    with pytest.raises(ArithmeticError, match="undecided at 255 bits"):
+        certified_round(lambda p: evaluate(p, 256), FORMATS["float32"], cap=255)
+    assert asked == [64, 128]
+
+
 def test_certified_round_gives_up_at_its_cap_and_knows_exact_zeros() -> None:
     def zero(precision: int) -> arb:
         return arb(2).sqrt() ** 2 - 2

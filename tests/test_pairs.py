@@ -272,6 +272,16 @@ def test_radii_propagate_by_the_jacobian(name: str) -> None:
     assert (found <= (expected if name not in MAXIMA else 4 * max(s.max() for s in sizes)) * (1 + 2.0**-12)).all()
 
 
+def test_a_quotient_by_what_is_wide_reaches_as_far_as_its_least_divisor() -> None:
+    ar = Pairs()
+    a = Pair(ar, np.array([1.0, -3.0, 1.0, 1.0]), 0.0, np.array([0.0, 0.5, 0.0, 0.0]))
+    b = Pair(ar, np.array([1.0, -2.0, 1.0, 0.25]), 0.0, np.array([0.5, 1.0, 1.0, 0.5]))
+    y = ar.product(a, over=b)
+    assert part(y.hi, (4,)) == [1.0, 1.5, 1.0, 4.0]
+    farthest = [1.0, 3.5 / 1.0 - 1.5, math.inf, math.inf]
+    assert all(f <= r <= f * 1.01 for f, r in zip(farthest, part(y.rad, (4,)), strict=True))
+
+
 def test_a_parameter_beyond_two_floats_is_not_known() -> None:
     ar = Pairs()
     for small, known in ((100, True), (1074, True), (1080, False)):
