@@ -206,7 +206,7 @@ def source(path: str) -> str:
 
 @functools.cache
 def tree(path: str) -> ast.Module:
-    return ast.parse((ROOT / path).read_text())
+    return ast.parse(source(path))
 
 
 def statement(path: str, line: int) -> range:
