@@ -101,6 +101,17 @@ def test_the_mean_over_no_sample_is_nan_and_its_gradient_zero() -> None:
     assert refnn.nll_loss(x, np.array([0, 1]), weight=weight) == -1
 
 
+def test_the_ends_of_what_is_taken_are_taken() -> None:
+    """Smoothing by all of it leaves the mean over the classes; no weight and no bend leave nothing and |x|."""
+    x, target = np.array([[1.0, 2.0, 3.0]]), np.array([0])
+    assert refnn.cross_entropy(x, target, label_smoothing=1.0) == np.mean(refnn.logsumexp(x, axis=1)) - 2
+    assert refnn.cross_entropy(x, target, label_smoothing=0.0) == refnn.cross_entropy(x, target)
+    assert refnn.l2_penalty(x, weight_decay=0.0) == 0
+    assert refnn.smooth_l1_loss(x, 0 * x, beta=0.0, reduction="sum") == 6
+    assert refnn.softshrink(x, lambd=0.0).tolist() == x.tolist()
+    assert refnn.hardtanh(x, min_val=2.0, max_val=2.0).tolist() == [[2, 2, 2]]
+
+
 def test_dropout_of_everything_and_of_nothing() -> None:
     x = np.array([1.5, -2.0, 3.0], F32)
     mask = np.array([1, 0, 1], F32)
