@@ -316,6 +316,7 @@ def test_one_operation_loses_once_whatever_its_factor_is() -> None:
     assert np.max(ar.product(large, ar.array([3.0])).bias) == loss
     assert np.max(ar.product(large, ar.array([3.0]), ar.array([0.5])).bias) == 2 * loss * 3 * 2**20  # may be the first
     assert not np.any(ar.product(large).bias)
+    assert np.max((large + large).bias) == loss
 
 
 def test_near_a_kink_both_sides_are_expected() -> None:
