@@ -831,9 +831,9 @@ def test_any_share_of_ties_costs_three_roundings_more() -> None:
 
 def test_a_sure_infinity_or_nan_stays_one_beside_what_is_doubtful() -> None:
     ar, inf, nan = Balls("float32"), math.inf, math.nan
-    x = np.array([[inf, 1.0], [nan, 1.0], [2.0, 1.0], [-inf, -inf]])
-    y = ar.max(Ball(ar, x, np.array([[0.0, 0.5], [0.0, 0.5], [0.25, 0.5], [0.0, 0.0]])), 1)
-    assert np.array_equal(y.mid, [inf, nan, 2.0, -inf], equal_nan=True) and radius(y)[:3].tolist() == [0.0, 0.0, 0.5]
+    x = np.array([[inf, 1.0], [nan, 1.0], [2.0, 1.0], [1.0, 2.0]])
+    y = ar.max(Ball(ar, x, np.array([[0.0, inf], [0.0, inf], [0.25, 0.5], [inf, 0.0]])), 1)
+    assert np.array_equal(y.mid, [inf, nan, 2.0, 2.0], equal_nan=True) and radius(y).tolist() == [0.0, 0.0, 0.5, inf]
 
 
 # --- partial products ------------------------------------------------------------------------------------------------
