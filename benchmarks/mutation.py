@@ -677,8 +677,8 @@ def page(rows: list[dict[str, Any]], drawn: int, share: float, seed: int) -> str
         f"is a **sample**, not all: {len(rows)} mutants of {drawn} drawn with probability {share:g} by a hash "
         f"(seed {seed}). Killed: {killed} of {len(counted)}, **{killed / len(counted):.1%}**; "
         f"{low:.1%} to {high:.1%} at 95 % confidence (Clopper and Pearson). {len(rows) - len(counted)} more are "
-        f"equivalent, each for the reason given below. {golden} were killed by the comparison with the committed fixtures. "
-        "`benchmarks/mutation.py` says what is left out, which tests take part, and how this page is renewed.",
+        f"equivalent, each for the reason given below. {golden} were killed by the comparison with the committed "
+        "fixtures. `benchmarks/mutation.py` says what is left out, which tests take part, and how this page is renewed.",
         "",
         f"Python {platform.python_version()}, {versions}.",
         "",
