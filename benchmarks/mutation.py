@@ -678,7 +678,7 @@ def page(rows: list[dict[str, Any]], drawn: int, share: float, seed: int) -> str
         f"(seed {seed}). Killed: {killed} of {len(counted)}, **{killed / len(counted):.1%}**; "
         f"{low:.1%} to {high:.1%} at 95 % confidence (Clopper and Pearson). {len(rows) - len(counted)} more are "
         f"equivalent, each for the reason given below. {golden} were killed by the comparison with the committed "
-        "fixtures. `benchmarks/mutation.py` says what is left out, which tests take part, and how this page is renewed.",
+        "fixtures. `benchmarks/mutation.py` says what is left out, which tests take part, and how the page is renewed.",
         "",
         f"Python {platform.python_version()}, {versions}.",
         "",
