@@ -69,6 +69,15 @@ def test_an_arithmetic_has_the_name_of_its_class() -> None:
     assert [c.name for c in found] == [c.__name__ for c in found]
 
 
+@pytest.mark.parametrize("ar", [Fractions(), Arb(64), Rounded("float16-each-op")], ids=lambda ar: ar.name)
+def test_numbers_of_objects_stay_what_they_are(ar: Any) -> None:
+    """Of arrays without axes, too, and where nothing arrives: NumPy would make float64 of some."""
+    kind = type(ar.number(1.5))
+    x = ar.array(np.array([[1.5, 2.5]]))
+    for y in (ar.abs(ar.array(np.array(1.5))), ar.route(x[:, 0], x, 1), ar.where(np.array([[True, False]]), x, 0)):
+        assert y.dtype == object and {type(v) for v in y.ravel().tolist()} == {kind}
+
+
 LIFTED = ["array", "real", "constant", "store", "one_hot", "take", "where", "optional", "pivot"]
 FUNCTIONS = ["exp", "log", "tanh", "expm1", "log1p", "erf", "erfc", "abs", "relu", "branch"]
 SUMS = ["sum", "dot", "contract", "product", "windows", "fold", "max", "route"]

@@ -126,7 +126,8 @@ class ObjectArrays:
 
     def route(self, g: Array, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
         rule, n, zero = ties(self.convention), x.shape[axis], self.number(0)
-        sent = np.full((g.size, n), zero, dtype=object)
+        sent = np.empty((g.size, n), dtype=object)
+        sent.fill(zero)  # np.full would make a float of a Number
         for into, v, row, kept in zip(sent, g.ravel().tolist(), *self._rows(x, axis, among), strict=True):
             able, tied = self._tops(row, [t for t in range(n) if kept[t]])
             if tied or len(able) == 1:
