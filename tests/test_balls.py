@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flint import arb, ctx
+from marks import slow_in_16_bits
 from orders import cast
 from propagation import MAXIMA, PROPAGATED, differentiated
 
@@ -462,7 +463,7 @@ def small_cases(op: str, rules: Model) -> Iterator[Case]:
     return (c for c in cases(op, rules.storage.name) if c.elements < 400)
 
 
-@pytest.mark.parametrize("name", COARSE)
+@pytest.mark.parametrize("name", slow_in_16_bits(COARSE))
 @pytest.mark.parametrize("op", OPS)
 def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -> None:
     """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judge rests on."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import slow_in_16_bits
 
 import refnn
 from refnn.check import false_alarm_line
@@ -44,7 +45,7 @@ def messages(report: refnn.Report) -> str:
     return " | ".join(f.message for f in report.findings)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", slow_in_16_bits(["float16", "bfloat16", "float32", "float64"]))
 @pytest.mark.parametrize("name", OPS)
 def test_the_reference_conforms_to_itself_in_every_dtype(name: str, dtype: str) -> None:
     """Floats is one evaluation of the accurate class, so nothing but exact, ok and convention may come out."""
@@ -475,7 +476,7 @@ def test_bad_calls_get_one_sentence(name: str) -> None:
 
 
 NONSENSE = object()
-WRONG = ("wrong", (1, 2, 3, 4, 5), -1, 0, 0.5, math.nan, None, True)
+NO_PARAMETER = ("wrong", (1, 2, 3, 4, 5), -1, 0, 0.5, math.nan, None, True)
 
 
 def refusals(op: Op, *values: Any) -> Iterator[tuple[str, str]]:
@@ -499,7 +500,7 @@ def test_a_refusal_names_the_op_and_what_is_wrong(name: str) -> None:
     assert {argument for argument, _ in of_nonsense} == {*op.defaults}
     for argument, sentence in of_nonsense:
         assert sentence.startswith(f"{name}: {argument}") and repr(NONSENSE) in sentence
-    for _, sentence in (*refusals(op, *WRONG), *refusals(op)):
+    for _, sentence in (*refusals(op, *NO_PARAMETER), *refusals(op)):
         assert sentence.startswith(f"{name}: ") and "\n" not in sentence
 
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compiler import CC, SANITIZE, without_sanitizers
+from marks import slow
 
 import refnn
 from refnn.conformance import data
@@ -136,10 +136,6 @@ def test_a_fixture_is_found_by_its_id() -> None:
 
 
 LARGE = ("digits_allconv", "digits_cnn", "digits_segments", "lenet", "super_resolution")
-
-
-def slow(names: Sequence[str], *which: str) -> list[Any]:
-    return [pytest.param(name, marks=pytest.mark.slow) if name in which else name for name in names]
 
 
 @pytest.mark.parametrize("name", slow(networks(), "lenet"))

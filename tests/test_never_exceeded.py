@@ -12,11 +12,12 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from marks import slow_in_16_bits
 from orders import GROUPINGS, ORDERS, Ordered, cast
 
 from refnn.arithmetic import balls
@@ -211,11 +212,6 @@ def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
     yield from built(op, rules)
     if rules.accumulate.precision < 24 and op.name in SHORT:
         yield from cases(dataclasses.replace(op, variants=SHORT[op.name]), rules.storage.name, seed=seed)
-
-
-def slow_in_16_bits(names: Sequence[str]) -> list[Any]:
-    """Parameters of a test that takes minutes for all of them: those of 16-bit floats are marked slow."""
-    return [pytest.param(n, marks=pytest.mark.slow) if "float16" in n else n for n in names]
 
 
 @pytest.mark.parametrize("name", slow_in_16_bits(TESTED))
