@@ -138,7 +138,7 @@ def test_a_fixture_is_found_by_its_id() -> None:
 LARGE = ("digits_allconv", "digits_cnn", "digits_segments", "lenet", "super_resolution")
 
 
-@pytest.mark.parametrize("name", slow(networks(), "lenet"))
+@pytest.mark.parametrize("name", slow(networks(), *LARGE))
 def test_the_file_of_a_network_is_written_again_to_the_byte(name: str) -> None:
     text = network_document(Network.load(name))
     assert text == (FOLDER / "networks" / name / "cases.json").read_text(encoding="utf-8"), f"refnn gen {name}"
