@@ -12,8 +12,8 @@ though the function was called while the modules were imported, is run in a proc
 Tests run in the order of their success with mutants of the file so far; then those that say the name of the function,
 then those that have the name of the file in theirs, then all others, by turns from each file, the short ones first; up
 to the first that fails, which then has to pass without the change. One that never ends counts as failed. A test of more
-than `LIMIT` seconds of processor time takes no part, and all together take `--budget` seconds at most: the whole suite
-sees more.
+than `LIMIT` seconds of processor time takes no part, and all together take `--budget` seconds at most; then comes
+the comparison with the committed fixtures, whatever it takes. The whole suite sees more.
 """
 
 from __future__ import annotations

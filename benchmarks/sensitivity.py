@@ -176,7 +176,7 @@ def of_conv() -> Iterator[tuple[str, Sequence[str]]]:
 
 def of_digits(name: str) -> Iterator[tuple[str, Sequence[str]]]:
     net = refnn.Network.load(name)
-    images = "a batch" if name == "digits_cnn" else "1,438 images"  # of a convolutional network that takes hours
+    images = "a batch" if name == "digits_cnn" else "1,438 images"  # all take a convolution minutes a look
     rows: Mapping[str, Callable[..., set[str]]] = {
         "refnn, stepwise, a batch: violation": partial(caught, part="stepwise"),
         f"refnn, end to end, {images}: suspect": partial(caught, part="end to end", whole=images != "a batch"),

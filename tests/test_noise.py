@@ -496,7 +496,8 @@ def test_what_elementary_functions_are_allowed_is_in_the_bias_and_counted(name: 
     if name in ("exp", "log", "log1p", "erf"):
         assert 8 == ball.library <= least
     else:
-        assert ball.library == (0 if uncounted else pytest.approx(least))  # the midpoint's own roundings: no claim
+        room = 0.0 if uncounted else least * 2.0**-44  # 512 roundings of float64 in all that leads to `least`
+        assert abs(ball.library - (0.0 if uncounted else least)) <= room
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 8, 9, 15, 16, 17, 40, 1000])

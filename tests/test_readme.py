@@ -68,6 +68,18 @@ def test_counts_and_ratios_are_those_of_the_committed_runs(page: Path) -> None:
     assert re.search(rf"and ({fast}|{float(fast):.0f}) times as slow|, {fast} times as slow", text)
 
 
+def test_the_mutation_score_and_the_seconds_are_those_of_the_committed_runs() -> None:
+    text = " ".join((POWER / "README.md").read_text().split())
+    page, last = (POWER / "mutation.md").read_text(), rows((POWER / "last.md").read_text())
+    ((drawn, killed, counted, score, low, high),) = re.findall(
+        r"\*\*, not all: (\d+) mutants .* Killed: (\d+) of (\d+), \*\*([\d.]+)%\*\*; ([\d.]+)% to ([\d.]+)%", page
+    )
+    assert f"a sample of {drawn} mutants, {killed} are killed and {int(drawn) - int(counted)} change nothing" in text
+    assert f"a score of {score} % ({low} % to {high} % at 95 % confidence)" in text
+    seconds = dict(zip(last["killed / wrong"], last["seconds of processor time"], strict=True))
+    assert f"took {seconds['assert_close']} seconds of processor time for what took refnn {seconds['refnn']}" in text
+
+
 def rows(text: str) -> dict[str, list[str]]:
     """The rows of the tables of a page of Markdown, by their first cells."""
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
@@ -83,10 +95,11 @@ def test_the_sensitivities_are_those_of_the_committed_run() -> None:
         assert rows(README)[label] == tables["digits_mlp"][label]
     assert "objects at 0" not in whole
     shown = rows((POWER / "README.md").read_text())
-    refnn = {"refnn, one case; a batch stepwise": ("one case", "stepwise"), "refnn, end to end": ("end to end",)}
+    refnn = {"refnn, its default check": ("refnn",)}
+    refnn |= {"refnn, one case; a batch stepwise": ("one case", "stepwise"), "refnn, end to end": ("end to end",)}
     others = ("gradcheck slow", "gradcheck fast", "assert_close", "tinygrad", "Liger")
     for label, parts in {**refnn, **{name: (name,) for name in others}}.items():
         for cell, table in zip(shown[label], tables.values(), strict=True):
-            found = [cells for name, cells in table.items() if any(part in name for part in parts)]
+            found = [cells for name, cells in table.items() if name.removeprefix("refnn, ").startswith(parts)]
             short = [c.split(" (")[0].replace("needs float64", "-") for c in found[0]] if found else []
             assert cell == " / ".join(short), label
