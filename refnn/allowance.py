@@ -28,7 +28,7 @@ class Bound:
 
     `middle` is the result of one evaluation of the class in float64. It is finite where the result is; NaN or infinite,
     with `worst` zero, where every evaluation gives that; `worst` is infinite where nothing is known, because a partial
-    result may overflow.
+    result may overflow, or does and comes back.
     """
 
     middle: np.ndarray
@@ -81,13 +81,15 @@ _model = model
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
     `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that surely are
-    infinite. For each result, `roundings` says how far worst and expected error may be apart, and `library` the least
-    that is allowed for elementary functions (see Ball)."""
+    infinite; `unknown` says what may overflow, or overflowed and was used, and how often. For each result, `roundings`
+    says how far worst and expected error may be apart, and `library` the least that is allowed for elementary functions
+    (see Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
     overflows: int
+    unknown: Mapping[str, int]
     roundings: list[float]
     library: list[float]
 
@@ -113,7 +115,7 @@ def worst_case(
         library.append([0.0 if b is None else b.library for b in balls])
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
     most, least = [*map(max, zip(*roundings, strict=True))], [*map(min, zip(*library, strict=True))]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, most, least)
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), most, least)
 
 
 def expected_error(

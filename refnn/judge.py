@@ -14,6 +14,7 @@ import itertools
 import math
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -209,7 +210,9 @@ class Judge:
         """The truth of one result with more and more digits; all results of each precision are computed once."""
         c, key = self.case, str(convention)
         if key not in self._refined:
-            self._refined[key] = refine(c.op, c.op.algorithm("accurate"), c.inputs, c.params, c.cotangent, convention)
+            self._refined[key] = refine(
+                c.op, c.op.algorithm(self.algorithm), c.inputs, c.params, c.cotangent, convention
+            )
         self._refined[key], again = itertools.tee(self._refined[key])
         for values in again:
             value = values[which]
@@ -237,6 +240,19 @@ class Judge:
         c = self.case
         return expected_error(c.op, c.op.algorithm(algorithm), inputs, c.params, cotangent, self.model)
 
+    def _beyond(
+        self, which: int, algorithm: str, worst: WorstCase, j: Judgement, rows: Any, wanted: np.ndarray
+    ) -> np.ndarray:
+        """Where the error is beyond the expected line of a class. A line that is NaN says nothing, nor does one where
+        something overflows on the way and leaves the class's own middle beyond it."""
+        line = np.maximum(self.expected_line(which, algorithm, rows, wanted), self._one_rounding(which, j))
+        beyond = j.error > line
+        if worst.overflows:
+            result = worst.results[which]
+            assert result is not None
+            beyond &= np.abs(np.asarray(result[0])[rows] - j.expected) <= line
+        return beyond
+
     def _one_rounding(self, which: int, j: Judgement) -> np.ndarray:
         """What the last rounding and the elementary functions alone let pass: no line of any result is below."""
         last = self.line * self.storage.unit_roundoff / math.sqrt(3)
@@ -246,7 +262,17 @@ class Judge:
         """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` holds the `rows` of it
         as float64."""
         if self.case.row is not None:
-            return self._by_row(which, got, self.case.row)
+            j = self._by_row(which, got, self.case.row)
+            if (wrong := _unexplained(j)).any():  # at a kink the table, too, takes what is sound everywhere
+                as_usual = self._judge(which, got, rows)
+                # The table is that of the op; a class has edges of its own.
+                sound = as_usual.code <= CONVENTION if self.algorithm != "accurate" else as_usual.code == CONVENTION
+                self._name(j, as_usual, wrong & (sound | (as_usual.code == SCOPE)))
+                self._zero_cotangents(which, j, rows)
+            return j
+        return self._judge(which, got, rows)
+
+    def _judge(self, which: int, got: np.ndarray, rows: Any) -> Judgement:
         with np.errstate(all="ignore"):
             j = self._against(which, got, self.worst, self.case.op.convention, rows)
             if self.worst.kinks and self.case.op.kinks:
@@ -257,13 +283,11 @@ class Judge:
                 if suspicious.any():
                     suspicious &= (j.code == OK) & (j.error > self._one_rounding(which, j))
                 if suspicious.any():
-                    line = self.expected_line(which, self.algorithm, rows, suspicious)
-                    j.code[suspicious & ~(j.error <= line)] = SUSPECT
+                    j.code[suspicious & self._beyond(which, self.algorithm, self.worst, j, rows, suspicious)] = SUSPECT
             if self.special_inputs and (j.code == SPECIAL).any():
                 self._padded(which, got, j, rows)
                 self._by_table(which, got, j, rows)
-            if self.algorithm == "accurate" and (_unexplained(j)).any():
-                self._classes(which, got, j, rows)
+                self._zero_cotangents(which, j, rows)
         if which and self.special_inputs:
             x = self.case.inputs[which - 1]
             if x is not None:
@@ -276,6 +300,7 @@ class Judge:
         middle, allowed = np.asarray(result[0])[rows], np.asarray(result[1])[rows]
         most = np.max(allowed, initial=0.0)  # NaN and infinities fail the comparison
         close = bool(most == 0) or (self.model.compute.precision < 53 and not worst.open_branches)
+        # What overflows on the way may leave the midpoint anywhere in its ball.
         close &= not worst.overflows
         if close and most < math.inf:
             # The common case: the midpoints are certified to be near enough, and every element is inside.
@@ -284,7 +309,7 @@ class Judge:
                 rounded = self._correctly_rounded(got, middle, allowed * CLOSE)
                 code = np.asarray(~rounded).view(np.uint8)  # EXACT is 0, OK is 1
                 return Judgement(code, got, middle, allowed, error, np.zeros(got.shape, np.uint8), [""])
-        return self._slowly(which, got, middle, allowed, close, convention, rows)
+        return self._slowly(which, got, middle, allowed, close, convention, rows, worst)
 
     def _slowly(
         self,
@@ -295,13 +320,12 @@ class Judge:
         close: bool,
         convention: Convention,
         rows: Any,
+        worst: WorstCase,
     ) -> Judgement:
         """Raise the precision of the truth until every element is decided."""
         special = ~np.isfinite(middle) & (allowed == 0)
         unknown = np.isinf(allowed)
-        # No such value where everything in the model's range overflows on the way: from something wider, perhaps.
         agrees = (got == middle) | (np.isnan(got) & np.isnan(middle))
-        wider = special & ~agrees & ~np.isnan(got) & (not self.special_inputs)
         truths: Iterable[Value] = (t.rows(rows) for t in self._truths(which, convention))
         if close:
             near = np.where(unknown, 0.0, allowed * CLOSE)
@@ -315,25 +339,23 @@ class Judge:
             exact = self._correctly_rounded(got, t.value, np.abs(t.low) + t.radius)
             if self.storage.name == "float64":
                 exact |= (got == t.value) & t.certain
-            last = np.where(np.isfinite(t.value), self.storage.ulp(t.value), 0.0)
-            rounded = wider & (exact | (error * (1 + SLACK) + t.radius <= last))
-            apart = ~wider | ((t.radius < np.inf) & ~(error * (1 - SLACK) - t.radius <= last))
-            if ((exact | inside | outside | special | unknown) & (rounded | apart)).all():
+            if (exact | inside | outside | special | unknown).all():
                 break
         code = np.full(got.shape, ERROR, np.uint8)
-        code[outside] = SPECIAL if self.special_inputs else VIOLATION
+        # Where even the highest precision leaves error and allowance alike, nothing is proved.
+        code[~outside & (error * (1 - SLACK) <= allowed) & (t.radius <= allowed * SLACK)] = OK
+        code[outside] = VIOLATION
+        if self.special_inputs:
+            code[outside & ~(np.isfinite(got) & np.isfinite(t.value))] = SPECIAL
         code[inside] = OK
         code[exact] = EXACT
-        # A special middle is what every evaluation in the model's range gives. In a wider one the truth is right,
-        # rounded to a number next to it; nothing is claimed of what one rounding of what overflows could do to it.
+        # A special middle is what every evaluation gives: the truth is undefined, infinite or beyond the range.
         code[special & agrees], code[special & ~agrees] = EXACT, SPECIAL
-        code[wider & (error <= self.storage.unit_roundoff * self.storage.max)] = SCOPE
-        code[rounded] = np.where(exact, EXACT, OK)[rounded]
-        code[unknown] = SCOPE
-        expected = np.where(special & ~rounded, middle, t.value)
-        error = np.where(special & ~rounded, np.where(agrees, 0.0, np.abs(got - middle)), error)
-        allowed = np.where(rounded, last, allowed)
-        return Judgement(code, got, expected, allowed, error, np.zeros(got.shape, np.uint8), [""])
+        expected = np.where(special, middle, t.value)
+        error = np.where(special, np.where(agrees, 0.0, np.abs(got - middle)), error)
+        j = Judgement(code, got, expected, allowed, error, np.zeros(got.shape, np.uint8), [""])
+        j.call(unknown, SCOPE, why_unknown(worst))
+        return j
 
     def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Where all numbers within `spread` of `value` are known to round to `got`."""
@@ -357,9 +379,15 @@ class Judge:
         code, expected = np.full(got.shape, FREE, np.uint8), np.full(got.shape, np.nan)
         for i in np.ndindex(got.shape):
             if allowed[i] is not None:
-                code[i] = EXACT if any(_is(float(got[i]), a, 1.0) for a in allowed[i]) else SPECIAL
                 expected[i] = float(allowed[i][0])
-        error = np.where(code == SPECIAL, np.inf, 0.0)
+                if any(_is(float(got[i]), a, 1.0) for a in allowed[i]):
+                    code[i] = EXACT
+                else:  # the sign of a zero is a special value, too
+                    finite = all(map(math.isfinite, (got[i], expected[i])))
+                    code[i] = VIOLATION if finite and got[i] != expected[i] else SPECIAL
+        with np.errstate(invalid="ignore"):
+            error = np.where((code == SPECIAL) | (code == VIOLATION), np.abs(got - expected), 0.0)
+        error[np.isnan(error) | ((error == 0) & (code == SPECIAL))] = np.inf
         return Judgement(code, got, expected, np.zeros(got.shape), error, np.zeros(got.shape, np.uint8), [""])
 
     def _padded(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
@@ -370,8 +398,27 @@ class Judge:
         here = (j.code == SPECIAL) & np.isnan(got) & np.isnan(np.asarray(formed)[rows])
         j.code[here], j.error[here] = EXACT, 0.0
 
+    def _zero_cotangents(self, which: int, j: Judgement, rows: Any) -> None:
+        """Where all cotangents that a gradient can depend on are zero, it is zero, or NaN where the zero meets a slope
+        that is NaN or infinite: both are right, whatever the definition gives."""
+        if not which:
+            return
+        c, x = self.case, self.case.inputs[which - 1]
+        assert x is not None
+        if c.op.rowwise(1, c.params) and x.shape == c.cotangent.shape:  # even the elements of a row are apart
+            none = c.cotangent == 0
+        elif x.ndim and c.op.rowwise(x.ndim, c.params):
+            whole = (c.cotangent == 0).reshape(len(c.cotangent), -1).all(1)
+            none = np.broadcast_to(whole.reshape(-1, *[1] * (x.ndim - 1)), x.shape)
+        else:
+            none = np.full(x.shape, not c.cotangent.any())
+        either = none[rows] & (j.code == SPECIAL) & ((j.got == 0) | np.isnan(j.got))
+        either &= (j.expected == 0) | np.isnan(j.expected)
+        j.code[either], j.error[either] = EXACT, 0.0
+
     def _by_table(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
-        """What the definition does not give but the table of special values allows, for rows of single elements."""
+        """What the definition does not give but the table of special values allows."""
+        self._by_slices(which, got, j, rows)
         params, shape = self.case.params, self.case.cotangent.shape
         if not all(x is None or _broadcasts(x.shape, shape) for x in self.case.inputs):
             return  # no element of the result belongs to one element of each input
@@ -393,6 +440,37 @@ class Judge:
                 elif any(_is(float(got[i]), a, factor) for a in (entry if isinstance(entry, tuple) else (entry,))):
                     j.code[i], j.error[i] = EXACT, 0.0
 
+    def _by_slices(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+        """The rows of the table that hold a slice along an axis: what they allow an element that is NaN, infinite or
+        finite holds in every slice that has a NaN, one infinity or several, and nothing but -inf, as they do."""
+        c, x = self.case, self.case.inputs[0]
+        table = [(r, r.axis) for r in c.op.special if r.axis is not None and r.cotangent == 1]
+        if not table or x is None or len(c.inputs) > 1:
+            return
+        allowed: dict[tuple[bytes, int], list[Any]] = {}
+        for row, _ in table:
+            seen = kinds_of(np.asarray(row.inputs[0], np.float64))
+            entry = row.output if which == 0 else row.grads[which - 1]
+            for kind, e in zip(seen.tolist(), entry if isinstance(entry, list) else [entry] * len(seen), strict=True):
+                allowed.setdefault((signature(seen).tobytes(), kind), []).extend(e if isinstance(e, tuple) else (e,))
+        axis = c.params[table[0][1]] % x.ndim
+        kinds = np.moveaxis(kinds_of(x), axis, -1)
+        reduced = c.cotangent.shape != x.shape  # one number for each slice
+        g = c.cotangent.reshape(*kinds.shape[:-1], 1) if reduced else np.moveaxis(c.cotangent, axis, -1)
+        g = np.broadcast_to(g if which else 1.0, kinds.shape).reshape(-1, kinds.shape[-1])
+        kinds = kinds.reshape(g.shape)
+        signatures, place = signature(kinds), np.arange(kinds.size)
+        if which == 0 and reduced:
+            place = np.arange(0, kinds.size, kinds.shape[-1]).reshape(c.cotangent.shape)[rows]
+        else:
+            moved = np.moveaxis(np.empty(x.shape), axis, -1).shape
+            place = np.moveaxis(place.reshape(moved), -1, axis)[rows]
+        for i in map(tuple, np.argwhere(j.code == SPECIAL)):
+            slice_, within = divmod(int(place[i]), kinds.shape[-1])
+            found = allowed.get((signatures[slice_].tobytes(), int(kinds[slice_, within])), [])
+            if any(e is not None and _is(float(got[i]), e, float(g[slice_, within])) for e in found):
+                j.code[i], j.error[i] = EXACT, 0.0
+
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """At a kink every share of the one-sided derivatives is sound, at a jump of the output either side; name the
         one that was followed. In a network with ties that is one for all elements, because nothing says which of them
@@ -407,9 +485,9 @@ class Judge:
         taken = {str(c): c for c in (*conventions.values(), *(() if ties else (0.0, 1.0)))}
         worst = {key: self._worst_case(self.algorithm, c) for key, c in taken.items()}
         ends = [w.results[which] for w in worst.values()]
-        lower = np.min([e[0][rows] for e in ends if e is not None], axis=0)
-        upper = np.max([e[0][rows] for e in ends if e is not None], axis=0)
-        at_kink = (lower != upper) & ~np.isnan(lower)
+        sides = np.asarray([e[0][rows] for e in ends if e is not None])
+        lower, upper = np.min(sides, axis=0), np.max(sides, axis=0)  # NaN where a side is
+        at_kink = ((sides != sides[0]) & ~(np.isnan(sides) & np.isnan(sides[0]))).any(axis=0)
         together = not ties and any(map(_has_ties, conventions.values()))
         for name, convention in conventions.items():
             follows = self._against(which, got, worst[str(convention)], convention, rows)
@@ -424,11 +502,16 @@ class Judge:
         j.call(between, CONVENTION, "between the one-sided derivatives")
 
     @staticmethod
-    def _name(j: Judgement, follows: Judgement, where: np.ndarray, name: str) -> None:
-        """What follows a convention is judged by it."""
+    def _name(j: Judgement, follows: Judgement, where: np.ndarray, name: str | None = None) -> None:
+        """What follows a convention is judged by it: by the one of that name, or as it was judged there."""
         for part in ("expected", "allowed", "error"):
             setattr(j, part, np.where(where, getattr(follows, part), getattr(j, part)))
-        j.call(where, CONVENTION, name)
+        if name is not None:
+            j.call(where, CONVENTION, name)
+            return
+        for number, known in enumerate(follows.names):
+            for code in np.unique(follows.code[where & (follows.name == number)]).tolist():
+                j.call(where & (follows.name == number) & (follows.code == code), code, known)
 
     def _ties(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> bool:
         """Cells that are tied, directly or over others, follow one convention together, or some weights in the simplex
@@ -463,25 +546,60 @@ class Judge:
         j.call(free, CONVENTION, "tie=weights in the simplex")
         return True
 
-    def _classes(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
-        """The first declared class that explains what the accurate one does not."""
-        for name in self.case.op.classes:
+    def under(self, name: str, which: int, j: Judgement, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Where a declared class gives what was got, by its worst case and its expected error; and where nothing is
+        known of it, because something overflows in it."""
+        with np.errstate(all="ignore"):
             worst = self._worst_case(name, self.case.op.convention)
-            other, result = self._against(which, got, worst, self.case.op.convention, rows), worst.results[which]
-            assert result is not None
-            # A class whose worst case is infinite would explain anything, so it explains nothing.
+            other = self._against(which, j.got, worst, self.case.op.convention, rows)
             inside = _unexplained(j) & (other.code <= OK)
             if self.case.random and inside.any():
-                line = self.expected_line(which, name, rows, inside)
-                inside &= j.error <= np.maximum(line, self._one_rounding(which, j))
-            if worst.overflows:
-                # Where something overflows on the way, the middle is astray, and so is every evaluation of the class.
-                middle = np.asarray(result[0])[rows]
-                astray = ~(np.abs(middle - other.expected) <= other.allowed)
-                inside |= _unexplained(j) & astray & (np.abs(got - middle) <= 2 * other.allowed)
-            # No sound algorithm makes NaN or infinity of a number, or NaN of an infinity.
-            inside &= np.where(np.isnan(got), np.isnan(j.expected), np.isfinite(got) | ~np.isfinite(j.expected))
-            j.call(inside, EXPLAINED, name)
+                inside &= ~self._beyond(which, name, worst, j, rows, inside)
+            return inside, _unexplained(j) & (other.code == SCOPE)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of a result, judged, with the judge of its piece of the case."""
+
+    judge: Judge
+    judgement: Judgement
+    piece: Case
+    first_row: int
+    rows: Any
+
+
+def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
+    """The first declared class that explains all of one result that the accurate one does not; one under which nothing
+    in it is unknown before the others. A class explains a whole result or none of it: an implementation does not change
+    its algorithm from element to element."""
+    best: tuple[str, list[tuple[np.ndarray, np.ndarray]]] | None = None
+    for name in classes:
+        found = []
+        for p in parts:
+            found.append(p.judge.under(name, which, p.judgement, p.rows))
+            if (_unexplained(p.judgement) & ~(found[-1][0] | found[-1][1])).any():
+                break
+        else:
+            known = not any(unknown.any() for _, unknown in found)
+            if known or best is None:
+                best = name, found
+            if known:
+                break
+    if best is None:
+        return
+    name, found = best
+    for p, (inside, unknown) in zip(parts, found, strict=True):
+        j = p.judgement
+        # No sound algorithm makes NaN or infinity of a number, or NaN of an infinity.
+        sound = np.where(np.isnan(j.got), np.isnan(j.expected), np.isfinite(j.got) | ~np.isfinite(j.expected))
+        j.call(inside & sound, EXPLAINED, name)
+        j.call(unknown & sound, SCOPE, f"unknown under the class {name}, where something overflows")
+
+
+def why_unknown(worst: WorstCase) -> str:
+    """What may overflow, the commonest first."""
+    return "; ".join(what for what, _ in Counter(worst.unknown).most_common(2)) or "an input is beyond the range"
 
 
 def _has_ties(convention: Convention) -> bool:
@@ -504,6 +622,18 @@ def spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> N
             spread(into, (*place, i), entry, ndim)
     else:
         into[place] = entry if entry is None or isinstance(entry, tuple) else (entry,)
+
+
+def kinds_of(x: np.ndarray) -> np.ndarray:
+    """-inf, a finite number, inf, NaN as 0 to 3."""
+    return np.where(np.isnan(x), 3, np.where(np.isinf(x), 1 + np.sign(x), 1)).astype(np.int64)
+
+
+def signature(kinds: np.ndarray) -> np.ndarray:
+    """For each slice along the last axis: whether there is a NaN, an infinity or several, anything but -inf."""
+    return np.stack([(kinds == 3).any(-1), np.minimum((kinds == 2).sum(-1), 2), (kinds > 0).any(-1)], axis=-1).astype(
+        np.int64
+    )
 
 
 def _is(got: float, allowed: float | str, factor: float) -> bool:
@@ -530,6 +660,7 @@ class Tally:
         self.bins: dict[int, int] = {}
         self.worst, self.seconds = 0.0, 0.0
         self.alike: dict[tuple[int, str], list[Finding]] = {}
+        self.scope: Counter[str] = Counter()
 
     def add(self, j: Judgement, piece: Case, first_row: int, rows: Any, seconds: float) -> None:
         """Add the verdicts of some `rows` of a piece of the case, which begins at its `first_row`."""
@@ -550,6 +681,8 @@ class Tally:
         for biased in np.flatnonzero(exponents[1:2047]) + 1:
             b = int(biased) - 1023
             self.bins[b] = self.bins.get(b, 0) + int(exponents[biased])
+        for why in np.unique(j.name[j.code == SCOPE]).tolist():
+            self.scope[j.names[why]] += int(np.count_nonzero((j.code == SCOPE) & (j.name == why)))
         if not plain:
             self._find(j, np.where(j.error == 0, 0.0, ratio), piece, first_row, 0 if rows is ... else rows.start)
 
@@ -605,6 +738,7 @@ class Tally:
             worst_ratio=self.worst,
             histogram=dict(sorted(self.bins.items())),
             seconds=self.seconds,
+            scope=dict(self.scope.most_common()),
         )
 
     def findings(self) -> list[Finding]:
@@ -658,6 +792,8 @@ def check_case(
         keep_freed_memory()
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
     tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
+    waiting: dict[int, list[Part]] = {}  # what no class was asked about yet
+    classes = case.op.classes if algorithm == "accurate" and case.row is None else {}
     first_row = 0
     for inputs, cotangent in chunks(case.op, case.inputs, case.params, case.cotangent):
         assert cotangent is not None
@@ -670,10 +806,21 @@ def check_case(
             part = value if piece is case else value[first_row : first_row + size]
             for rows in _blocks(part):
                 judgement = judge.judge(which, np.asarray(part[rows], np.float64), rows)
+                if classes and _unexplained(judgement).any():
+                    waiting.setdefault(which, []).append(Part(judge, judgement, piece, first_row, rows))
+                    continue
                 now = time.perf_counter()
                 tally.add(judgement, piece, first_row, rows, now - started)
                 started = now
         first_row += size
+    for which, parts in waiting.items():
+        explain(which, parts, classes)
+        tally = tallies[which]
+        assert tally is not None
+        for p in parts:
+            now = time.perf_counter()
+            tally.add(p.judgement, p.piece, p.first_row, p.rows, now - started)
+            started = now
     results = [t.result() for t in tallies if t is not None]
     findings = [f for t in tallies if t is not None for f in t.findings()]
     for what, message in complaints:

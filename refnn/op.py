@@ -49,7 +49,10 @@ class Special:
 
     `inputs`, `output` and `grads` (one entry an input; None where there is none, or where anything goes) are numbers or
     nested lists of them, in the shapes of the arrays. Where an output or a gradient is a tuple of numbers, each of them
-    will do; "+0" and "-0" insist on a sign, 0 takes either. `cotangent` is the number that fills the cotangent.
+    will do; "+0" and "-0" insist on a sign, 0 takes either. `cotangent` is the number that fills the cotangent. Where
+    the list of a row stands for a slice along an axis, `axis` names the parameter that says which: what the row allows
+    its elements then holds in every slice with a NaN, one infinity or several as in the row.
+    A cotangent of zero that meets a slope that is NaN or infinite may give 0 or NaN, whatever a row says.
     """
 
     inputs: tuple[Any, ...]
@@ -58,6 +61,7 @@ class Special:
     why: str
     params: Mapping[str, Any] = field(default_factory=dict)
     cotangent: float = 1.0
+    axis: str | None = None
 
 
 def _demands(entry: Any) -> bool:
@@ -102,6 +106,11 @@ class Op:
                 raise ValueError(
                     f"op {self.name!r}: the row {row.inputs} of special values has the gradients {row.grads}, "
                     f"expected one entry for each of {len(self.inputs)} inputs"
+                )
+            if row.axis is not None and row.axis not in self.defaults:
+                raise ValueError(
+                    f"op {self.name!r}: the row {row.inputs} of special values lies along {row.axis!r}, "
+                    f"expected one of the parameters {list(self.defaults)}"
                 )
             if not any(map(_demands, (row.output, *row.grads))):
                 raise ValueError(f"op {self.name!r}: the row {row.inputs} of special values lets anything pass")

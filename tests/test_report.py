@@ -332,7 +332,13 @@ def test_the_headline_counts_what_is_wrong():
 def test_the_findings_shown_first_are_of_different_kinds():
     many = [finding(f"a/{i}", "special", ratio=math.nan) for i in range(9)]
     other = [finding("b/0", ratio=2.0), finding("b/1", ratio=3.0)]
-    assert [f.case for f in in_order([*other, *many])][:4] == ["a/0", "b/1", "a/1", "b/0"]
+    assert [f.case for f in in_order([*other, *many])][:4] == ["b/1", "a/0", "b/0", "a/1"]
+
+
+def test_what_is_most_surely_the_fault_comes_first():
+    """A wrong number before one that is not finite, and both before a call that one parameter made fail."""
+    found = [finding(v, v) for v in ("explained", "error", "suspect", "special", "violation")]
+    assert [f.case for f in in_order(found)] == ["violation", "special", "error", "suspect", "explained"]
 
 
 @pytest.mark.parametrize("x", [0.1, -1.5, 5e-324, 0.0, -0.0, 1e300, math.inf, float(np.float32(0.1))])
@@ -340,16 +346,17 @@ def test_hexadecimal_is_every_bit(x):
     assert float.fromhex(hexadecimal(x)).hex() == x.hex()
 
 
-def test_a_finding_reads_as_a_sentence():
-    """No infinite ratio, no separator without anything behind it."""
+def test_a_finding_has_got_expected_and_allowed_on_lines_of_their_own():
+    """No infinite ratio, no line without anything in it."""
     place = ("softmax/float32/smoke/x", "softmax", "float32", "smoke", "grad[x]", "violation", (1,))
     f = Finding(*place, got=0.5, expected=0.0, allowed=0.0, error=0.5, ratio=math.inf, ulps=math.inf)
     assert str(f) == (
-        "violation: grad[x][1] of softmax/float32/smoke/x: got 0.5, expected 0.0 +/- 0 (nothing is allowed)"
+        "violation: grad[x][1] of softmax/float32/smoke/x\n"
+        "  got      0.5\n  expected 0.0\n  allowed  +/- 0 (nothing is allowed)"
     )
     more = replace(f, allowed=0.25, ratio=2.0, ulps=3.0, count=2, message="a note", equation="challa2023 (4)")
-    assert str(more).endswith(" +/- 0.25 (2 times the allowance, 3 ulp); challa2023 (4), 2 elements alike; a note")
-    assert str(replace(more, equation="")).endswith("; 2 elements alike; a note")
+    assert str(more).endswith(" +/- 0.25 (2 times the allowance, 3 ulp)\n  equation challa2023 (4)\n  a note")
+    assert str(more).splitlines()[0].endswith("/x, 2 elements alike")
 
 
 def test_a_ratio_inside_the_allowance_is_not_rounded_to_all_of_it():

@@ -20,9 +20,11 @@ model fl(x op y) = (x op y)(1 + d), |d| <= u; Higham, Accuracy and Stability of 
     function with K ulps    K ulp(result), at least K eta
 
 where v of the operands replaces t at most at distance rad, so magnitudes are those of |mid| + 2 rad or more.
-Where a partial sum or product may reach the overflow threshold nothing is known and rad is infinite (out of scope);
-where a single result surely does, mid is infinite and rad 0. Infinities and NaN propagate by IEEE 754; what becomes
-finite again, as 1/inf, has rad 0, too, and is what every evaluation gives, however far it may be from t.
+Where a partial sum or product may reach the overflow threshold nothing is known and rad is infinite (out of scope).
+Where a single result surely does, every evaluation gives mid = +-inf, while t is a number of that sign beyond the
+format's largest: rad is 0, and `over` says so. What is made of such a result has a sound radius where that is possible
+(1/t is within 1/max of 1/inf, tanh(t) is 1 to every digit), stays `over` where nothing can bring t back into the range,
+and is unknown otherwise. Infinities and NaN that are no overflows propagate by IEEE 754, with rad 0.
 
 Everything is evaluated in float64 to nearest and rounded outward by `_up`. That needs gradual underflow in the thread,
 which `Balls` checks when it is made.
@@ -32,7 +34,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -107,15 +110,23 @@ class Ball(Operators):
     size, radius <= sqrt(3 roundings) std, apart from what both allow for elementary functions and losses below the
     normal range. Roundings add, by Cauchy and Schwarz; a sum counts more of them than it makes, because its partial
     results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
-    that elementary functions are allowed.
+    that elementary functions are allowed. `over` is a mask of the elements that surely overflowed, or False.
     """
 
-    __slots__ = ("ar", "library", "mid", "pure", "rad", "roundings")
+    __slots__ = ("ar", "library", "mid", "over", "pure", "rad", "roundings")
 
     def __init__(
-        self, ar: Balls, mid: np.ndarray, rad: Radius, pure: bool = False, roundings: float = 0, library: float = 0.0
+        self,
+        ar: Balls,
+        mid: np.ndarray,
+        rad: Radius,
+        pure: bool = False,
+        roundings: float = 0,
+        library: float = 0.0,
+        over: Any = False,
     ) -> None:
         self.ar, self.mid, self.rad, self.pure, self.roundings, self.library = ar, mid, rad, pure, roundings, library
+        self.over = over
 
     shape = property(lambda self: self.mid.shape)
     ndim = property(lambda self: self.mid.ndim)
@@ -123,10 +134,11 @@ class Ball(Operators):
 
     def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
-        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library)
+        over = self.over if self.over is False else f(np.broadcast_to(self.over, self.mid.shape))
+        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library, over)
 
     def __neg__(self) -> Ball:
-        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings, self.library)
+        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings, self.library, self.over)
 
 
 def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
@@ -140,13 +152,14 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
         if len(shape) > 1 and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
             return blocked(self, *(b.reshape(-1) for b in balls)).reshape(*shape)
         rows = max(1, BLOCK * shape[0] // math.prod(shape))
-        mid, rad, exact = np.empty(shape), np.empty(shape), True
+        mid, rad, over, exact = np.empty(shape), np.empty(shape), np.zeros(shape, bool), True
         for first in range(0, shape[0], rows):
             piece = slice(first, first + rows)
             part = method(self, *(b[piece] if b.ndim == len(shape) and b.shape[0] > 1 else b for b in balls))
-            mid[piece], rad[piece] = part.mid, part.rad
+            mid[piece], rad[piece], over[piece] = part.mid, part.rad, part.over
             exact = exact and _exact(part.rad)
-        return Ball(self, mid, 0.0 if exact else rad, roundings=part.roundings, library=part.library)
+        rad_ = 0.0 if exact else rad
+        return Ball(self, mid, rad_, roundings=part.roundings, library=part.library, over=_mask(over))
 
     return blocked
 
@@ -162,6 +175,7 @@ class Balls:
         self.kinks = 0  # how many elements met a kink exactly
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
         self.overflows = 0  # how many results surely are infinite, though no operand is
+        self.unknown: Counter[str] = Counter()  # what may overflow, or overflowed and was used: how many results
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
         self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}
 
@@ -172,7 +186,10 @@ class Balls:
         if self.model.flush:
             magnitude = np.abs(mid)
             lost = np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0)
-            return Ball(self, mid, lost, roundings=_ENDLESS) if lost.any() else Ball(self, mid, 0.0)
+            # Met exactly by what flushes, so wider than what is lost where an error is measured.
+            return (
+                Ball(self, mid, _up(lost, 64) * (lost > 0), roundings=_ENDLESS) if lost.any() else Ball(self, mid, 0.0)
+            )
         return Ball(self, mid, 0.0)
 
     def lift(self, x: Any) -> Ball:
@@ -206,9 +223,9 @@ class Balls:
         if m.storage == m.compute:
             return x
         with np.errstate(all="ignore"):
-            return self._close(
-                x.mid, x.rad, self._half_ulp(self._top(x.mid, x.rad), m.storage), (x,), m.storage, library=x.library
-            )
+            half = self._half_ulp(self._top(x.mid, x.rad), m.storage)
+            stored = self._close("storing", x.mid, x.rad, half, (x,), m.storage, library=x.library)
+            return self._still_over(stored, x.mid, x.over)
 
     # --- local errors ------------------------------------------------------------------------------------------------
 
@@ -250,6 +267,7 @@ class Balls:
 
     def _close(
         self,
+        what: str,
         mid: Array,
         prop: Radius,
         local: Radius,
@@ -263,13 +281,15 @@ class Balls:
         partial: bool = False,
         count: float = 1,
         library: float = 0.0,
+        half: Callable[[], Array] | None = None,
     ) -> Ball:
-        """The ball of a result: the radius rounded outward, and what is not finite put in order.
+        """The ball of a result: the radius rounded outward, and what is not finite put in order. Of what overflowed in
+        an operand nothing is known here. `what` names the operation.
 
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
         tells which of those that are not finite nothing is known about, `count` how many local roundings were made,
-        `library` is the result's own (see Ball).
+        `library` is the result's own (see Ball); `half` the result is in the range of float64 where it is not itself.
         """
         count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
@@ -280,7 +300,8 @@ class Balls:
         else:  # no coarser format holds numbers whose radii could underflow here
             rad = local if _exact(prop) else prop if _exact(local) else prop + local
             rad = rad * _inflation(roundings + 12 * len(operands))  # and what `_outward` left
-        if special is False and mid.size:
+        used = [b.over for b in operands if b.over is not False]
+        if special is False and mid.size and not used:
             # One number a side bounds all: NaN and infinities fail the comparison.
             most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
             if most <= fmt.max:
@@ -296,14 +317,49 @@ class Balls:
         over = ~special & ~_stays_finite(reach, fmt)
         if fmt.name == "float64":  # where the operands are exact, every evaluation overflows as this one did
             certain = np.isinf(mid) & np.broadcast_to(prop == 0.0, mid.shape)
+            certain &= False if half is None else np.abs(half()) > _LARGEST / 2 * _OUT40
         else:
             certain = np.abs(mid) - rad > fmt.max * (1 + fmt.unit_roundoff)
         surely = over & certain & ~np.isnan(mid) & (not partial)
         self.overflows += int(np.count_nonzero(surely))
         mid[surely] = np.copysign(np.inf, mid[surely])
         rad[special | surely] = 0.0
-        rad[(over & ~surely) | unknown] = np.inf
-        return Ball(self, mid, rad, roundings=count, library=library)
+        fresh = over & ~surely & ~unknown
+        self._lose(f"{what} may overflow {fmt.name}", fresh)
+        rad[fresh | unknown] = np.inf
+        for lost_ in used:
+            rad[np.broadcast_to(lost_, mid.shape)] = np.inf
+        return Ball(self, mid, rad, roundings=count, library=library, over=_mask(surely))
+
+    def _lose(self, why: str, where: Any) -> None:
+        """Note how many results are unknown, and why."""
+        if n := int(np.count_nonzero(where)):
+            self.unknown[why] += n
+
+    def _still_over(self, result: Ball, mid: Array, over: Any, within: Any = False, rad: Any = 0.0) -> Ball:
+        """The result with what became of overflows put in: infinite as `mid` where nothing brings them back (`over`), a
+        number `within` some `rad` of zero, and unknown elsewhere."""
+        if over is False and within is False:
+            return result
+        shape = result.shape
+        full, radius = np.array(result.mid), np.array(np.broadcast_to(result.rad, shape))
+        if over is not False:
+            over = np.broadcast_to(over, shape)
+            full[over] = np.broadcast_to(mid, shape)[over]
+            radius[over] = 0.0
+        if within is not False:
+            within = np.broadcast_to(within, shape)
+            full[within], radius[within] = 0.0, np.broadcast_to(rad, shape)[within]
+        kept = np.zeros(shape, bool) | over | result.over
+        return Ball(self, full, radius, False, result.roundings, result.library, _mask(kept))
+
+    def _clamped(self, x: Ball) -> Ball:
+        """x with the largest number in place of what overflowed, for functions that are constant from there on, to
+        every digit of every format, or overflow themselves."""
+        if x.over is False:
+            return x
+        mid = np.where(x.over, np.copysign(self.model.compute.max, x.mid), x.mid)
+        return Ball(self, mid, x.rad, roundings=x.roundings, library=x.library)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -314,7 +370,23 @@ class Balls:
             mid, prop = a.mid + b.mid, a.rad + b.rad
             top = self._top(mid, prop)
             library = min(a.library, b.library)
-            return self._close(mid, prop, self._half_ulp(top, fmt), (a, b), fmt, reach=top, library=library)
+            result = self._close(
+                "a sum",
+                mid,
+                prop,
+                self._half_ulp(top, fmt),
+                (a, b),
+                fmt,
+                reach=top,
+                library=library,
+                half=lambda: a.mid / 2 + b.mid / 2,
+            )
+            if a.over is False and b.over is False:
+                return result
+            # A term of the same sign leaves what overflowed beyond the range.
+            grows = (a.over & _has_sign(b, a.mid)) | (b.over & _has_sign(a, b.mid))
+            self._lose("a sum with what overflowed", (a.over | np.asarray(b.over)) & ~grows)
+            return self._still_over(result, mid, grows)
 
     def product(self, *factors: Ball | int, over: Ball | int | None = None) -> Ball:
         """The factors multiplied in any grouping, and divided by `over`."""
@@ -365,7 +437,8 @@ class Balls:
                 balls = [*balls, d]
             lost = functools.partial(_infinite_times_unsure, balls)
             if losses == 0:
-                return self._close(
+                result = self._close(
+                    "a product",
                     mid,
                     prop,
                     0.0,
@@ -375,6 +448,7 @@ class Balls:
                     lost=lost,
                     library=sum(b.library for b in balls),
                 )
+                return self._over_in_product(result, mid, factors, over)
             local = np.abs(mid)
             if not _exact(prop):
                 local = local + 2 * prop
@@ -392,7 +466,8 @@ class Balls:
                     if len(factors) == 1:  # no partial product but 1/d
                         reach = (magnitudes[1][0] + 2 * magnitudes[1][1]) * (1 + 2 * fmt.unit_roundoff)
                     reach = np.maximum(reach, np.abs(mid) + prop + local)
-            return self._close(
+            result = self._close(
+                "a product" if over is None else "a quotient",
                 mid,
                 prop,
                 local,
@@ -404,7 +479,36 @@ class Balls:
                 partial=reach is not None,
                 count=roundings,
                 library=sum(b.library for b in balls),
+                half=lambda: (
+                    math.prod((f.mid for f in factors), start=np.asarray(0.5)) / (1.0 if over is None else over.mid)
+                ),
             )
+            return self._over_in_product(result, mid, factors, over)
+
+    def _over_in_product(self, result: Ball, mid: Array, factors: list[Ball], over: Ball | None) -> Ball:
+        """A product or quotient with what overflowed put in: it stays beyond the range where nothing makes it smaller;
+        divided by it, what is finite in every grouping lies within 1/max of zero."""
+        every = factors if over is None else [*factors, over]
+        if all(b.over is False for b in every):
+            return result
+        most = self.model.compute.max
+        above: Any = False
+        grows: Any = True if over is None else ~np.asarray(over.over) & (np.abs(over.mid) + 2 * over.rad <= 1)
+        reach: Any = (1 + growth(self.model.compute.unit_roundoff, len(factors))) * _OUT40
+        size: Any = 1.0
+        for f in factors:
+            above = above | np.asarray(f.over)
+            grows = grows & (np.asarray(f.over) | (np.isfinite(f.mid) & (np.abs(f.mid) - 2 * f.rad >= 1)))
+            reach = reach * np.maximum(np.abs(f.mid) + 2 * f.rad, 1.0)
+            size = size * (np.abs(f.mid) + 2 * f.rad)
+        grows = grows & above & (True if over is None else over.mid != 0)
+        within: Any = False
+        rad: Any = 0.0
+        if over is not None:
+            within = np.asarray(over.over) & ~np.asarray(above) & (reach <= most)
+            rad = _up(size / most, 2 * len(factors) + 4)
+        self._lose("a product with what overflowed", _any_over(every) & ~grows & ~within)
+        return self._still_over(result, mid, grows, within, rad)
 
     def _partial_products_are_normal(
         self, magnitudes: list[Any], over: Ball | None, roundings: int, fmt: Format
@@ -465,7 +569,19 @@ class Balls:
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
             one_sign = np.array_equal(np.abs(mid), total)
             least = ramp_share(terms) if one_sign else chain_share(terms // SUM_BLOCKS, SUM_BLOCKS)
-            return self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
+            result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
+            if x.over is False:
+                return result
+            touched = np.any(np.broadcast_to(x.over, x.shape), axis=axis, keepdims=keepdims)
+            # Terms of the same sign leave what overflowed beyond the range.
+            up, down = (np.all(_has_sign(x, s), axis=axis, keepdims=keepdims) for s in (1.0, -1.0))
+            grows = touched & (up | down)
+            self._lose("a sum with what overflowed", touched & ~grows)
+            return self._still_over(self._unknown_where(result, touched), mid, grows)
+
+    def _unknown_where(self, result: Ball, where: Any) -> Ball:
+        rad = np.where(where, np.inf, result.rad)
+        return Ball(self, result.mid, rad, result.pure, result.roundings, result.library, result.over)
 
     def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         return self.contract(matrix_product(a.shape[-1]), a, b, plus)
@@ -508,7 +624,16 @@ class Balls:
             result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
             if nothing.any() and not self.model.flush:  # zeros add up to what is added to them
                 result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)
-            return result
+            used: Any = False if plus is None else plus.over
+            for x, y, met in ((a, b, True), (b, a, False)):
+                if x.over is not False:
+                    mask, ones = np.broadcast_to(x.over, x.shape).astype(float), np.ones(y.shape)
+                    used = used | ((applied(mask, ones) if met else applied(ones, mask)) > 0)
+            if used is False:
+                return result
+            used = np.broadcast_to(used, result.shape)
+            self._lose("a sum of products with what overflowed", used)
+            return self._unknown_where(result, used)
 
     def _accumulated(
         self,
@@ -533,6 +658,7 @@ class Balls:
         if special is not False:  # the rules of IEEE 754 hold as long as the finite terms cannot overflow
             special = special & (reach <= fmt.max)
         return self._close(
+            f"a sum of {roundings + 1} terms",
             mid,
             prop,
             local,
@@ -550,12 +676,21 @@ class Balls:
 
     @_blockwise
     def exp(self, x: Ball) -> Ball:
-        fmt = self.model.compute
+        fmt, x = self.model.compute, self._clamped(x)
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
             if _exact(x.rad):
                 local = self._ulps_of("exp", mid * _OUT48) * (x.mid != 0)  # exp(0) is exact
-                return self._close(mid, 0.0, local, (x,), fmt, library=2 * self._ulps["exp"])
+                return self._close(
+                    "exp",
+                    mid,
+                    0.0,
+                    local,
+                    (x,),
+                    fmt,
+                    library=2 * self._ulps["exp"],
+                    half=lambda: np.exp(x.mid - 1) * (math.e / 2),
+                )
             library = 2 * self.model.ulps["exp"]
             if fmt.name != "float64" and np.max(x.rad, initial=0.0) <= 2.0**-10:
                 # e^r <= 1 + 2r and e^r - 1 <= r (1 + r) for r <= 1. Where mid underflowed, the local error is above.
@@ -565,16 +700,14 @@ class Balls:
                 local = self._ulps_of("exp", prop * spread)
                 prop *= x.rad
                 prop *= 1 + 2.0**-9
-                return self._close(mid, prop, local, (x,), fmt, library=library)
+                return self._close("exp", mid, prop, local, (x,), fmt, library=library)
             # |e^v - e^t| <= e^t (e^r - 1), and t <= mid + r; where r is large, that is below e^(mid + 2r).
             spread = np.exp(x.rad) * _OUT48
             near = mid * spread * np.expm1(x.rad) * _OUT46
             top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * _OUT40
             prop = np.where(x.rad < 1, near, top)
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
-            result = self._close(mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
-            result.rad = np.where(np.isneginf(x.mid), _TINY, result.rad)  # x overflowed: exp of the exact value is no 0
-            return result
+            return self._close("exp", mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
 
     @_blockwise
     def log(self, x: Ball) -> Ball:
@@ -586,12 +719,14 @@ class Balls:
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
+            self._lose("a logarithm of what overflowed", x.over)
             return self._close(
-                mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log"]
+                "log", mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log"]
             )
 
     @_blockwise
     def tanh(self, x: Ball) -> Ball:
+        x = self._clamped(x)
         with np.errstate(all="ignore"):
             mid = np.tanh(x.mid)
             prop: Radius = 0.0
@@ -601,10 +736,11 @@ class Balls:
                 prop = np.minimum(4 * np.exp(-2 * nearest) * _OUT46, 1.0) * x.rad
                 top = np.minimum((np.abs(mid) + 2 * prop) * _OUT46, 1.0)
             local = self._ulps_of("tanh", top) * ((x.mid != 0) | (x.rad != 0.0))  # tanh(0) is exact
-            return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["tanh"])
+            return self._close("tanh", mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["tanh"])
 
     @_blockwise
     def expm1(self, x: Ball) -> Ball:
+        x = self._clamped(x)
         with np.errstate(all="ignore"):
             mid = np.expm1(x.mid)
             prop: Radius = 0.0
@@ -613,7 +749,16 @@ class Balls:
             above, below = mid + 2 * prop, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, _BELOW_ONE)
             local = self._ulps_of("expm1", np.maximum(above * _OUT46, below))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["expm1"])
+            return self._close(
+                "expm1",
+                mid,
+                prop,
+                local,
+                (x,),
+                self.model.compute,
+                library=2 * self._ulps["expm1"],
+                half=lambda: np.exp(x.mid - 1) * (math.e / 2),
+            )
 
     @_blockwise
     def log1p(self, x: Ball) -> Ball:
@@ -624,8 +769,9 @@ class Balls:
             local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
+            self._lose("a logarithm of what overflowed", x.over)
             return self._close(
-                mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log1p"]
+                "log1p", mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log1p"]
             )
 
     @_blockwise
@@ -637,6 +783,7 @@ class Balls:
         return self._error_function("erfc", _erf.erfc, x, 2 * _BELOW_ONE)
 
     def _error_function(self, name: str, function: Callable[[Array], np.ndarray], x: Ball, most: float) -> Ball:
+        x = self._clamped(x)
         with np.errstate(all="ignore"):
             mid = function(x.mid)
             prop: Radius = 0.0
@@ -648,22 +795,24 @@ class Balls:
                 prop = slope * (x.rad / (1 + nearest * x.rad))
             local = self._ulps_of(name, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, most))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            return self._close(mid, prop, local, (x,), self.model.compute, library=2 * self._ulps[name])
+            return self._close(name, mid, prop, local, (x,), self.model.compute, library=2 * self._ulps[name])
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
     def abs(self, x: Ball) -> Ball:
-        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library)
+        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library, x.over)
 
     def relu(self, x: Ball) -> Ball:
         mid, rad = np.maximum(x.mid, 0.0), x.rad
+        over = x.over if x.over is False else x.over & (x.mid > 0)
         if _exact(rad):
-            return Ball(self, mid, rad, library=x.library)
+            return Ball(self, mid, rad, library=x.library, over=over)
         # Below zero no value is above mid + 2 rad, and none of those below zero counts.
         with np.errstate(all="ignore"):
             low = (x.mid < 0) & (rad < np.inf)
             rad = np.where(low, np.clip(x.mid * _IN50 + 2 * rad, 0.0, rad), rad)
-        return Ball(self, mid, rad, roundings=_ENDLESS, library=x.library)  # Noise leaves nothing of them below zero
+        # Noise leaves nothing of them below zero.
+        return Ball(self, mid, rad, roundings=_ENDLESS, library=x.library, over=over)
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
@@ -692,7 +841,10 @@ class Balls:
                     widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
                     hull = _up(np.abs(above.mid - below.mid) + widths, 64)
                     rad, count = np.where(open_, hull, rad), _ENDLESS
-            return Ball(self, mid, rad, roundings=count)
+            taken: Any = False
+            if _any_over((above, below)) is not False:
+                taken = np.where(part == 1, above.over, np.where(part == 0, below.over, False))
+            return Ball(self, mid, rad, roundings=count, over=taken)
 
     def windows(self, x: Ball, w: Windows) -> Ball:
         return x._map(w.gather)
@@ -701,18 +853,24 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = w.fold(x.mid)
             prop: Radius = 0.0 if _exact(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
+            over = x.over if x.over is False else w.fold(np.broadcast_to(x.over, x.shape).astype(float)) > 0
             if w.coverage <= 1:
-                return Ball(self, mid, prop, roundings=x.roundings, library=x.library)
+                return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
             finite = np.isfinite(x.mid)
             total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
             special: Any = False if finite.all() else w.fold((~finite).astype(float)) > 0
             inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
-            return self._accumulated(mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library)
+            result = self._accumulated(mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library)
+            self._lose("a sum with what overflowed", over)
+            return result if over is False else self._unknown_where(result, over)
 
     def _able(self, x: Ball, axis: int, among: np.ndarray | None) -> np.ndarray:
         """Which elements may be the maximum along the axis in some evaluation."""
         unsure = np.isinf(x.rad)
         low, high = np.where(unsure, -np.inf, x.mid - 2 * x.rad), np.where(unsure, np.inf, x.mid + 2 * x.rad)
+        if x.over is not False:  # beyond the largest number, nobody knows how far
+            low = np.where(x.over & (x.mid > 0), self.model.compute.max, low)
+            high = np.where(x.over & (x.mid < 0), -self.model.compute.max, high)
         if among is not None:
             low, high = np.where(among, low, -np.inf), np.where(among, high, -np.inf)
         able = (high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid)
@@ -721,22 +879,28 @@ class Balls:
     def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.max(x.mid if among is None else np.where(among, x.mid, -np.inf), axis=axis)
+            over: Any = False
+            if x.over is not False:
+                over = np.isinf(mid) & ~np.any(
+                    np.isinf(x.mid) & ~x.over & (x.mid == np.expand_dims(mid, axis)), axis=axis
+                )
             if _exact(x.rad):
-                return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library)
+                return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library, over=over)
             # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
             able, full = self._able(x, axis, among), np.broadcast_to(x.rad, x.shape)
             rad = np.max(np.where(able, full, 0.0), axis=axis)
             count = x.roundings if np.count_nonzero(able) == mid.size else _ENDLESS
             # What is surely NaN or infinity stays so, whatever the others are.
             sure = np.any(hits(x.mid, axis, among, "any") & (full == 0), axis=axis) & ~(mid < np.inf)
-            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=count, library=x.library)
+            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=count, library=x.library, over=over)
 
     def route(self, g: Ball, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         rule = ties(self.convention)
         with np.errstate(all="ignore"):
             chosen = hits(x.mid, axis, among, rule)
             sent = g._map(lambda a: np.expand_dims(a, axis))
-            tied = hits(x.mid, axis, among, "any") if _exact(x.rad) else self._able(x, axis, among)
+            exact = _exact(x.rad) and x.over is False
+            tied = hits(x.mid, axis, among, "any") if exact else self._able(x, axis, among)
             several = tied & (np.count_nonzero(tied, axis=axis, keepdims=True) > 1)
             if rule == "split":
                 cells = np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1)
@@ -744,24 +908,29 @@ class Balls:
                 sent = Ball(self, part.mid, np.where(cells > 1, part.rad, sent.rad), roundings=part.roundings)
             elif rule == "any":  # a weight is at most 1: rounded itself, perhaps as a quotient, and its product
                 local = growth(self.model.compute.unit_roundoff, 3) * (np.abs(sent.mid) + 2 * sent.rad)
-                loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 4)
+                loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 64)
                 sent = Ball(self, sent.mid, np.where(several, loose, sent.rad), roundings=sent.roundings + 3)
             mid = np.where(chosen, sent.mid, 0.0)
             rad: Radius = 0.0 if _exact(sent.rad) else np.where(chosen, sent.rad, 0.0)
             count = sent.roundings + x.roundings
-            unsure = several & np.any(tied & (np.asarray(x.rad) != 0), axis=axis, keepdims=True)
+            unsure = several & np.any(tied & ((np.asarray(x.rad) != 0) | x.over), axis=axis, keepdims=True)
             self.kinks += int(np.count_nonzero(several & ~unsure))
             if unsure.any():  # whoever can be the maximum may get anything between nothing and all of it
                 self.open_branches += int(np.count_nonzero(unsure))
                 whole = g._map(lambda a: np.expand_dims(a, axis))
-                rad, count = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 4), rad), _ENDLESS
-            return Ball(self, mid, rad, roundings=count, library=sent.library)
+                # Met exactly by what chose another one, so wider than what is lost where an error is measured.
+                rad, count = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 64), rad), _ENDLESS
+            over = sent.over if sent.over is False else chosen & sent.over
+            return Ball(self, mid, rad, roundings=count, library=sent.library, over=over)
 
     def pivot(self, x: Ball, axis: int, finite: bool = False) -> Ball:
         rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
         roundings = 0 if _exact(rad) else _ENDLESS  # Noise has none
         top = np.max(x.mid, axis=axis, keepdims=True)
-        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings)
+        over: Any = False
+        if x.over is not False and not finite:
+            over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
+        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings, over=over)
 
     def optional(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):
@@ -770,7 +939,8 @@ class Balls:
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)
         rad = 0.0 if _exact(a.rad) and _exact(b.rad) else np.where(mask, a.rad, b.rad)
-        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, a.roundings + b.roundings)
+        over = False if _any_over((a, b)) is False else np.where(mask, a.over, b.over)
+        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, a.roundings + b.roundings, over=over)
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Ball:
         return Ball(self, one_hot(target, classes, axis).astype(np.float64), 0.0, pure=True)
@@ -805,6 +975,21 @@ def _infinite_times_unsure(balls: list[Ball]) -> Any:
                 infinite = infinite | np.isinf(b.mid)
             lost = lost & infinite
     return lost
+
+
+def _any_over(balls: Iterable[Ball]) -> Any:
+    """Where any of these overflowed, or False."""
+    masks = [np.asarray(b.over) for b in balls if b.over is not False]
+    return functools.reduce(np.logical_or, masks) if masks else False
+
+
+def _mask(over: np.ndarray) -> Any:
+    return over if over.any() else False
+
+
+def _has_sign(x: Ball, like: Any) -> np.ndarray:
+    """Where the exact value of x, and what any evaluation makes of it, is zero or surely of the sign of `like`."""
+    return np.asarray(np.where(x.over, x.mid * like > 0, x.mid * np.sign(like) - 2 * x.rad >= 0))
 
 
 def _exact(radius: Radius) -> bool:

@@ -124,7 +124,11 @@ class Noise:
     # --- borders -----------------------------------------------------------------------------------------------------
 
     def array(self, x: Array) -> Noisy:
-        return Noisy(self, np.asarray(x).astype(np.float64))
+        mid = np.asarray(x).astype(np.float64)
+        if not self.model.flush:
+            return Noisy(self, mid)
+        size = np.abs(mid)  # a subnormal input may be read as zero: a bound, no variance
+        return Noisy(self, mid, bias=np.where(size < self.model.storage.smallest_normal, size, 0.0))
 
     def lift(self, x: Any) -> Noisy:
         if isinstance(x, Noisy):

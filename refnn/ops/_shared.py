@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import inf, nan
 from typing import Any
 
@@ -144,6 +145,11 @@ def squared_error_rows(of: Callable[[float], Any]) -> tuple[Special, ...]:
         (-0.0, 0.0, 0, 0, 0, "likewise"),
     )
     return tuple(Special((of(x), of(t)), y, (gx, gt), why) for x, t, y, gx, gt, why in rows)
+
+
+def along_axis(*rows: Special) -> tuple[Special, ...]:
+    """Rows of a table of special values whose lists are slices along the parameter `axis`."""
+    return tuple(replace(row, axis="axis") for row in rows)
 
 
 def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:

@@ -13,7 +13,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_axis
 from refnn.ops import softmax as _softmax
-from refnn.ops._shared import rescaled
+from refnn.ops._shared import along_axis, rescaled
 
 
 def forward(ar, x, *, axis=-1):
@@ -46,7 +46,7 @@ log_softmax = Op(
     validate=validate,
     variants=_softmax.softmax.variants,
     classes={"softmax": (forward, from_softmax), "online": (online, vjp)},
-    special=(
+    special=along_axis(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(([0.0, -inf],), [0, -inf], ([-1, 1],), "the logarithm of a masked entry; the gradients stay finite"),
         Special(([-inf, -inf],), nan, (nan,), "all masked: log(0/0)"),

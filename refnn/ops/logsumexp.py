@@ -16,7 +16,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_axis
 from refnn.ops import softmax as _softmax
-from refnn.ops._shared import kept, rescaled
+from refnn.ops._shared import along_axis, kept, rescaled
 
 
 def forward(ar, x, *, axis=-1, keepdims=False):
@@ -69,7 +69,7 @@ logsumexp = Op(
         {**v, "params": {**v["params"], "keepdims": i % 2 == 1}} for i, v in enumerate(_softmax.softmax.variants)
     ),
     classes={"exp(x - y)": (forward, from_output), "online": (online, online_vjp)},
-    special=(
+    special=along_axis(
         Special(([-inf, -inf],), -inf, ([0, 0],), "the logarithm of 0; nothing moves it to first order"),
         Special(([-inf],), -inf, ([0],), "likewise, of one entry"),
         Special(([inf],), inf, ([(1, nan)],), "the limit 1 of the weight, or infinity over infinity"),

@@ -14,7 +14,7 @@ from the maximum and the weighted mean of all distances (compare Blanchard, High
 from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_axis
-from refnn.ops._shared import rescaled
+from refnn.ops._shared import along_axis, rescaled
 
 
 def forward(ar, x, *, axis=-1):
@@ -51,7 +51,7 @@ softmax = Op(
         {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
     ),
     classes={"online": (online, vjp)},
-    special=(
+    special=along_axis(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(
             ([-inf, 0.0, 0.0],), [0, 0.5, 0.5], ([0, 0, 0],), "a logit of minus infinity is a mask: its limit is 0"

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from textwrap import indent
 from typing import Any
 
 # From best to worst. Elements out of scope are counted apart: nothing is claimed about them.
@@ -28,9 +29,9 @@ MEANING: Mapping[str, str] = {
     "suspect": "inside the worst case, outside the expected error",
     "explained": "outside the accurate class, inside another declared algorithm class",
     "violation": "outside the worst case of every declared class under the declared model",
-    "special": "NaN or infinity where the definition gives another value, or the other way round",
+    "special": "NaN, infinity or the sign of a zero where the definition has another, or the other way round",
     "error": "raised, wrong shape or dtype, input modified, not reproducible, or undecided",
-    OUT_OF_SCOPE: "a partial sum or product may overflow: nothing is claimed",
+    OUT_OF_SCOPE: "something on the way may overflow, or does and comes back: nothing is claimed",
 }
 
 
@@ -72,13 +73,17 @@ class Finding:
         at = ", ".join(f"{n}={v!r}" for n, v in self.inputs.items())
         name = f" [{self.name}]" if self.name else ""
         far = f" ({far})" if math.isfinite(self.error) and (far := size(self)) else ""
-        alike = f"{self.count} elements alike" if self.count > 1 else ""
-        notes = [", ".join(filter(None, (self.equation, alike))), self.message]
-        found = (
-            f"{self.verdict}{name}: {where}: got {self.got!r}, expected {self.expected!r} +/- {self.allowed:.3g}"
-            f"{far}{' at ' + at if at else ''}"
-        )
-        return "; ".join([found, *filter(None, notes)])
+        alike = f", {self.count} elements alike" if self.count > 1 else ""
+        lines = [
+            f"{self.verdict}{name}: {where}{alike}",
+            f"  got      {self.got!r}",
+            f"  expected {self.expected!r}",
+            f"  allowed  +/- {self.allowed:.3g}{far}",
+            f"  at       {at}" if at else "",
+            f"  equation {self.equation}" if self.equation else "",
+            f"  {self.message}" if self.message else "",
+        ]
+        return "\n".join(filter(None, lines))
 
     @property
     def key(self) -> str:
@@ -98,7 +103,8 @@ class Finding:
 @dataclass(frozen=True)
 class Result:
     """What came of one output or gradient of one case: elements by verdict, and the distribution of error/allowance
-    (`histogram` counts elements by floor(log2 ratio); those without any error are not in it)."""
+    (`histogram` counts elements by floor(log2 ratio); those without any error are not in it). `scope` says why elements
+    are out of scope, and how many for each reason."""
 
     case: str
     op: str
@@ -109,6 +115,7 @@ class Result:
     worst_ratio: float = 0.0
     histogram: Mapping[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+    scope: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def elements(self) -> int:
@@ -239,13 +246,24 @@ class Report:
         )
 
     def __str__(self) -> str:
-        from refnn.report.words import counted, in_order, number, share, unfinished, waived
+        from refnn.report.words import (
+            counted,
+            in_order,
+            nothing,
+            number,
+            scope_lines,
+            share,
+            unfinished,
+            waived,
+        )
 
         of_fixtures, name, dtype = "required" in self.header, *map(self.header.get, ("subject", "dtype"))
         subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
         skipped = [f"  skipped: {counted(n, 'case')}: {why}" for why, n in Counter(self.skips.values()).most_common(5)]
+        unclaimed = scope_lines(self)
         if not self.elements and not self.findings:
-            return "\n".join([f"{subject}: nothing was checked, which is an error", *skipped])
+            why = f": {left_out}" if (left_out := nothing(self)) else ", which is an error"
+            return "\n".join([f"{subject}: nothing was checked{why}", *skipped, *(f"  {line}" for line in unclaimed)])
         counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
         head = (
             f"{subject}: {'conforms' if self.ok else 'does not conform'}{waived(self)}: "
@@ -257,10 +275,11 @@ class Report:
             lines.append(f"  {share(self)}")
         lines += skipped
         lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
+        lines += [f"  {line}" for line in unclaimed[:5]]
         lines += [f"  expected finding no longer occurs: {c} ({self.expected[c]})" for c in self.stale]
         lines += [f"  does not conform, though no finding says why: {c}" for c in self.unlisted[:5]]
         shown = in_order(self.unexpected)[:5]
-        lines += [f"  {f}" for f in shown]
+        lines += [indent(str(f), "  ") for f in shown]
         if len(self.unexpected) > len(shown):
             lines.append(f"  and {len(self.unexpected) - len(shown)} findings more")
         if self.partial:

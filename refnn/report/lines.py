@@ -236,6 +236,7 @@ def _read(cls: type[Any], data: dict[str, Any]) -> Any:
     if cls is Result:
         data["verdicts"] = {_verdict(v): _count(v, n) for v, n in data["verdicts"].items()}
         data["histogram"] = {int(b): _count(b, n) for b, n in data["histogram"].items()}
+        data["scope"] = {str(why): _count(why, n) for why, n in data.get("scope", {}).items()}
     else:
         _verdict(data["verdict"])
         data["index"] = tuple(int(i) for i in data.get("index", ()))

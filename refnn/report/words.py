@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from refnn.report import CONFORMING, OUT_OF_SCOPE, OUTPUTS, VERDICTS, Finding, Report
 
@@ -19,7 +20,8 @@ def headline(report: Report) -> str:
     """The outcome in one sentence, without its full stop."""
     name = subject(report)
     if not report.elements and not report.findings:
-        why = f": {unfinished(report)}" if report.partial else ", which is an error"
+        found = nothing(report)
+        why = f": {unfinished(report)}" if report.partial else f": {found}" if found else ", which is an error"
         return f"Nothing was checked of {name}{why}"
     if report.ok:
         return f"{name} conforms{waived(report)}"
@@ -135,10 +137,20 @@ def severity(verdict: str) -> int:
     return VERDICTS.index(verdict) if verdict in VERDICTS else -1
 
 
+# How surely a finding is the fault that was looked for: a wrong number tells more than a call that was refused, which
+# may be a parameter that is not supported.
+SURENESS = ("violation", "special", "error", "suspect", "explained")
+
+
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """First the worst of each kind (op, dtype, result, verdict, class), then the second of each, and so on, the worst
+    """First the worst of each kind (op, dtype, result, verdict, class), then the second of each, and so on, the surest
     first among them: the many alike of one op do not hide what another does."""
-    worst = sorted(findings, key=lambda f: (-severity(f.verdict), not math.isnan(f.ratio), -f.ratio))
+
+    def rank(f: Finding) -> tuple[Any, ...]:
+        sure = SURENESS.index(f.verdict) if f.verdict in SURENESS else len(SURENESS)
+        return sure, not math.isnan(f.ratio), -f.ratio
+
+    worst = sorted(findings, key=rank)
     seen: Counter[tuple[str, ...]] = Counter()
     ranked = []
     for position, f in enumerate(worst):
@@ -165,6 +177,7 @@ class Scope:
     op: str
     judged: int
     outside: int
+    why: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -175,7 +188,22 @@ def scopes(report: Report) -> list[Scope]:
     """One for each op."""
     judged: Counter[str] = Counter()
     outside: Counter[str] = Counter()
+    why: dict[str, Counter[str]] = {}
     for r in report.results:
         judged[r.op] += r.elements
         outside[r.op] += r.verdicts.get(OUT_OF_SCOPE, 0)
-    return [Scope(op, judged[op], outside[op]) for op in sorted(judged)]
+        why.setdefault(r.op, Counter()).update(r.scope)
+    return [Scope(op, judged[op], outside[op], tuple(w for w, _ in why[op].most_common(2))) for op in sorted(judged)]
+
+
+def scope_lines(report: Report) -> list[str]:
+    """For each op with elements out of scope how many, why, and at the end what to do."""
+    found = sorted((s for s in scopes(report) if s.outside), key=lambda s: -s.share)
+    lines = [f"{counted(s.outside, 'element')} of {s.op} out of scope: {'; '.join(s.why)}" for s in found]
+    return [*lines, "to have them judged, scale the inputs down, or name a model= of a wider range"] if lines else []
+
+
+def nothing(report: Report) -> str:
+    """What became of all elements, where none was judged; empty where there were none."""
+    outside = report.count(OUT_OF_SCOPE)
+    return f"{counted(outside, 'element')}, all out of scope" if outside and not report.elements else ""
