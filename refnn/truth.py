@@ -257,10 +257,11 @@ def _digest(balls: np.ndarray) -> Value:
     radius = np.array(_RADIUS(balls), dtype=np.float64)  # exact, but for underflow: FLINT keeps 30 bits
     finite = np.isfinite(value) & np.isfinite(radius)
     value[~finite & ~np.isinf(value)] = np.nan
-    # What float() rounds away from the rest is at most 2**-53 of it.
-    rest = np.where(finite, balls - np.where(finite, value, 0.0), 0.0)
+    rest = np.where(finite, balls - np.where(finite, value, 0.0), 0)
     low = np.array(_FLOAT(rest), dtype=np.float64)
-    radius = np.array(np.where(finite, radius + np.abs(low) * 2.0**-52, np.inf))
+    radius = np.where(finite, _outward(radius, low), np.inf)
+    least = finite & (radius == _TINY)  # nothing is left, or it underflowed
+    radius[least] = np.where(_IS_ZERO(rest[least] - low[least]), 0.0, _TINY)
     size = np.abs(value)
     with np.errstate(all="ignore"):
         nearest = np.abs(low) + radius < half_gap(value)
@@ -272,15 +273,23 @@ def _digest(balls: np.ndarray) -> Value:
         certain[i] = rounded is not None and (size[i] < _DEEP or radius[i] <= _SHARP * size[i])
         if rounded is not None:
             value[i], low[i] = rounded, float(ball - rounded)
-            radius[i] = 0.0 if (ball - rounded - low[i]).is_zero() else max(radius[i], _TINY)
+            left = _outward(float(ball.rad()), low[i])
+            radius[i] = 0.0 if (ball - rounded - low[i]).is_zero() else left
     for i in map(tuple, np.argwhere(np.isinf(value))):
         certain[i] = balls[i].is_finite() and abs(balls[i]) > _OVERFLOW
         low[i], radius[i] = 0.0, 0.0 if certain[i] else np.inf
     return Value(value, low, radius, certain)
 
 
+def _outward(radius: Any, low: Any) -> Any:
+    """An upper bound of a ball's radius, of which half the smallest float64 may be lost, and of what `low` lacks, a
+    2**-53th of it or half the smallest float64. The step up makes good what is lost, and the rounding of this sum."""
+    return np.nextafter(radius + np.abs(low) * 2.0**-52, np.inf)
+
+
 _FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
 _RADIUS = np.frompyfunc(lambda b: float(b.rad()), 1, 1)
+_IS_ZERO = np.frompyfunc(lambda b: b.is_zero(), 1, 1)
 _OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
 
 

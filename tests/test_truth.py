@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -13,11 +14,11 @@ import refnn
 from refnn.allowance import worst_case
 from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS, certified_round
-from refnn.inputs import cases
+from refnn.inputs import cases, smaller
 from refnn.judge import CLOSE
 from refnn.models import model
 from refnn.ops import OPS
-from refnn.truth import CHUNK, Value, chunks, evaluate
+from refnn.truth import CHUNK, Value, chunks, evaluate, refine, run
 
 
 def exact(value: Value, index: tuple[int, ...]) -> mpmath.mpf:
@@ -69,6 +70,69 @@ def test_rational_results_equal_fractions() -> None:
     want = sum(Fraction(a) * Fraction(b) for a, b in zip(x[0], w[0], strict=True))
     assert Fraction(float(t.value[0, 0])) == Fraction(float(want))
     assert abs(Fraction(float(t.value[0, 0])) + Fraction(float(t.low[0, 0])) - want) <= Fraction(float(t.radius[0, 0]))
+
+
+def hostile(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of every exponent, numbers whose products reach the smallest float64, and ordinary ones, side by side."""
+    exponents = [rng.integers(-1074, 1023, shape), rng.integers(-560, -440, shape), rng.integers(-3, 10, shape)]
+    significands = rng.uniform(1, 2, shape) * rng.choice([-1.0, 1.0], shape)
+    return np.ldexp(significands, np.choose(rng.integers(3, size=shape), exponents))
+
+
+def missed(values: Any, balls: Any) -> int:
+    """How many numbers surely lie outside their radius, by balls that are far narrower than the smallest float64."""
+    count = 0
+    for v, b in zip(values, balls, strict=True):
+        if v is None or b is None:
+            assert v is None and b is None
+            continue
+        for i in np.ndindex(v.value.shape):
+            ball = np.asarray(b, dtype=object)[i]
+            if np.isfinite(v.radius[i]) and np.isfinite(v.value[i]) and ball.is_finite():
+                count += abs(ball - float(v.value[i]) - float(v.low[i])) > float(v.radius[i])
+    return count
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_no_radius_is_lost_below_the_smallest_float64(name: str) -> None:
+    """Whatever exponents the inputs have, in pairs and in Arb of each precision."""
+    op, rng = smaller(OPS[name]), np.random.default_rng(0)
+    ar = Arb(9000, convention=op.convention)
+    for c in cases(op, "float64", families=["normal"]):
+        inputs = tuple(
+            hostile(rng, x.shape) if declared.kind == "real" and x is not None else x
+            for x, declared in zip(c.inputs, op.inputs.values(), strict=True)
+        )
+        for given, g in ((inputs, c.cotangent), (inputs, hostile(rng, c.cotangent.shape))):
+            with ar.working():
+                balls = run(ar, op.algorithm("accurate"), given, c.params, g)
+                for values in refine(op, op.algorithm("accurate"), given, c.params, g):
+                    assert not missed(values, balls), c.id
+
+
+@pytest.mark.parametrize("precision", [128, 320, 1280])
+def test_radius_zero_is_said_of_what_is_exact_alone(precision: int) -> None:
+    """Balls as they come, value and low of any size, the radius far below the smallest float64 or none at all."""
+    from flint import arb
+
+    rng, digest = np.random.default_rng(precision), sys.modules["refnn.truth"]._digest
+    with Arb(precision).working():
+        balls, exact = [], []
+        for _ in range(3000):
+            top, gap, width = (int(rng.integers(*ends)) for ends in ((-1200, 900), (40, precision - 1), (60, 3000)))
+            middle = arb(int(rng.integers(1, 2**53))) * arb(2) ** (top - 53)
+            rest = arb(int(rng.integers(-3, 4))) * arb(2) ** (top - gap)
+            radius = arb(int(rng.integers(0, 3))) * arb(2) ** (top - width)
+            balls.append(arb((middle + rest).mid(), radius))
+            exact.append(radius.is_zero())
+        found = digest(np.array(balls, dtype=object))
+    with Arb(9000).working():
+        for i, ball in enumerate(balls):
+            value, low, radius = (float(v[i]) for v in (found.value, found.low, found.radius))
+            left = abs(ball - value - low)
+            assert left.abs_upper() <= radius, (ball, value, low, radius)
+            assert (radius == 0) <= (exact[i] and left.is_zero())
+    assert 100 < np.count_nonzero(found.radius == 0) < np.count_nonzero(exact)
 
 
 def test_a_side_that_a_ball_does_not_decide_is_the_union_of_both() -> None:
