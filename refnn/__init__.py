@@ -9,7 +9,7 @@ from refnn.allowance import allowance
 from refnn.check import assert_conforms, check
 from refnn.inputs import case, cases
 from refnn.network import Network, Node
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Sum
 from refnn.ops import OPS as ops
 from refnn.ops import find
 from refnn.report import Finding, Report
@@ -41,6 +41,7 @@ __all__ = [
     "Op",
     "Report",
     "Special",
+    "Sum",
     "allowance",
     "assert_conforms",
     "case",

@@ -19,6 +19,7 @@ from refnn.formats import FORMATS, Format
 from refnn.inputs import Case, cases
 from refnn.judge import differentiable
 from refnn.limits import RULES, Probe, edge
+from refnn.op import Op
 from refnn.ops import OPS
 from refnn.truth import Value, truth
 
@@ -84,12 +85,14 @@ def boundary_cases(op: str, dtype: str) -> Iterator[tuple[str, tuple[np.ndarray,
                 ("row", x, rest),
                 ("batch", batch, tuple(np.repeat(t, 3) for t in rest)),
             ):
-                output = np.shape(OPS[op](rows_, *targets, **_params(op)))
+                output = np.shape(OPS[op](rows_, *targets, **single(OPS[op])))
                 yield f"{op}/{rules}/limits/{name},{shape}{label}", (rows_, *targets), _cotangent(output, fmt)
 
 
-def _params(op: str) -> dict[str, Any]:
-    return {"reduction": "none"} if "reduction" in OPS[op].defaults else {}
+def single(op: Op) -> dict[str, Any]:
+    """The parameters with which a loss gives that of each sample; none for what is no loss."""
+    total = op.summed(op.defaults)
+    return {} if total is None else {k: v for k, v in total.of.items() if v != op.defaults[k]}
 
 
 def _cotangent(shape: tuple[int, ...], fmt: Format) -> np.ndarray:
@@ -116,11 +119,11 @@ def document(dtype: str) -> str:
 
 
 def _described(op: str, name: str, inputs: tuple[np.ndarray, ...], g: np.ndarray, fmt: Format) -> dict[str, Any]:
-    t = truth(op, *inputs, cotangent=g, **_params(op))
+    t = truth(op, *inputs, cotangent=g, **single(OPS[op]))
     return {
         "id": name,
         "op": op,
-        "params": _params(op),
+        "params": single(OPS[op]),
         "inputs": [_array(x, fmt) for x in inputs],
         "cotangent": _array(g, fmt),
         "output": _value(t.output, fmt),

@@ -64,6 +64,16 @@ class Special:
     axis: str | None = None
 
 
+@dataclass(frozen=True)
+class Sum:
+    """How a loss, a scalar, adds up those of single samples: `of` are the parameters with which the op gives these, as
+    rows that do not touch each other. `over(ar, *inputs, **params)` is the number that a mean divides by; of parts of
+    the samples it gives numbers that add up to it. None where nothing is divided."""
+
+    of: Mapping[str, Any]
+    over: Callable[..., Any] | None = None
+
+
 def _demands(entry: Any) -> bool:
     """Whether an entry of a table of special values asks for something anywhere."""
     return any(map(_demands, entry)) if isinstance(entry, list) else entry is not None
@@ -80,7 +90,8 @@ class Op:
     `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with what
     it takes at kinks or ties (see `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
     special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
-    do not touch each other; ndim is that of the first input.
+    do not touch each other; ndim is that of the first input. `summed(params)` says how a loss adds up what it gives for
+    each row, if it does: a large one is then evaluated in pieces, any other as a whole.
     """
 
     name: str
@@ -95,6 +106,7 @@ class Op:
     kinks: Mapping[str, Convention] = field(default_factory=dict)
     special: tuple[Special, ...] = ()
     rowwise: Callable[[int, Mapping[str, Any]], bool] = lambda ndim, params: False
+    summed: Callable[[Mapping[str, Any]], Sum | None] = lambda params: None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -328,6 +340,7 @@ __all__ = [
     "Input",
     "Op",
     "Special",
+    "Sum",
     "check_axis",
     "check_choice",
     "check_each",

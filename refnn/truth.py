@@ -19,7 +19,7 @@ from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.pairs import Pair, Pairs
 from refnn.formats import FORMATS
-from refnn.op import Op, lift
+from refnn.op import Op, Sum, lift
 from refnn.ops import find
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
@@ -179,18 +179,19 @@ def evaluate(
     g: np.ndarray | None,
     precision: int,
     convention: Convention | None = None,
+    size: int = CHUNK,
 ) -> list[Value | None]:
-    """The certified [output, *gradients] at one precision, with arrays and parameters already validated. The convention
-    is the op's own if none is given."""
+    """The certified [output, *gradients] at one precision, with arrays and parameters already validated; in pieces of
+    about `size` elements where the record says that pieces will do. The convention is the op's own if none is given."""
     convention = op.convention if convention is None else convention
     ar = Arb(precision, convention=convention)
-    if _is_sum_of_samples(op, inputs, params):
+    if (total := summed(op, inputs, params, size)) is not None:
         with ar.working():
-            values = _sample_by_sample(ar, op, algorithm, inputs, params, g)
+            values = _sample_by_sample(ar, op, algorithm, inputs, params, g, total, size)
         if not any(v is not None and np.isinf(v.radius).any() for v in values):
             return values
     pieces = []
-    for piece, cotangent in chunks(op, inputs, params, g):
+    for piece, cotangent in chunks(op, inputs, params, g, size):
         with ar.working():
             balls = run(ar, algorithm, piece, params, cotangent)
             values = [None if b is None else _digest(np.asarray(b, dtype=object)) for b in balls]
@@ -200,12 +201,11 @@ def evaluate(
     return _joined(pieces)
 
 
-def _is_sum_of_samples(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any]) -> bool:
-    """Whether this is a large loss that adds up what single samples give, which do not touch each other."""
+def summed(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], size: int = CHUNK) -> Sum | None:
+    """How a loss of more than `size` elements adds up what single samples give, where these do not touch each other."""
     x = inputs[0]
-    if x is None or x.size <= CHUNK or params.get("reduction") not in ("mean", "sum"):
-        return False
-    return op.rowwise(x.ndim, {**params, "reduction": "none"})
+    total = None if x is None or x.size <= size else op.summed(params)
+    return total if total is not None and x is not None and op.rowwise(x.ndim, total.of) else None
 
 
 def _sample_by_sample(
@@ -215,27 +215,28 @@ def _sample_by_sample(
     inputs: Sequence[np.ndarray | None],
     params: Mapping[str, Any],
     g: np.ndarray | None,
+    total: Sum,
+    size: int,
 ) -> list[Value | None]:
     """[output, *gradients] of a mean or a sum of losses in pieces: a tenth of the memory of the whole, and the same
     numbers, since no rounding depends on the order here."""
     forward, vjp = algorithm
-    single, counting = ({**params, "reduction": r} for r in ("none", "count"))
-    pieces = [piece for piece, _ in chunks(op, inputs, single, None)]
-    total, count = ar.number(0), ar.number(0)
+    pieces = [piece for piece, _ in chunks(op, inputs, total.of, None, size)]
+    sum_, count = ar.number(0), ar.number(0)
     for piece in pieces:
         lifted = lift(ar, piece)
-        total = total + ar.sum(forward(ar, *lifted, **single))[()]
-        count = count + np.asarray(forward(ar, *lifted, **counting))[()]
-    mean = params["reduction"] == "mean"
-    output = _digest(np.asarray(total / count if mean else total, dtype=object))
+        sum_ = sum_ + ar.sum(forward(ar, *lifted, **total.of))[()]
+        if total.over is not None:
+            count = count + np.asarray(total.over(ar, *lifted, **params))[()]
+    output = _digest(np.asarray(sum_ if total.over is None else sum_ / count, dtype=object))
     if g is None:
         return [output]
-    share = ar.array(g)[()] / count if mean else ar.array(g)[()]
+    share = ar.array(g)[()] if total.over is None else ar.array(g)[()] / count
     grads = []
     for piece in pieces:
         lifted = lift(ar, piece)
-        y = forward(ar, *lifted, **single)
-        found = vjp(ar, np.full(y.shape, share, dtype=object), y, *lifted, **single)
+        y = forward(ar, *lifted, **total.of)
+        found = vjp(ar, np.full(y.shape, share, dtype=object), y, *lifted, **total.of)
         grads.append([None if v is None else _digest(np.asarray(v, dtype=object)) for v in found])
     return [output, *_joined(grads)]
 
@@ -282,8 +283,8 @@ def _digest(balls: np.ndarray) -> Value:
 
 
 def _outward(radius: Any, low: Any) -> Any:
-    """An upper bound of a ball's radius, of which half the smallest float64 may be lost, and of what `low` lacks, a
-    2**-53th of it or half the smallest float64. The step up makes good what is lost, and the rounding of this sum."""
+    """An upper bound of a ball's radius and of what rounding took from `low`: 2**-53 of it, or half the smallest
+    float64. The step up makes good as much lost from the radius, and the rounding of this sum."""
     return np.nextafter(radius + np.abs(low) * 2.0**-52, np.inf)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import refnn
 from refnn import Input, Op
-from refnn.op import Special
+from refnn.op import Special, Sum
 
 
 def forward(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
@@ -70,6 +70,15 @@ def with_forward(definition: Callable[..., Any]) -> Callable[[], Any]:
     return lambda: check(record(forward=wrong))
 
 
+def touching() -> Op:
+    """A record that says of a sum over the rows that they do not touch each other."""
+
+    def wrong(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
+        return residual + ar.sum(x, 0)
+
+    return record(forward=wrong, rowwise=lambda ndim, params: True)
+
+
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "name": (lambda: record(name="scaled relu"), "op name 'scaled relu' is not an identifier"),
     "no variants": (lambda: record(variants=()), "has no variants: nothing would be checked"),
@@ -114,6 +123,14 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         with_forward(lambda ar, x, r, s: r + ar.relu(x - x)),
         "the complex step finds no derivative for x anywhere in scaled_relu/float64/normal/",
     ),
+    "rows": (
+        lambda: check(touching()),
+        "accurate: rowwise does not hold, row by row the output[0, 0] is ",
+    ),
+    "no rows": (
+        lambda: check(replace(total(None), rowwise=lambda ndim, params: True, summed=lambda params: None)),
+        "rowwise speaks of rows, but results and inputs have the shapes [(), (4, 3)]",
+    ),
     "row": (
         lambda: record(special=(Special(([1.0], [2.0]), [None], ([None], None), "nothing"),)),
         "the row ([1.0], [2.0]) of special values lets anything pass",
@@ -123,6 +140,38 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "op 'scaled_relu', other: the vjp gives",
     ),
 }
+
+
+def total(over: Callable[..., Any] | None, *, touching: bool = False) -> Op:
+    """The mean of x squared over its rows, which says that it divides by `over`."""
+
+    def forward(ar: Any, x: Any, *, mean: bool = True) -> Any:
+        losses = ar.sum(x**2, 1)
+        return ar.sum(losses) / x.shape[0] if mean else losses * ar.sum(losses) if touching else losses
+
+    def vjp(ar: Any, g: Any, y: Any, x: Any, *, mean: bool = True) -> Any:
+        return (ar.product(2, x, g if mean else g.reshape(-1, 1), over=x.shape[0] if mean else None),)
+
+    return Op(
+        "mean_square",
+        forward,
+        vjp,
+        {"x": Input()},
+        lambda inputs, params: None,
+        ({"shapes": {"x": (4, 3)}, "params": {}},),
+        rowwise=lambda ndim, params: not params["mean"],
+        summed=lambda params: Sum({"mean": False}, over) if params["mean"] else None,
+    )
+
+
+def test_what_a_record_says_of_its_samples_is_tried() -> None:
+    right = total(lambda ar, x, **params: x.shape[0])
+    assert refnn.check(right, forward=right, vjp=right.vjp, dtype="float64").ok
+    for wrong in (total(None), total(lambda ar, x, **params: 1 + x.shape[0])):
+        with pytest.raises(ValueError, match=r"accurate: summed does not hold, row by row the output is .* as a whole"):
+            refnn.check(wrong, forward=wrong, vjp=wrong.vjp, dtype="float64")
+    with pytest.raises(ValueError, match=r"summed does not hold"):
+        check(total(lambda ar, x, **params: x.shape[0], touching=True))
 
 
 def with_scale_forgotten(ar: Any, g: Any, y: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:

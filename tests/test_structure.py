@@ -156,10 +156,11 @@ def test_op_modules_look_alike(path: Path) -> None:
     assert OPS[path.stem].name == path.stem
 
 
-def test_an_op_has_at_most_ten_fields() -> None:
+def test_an_op_has_at_most_eleven_fields() -> None:
+    """Ten say what an op is; the eleventh, `summed`, is what the evaluator of large losses would have to guess."""
     from dataclasses import fields
 
-    assert len(fields(refnn.Op)) <= 10
+    assert len(fields(refnn.Op)) <= 11
 
 
 def test_the_public_names_exist() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from fractions import Fraction
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from flint import arb
 
 import refnn
 from refnn.allowance import worst_case
@@ -17,8 +19,10 @@ from refnn.formats import FORMATS, certified_round
 from refnn.inputs import cases, smaller
 from refnn.judge import CLOSE
 from refnn.models import model
+from refnn.op import Op, Sum
 from refnn.ops import OPS
-from refnn.truth import CHUNK, Value, chunks, evaluate, refine, run
+from refnn.truth import CHUNK, Value, chunks, evaluate, refine, run, summed
+from refnn.witnesses import record
 
 
 def exact(value: Value, index: tuple[int, ...]) -> mpmath.mpf:
@@ -113,8 +117,6 @@ def test_no_radius_is_lost_below_the_smallest_float64(name: str) -> None:
 @pytest.mark.parametrize("precision", [128, 320, 1280])
 def test_radius_zero_is_said_of_what_is_exact_alone(precision: int) -> None:
     """Balls as they come, value and low of any size, the radius far below the smallest float64 or none at all."""
-    from flint import arb
-
     rng, digest = np.random.default_rng(precision), sys.modules["refnn.truth"]._digest
     with Arb(precision).working():
         balls, exact = [], []
@@ -168,8 +170,6 @@ def test_truth_in_pieces_is_truth_in_one() -> None:
 
 
 def test_certified_round_decides_or_says_that_it_cannot() -> None:
-    from flint import arb
-
     f32 = FORMATS["float32"]
     assert certified_round(lambda p: arb(1) / 3, f32) == float(np.float32(1) / np.float32(3))
     with pytest.raises(ArithmeticError, match="undecided at 256 bits"):
@@ -254,27 +254,21 @@ def test_rows_are_taken_one_by_one_wherever_they_do_not_touch(name: str) -> None
     assert checked or True not in by_rows
 
 
-LOSSES = [n for n, op in OPS.items() if "reduction" in op.defaults]
+LOSSES = [n for n, op in OPS.items() if op.summed(op.defaults) is not None]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_of_many_samples_is_evaluated_sample_by_sample(
-    name: str, reduction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_of_many_samples_is_evaluated_sample_by_sample(name: str, reduction: str) -> None:
     """The same numbers as in one piece, in every variant: weights, smoothing and ignored samples included."""
-    module, op, split = sys.modules["refnn.truth"], OPS[name], 0
+    op, split = OPS[name], 0
     for c in cases(name, "float64", families=["normal"]):
         inputs, params = c.inputs, {**c.params, "reduction": reduction}
         if inputs[0] is None or inputs[0].size == 0:
             continue
         g = np.asarray(-1.375)
-        found = []
-        for size in (3, 1 << 30):
-            monkeypatch.setattr(module, "CHUNK", size)
-            monkeypatch.setattr(module.chunks, "__defaults__", (size,))
-            split += module._is_sum_of_samples(op, inputs, params)
-            found.append(module.evaluate(op, op.algorithm("accurate"), inputs, params, g, 128))
+        split += summed(op, inputs, params, 3) is not None
+        found = [evaluate(op, op.algorithm("accurate"), inputs, params, g, 128, size=size) for size in (3, 1 << 30)]
         for pieces, whole in zip(*found, strict=True):
             assert (pieces is None) == (whole is None)
             if whole is not None:
@@ -286,3 +280,140 @@ def test_a_loss_of_many_samples_is_evaluated_sample_by_sample(
                 )  # on a middle: either is near
                 assert (np.abs((a.value - b.value) + (a.low - b.low)) <= a.radius + b.radius).all()
     assert split > 0
+
+
+# --- losses around and above every piece, against exact sums of their own --------------------------------------------
+
+
+def exponential(**fields: Any) -> Op:
+    """A loss of one's own, exp(x - t), which says nothing of samples unless `fields` do."""
+
+    def forward(ar: Any, input: Any, target: Any, *, reduction: str = "mean") -> Any:
+        losses = ar.exp(input - target)
+        if reduction == "none":
+            return losses
+        return {"mean": ar.sum(losses) / losses.size, "sum": ar.sum(losses)}[reduction]
+
+    def vjp(ar: Any, g: Any, y: Any, input: Any, target: Any, *, reduction: str = "mean") -> Any:
+        gx = ar.product(g, ar.exp(input - target), over=input.size if reduction == "mean" else None)
+        return gx, -gx
+
+    shapes = {"input": (5, 3), "target": (5, 3)}
+    return Op(
+        "exponential_loss",
+        forward,
+        vjp,
+        {"input": refnn.Input(), "target": refnn.Input()},
+        lambda inputs, params: None,
+        tuple({"shapes": shapes, "params": {"reduction": r}} for r in ("mean", "sum", "none")),
+        rowwise=lambda ndim, params: ndim > 0 and params["reduction"] == "none",
+        **fields,
+    )
+
+
+def by_elements(params: Any) -> Sum | None:
+    over = (lambda ar, input, target, **_: input.size) if params["reduction"] == "mean" else None
+    return None if params["reduction"] == "none" else Sum({"reduction": "none"}, over)
+
+
+@pytest.mark.parametrize("n", [CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+@pytest.mark.parametrize("fields", [{}, {"summed": by_elements}], ids=["whole", "summed"])
+def test_a_loss_of_ones_own_has_no_secret_parameter(fields: dict[str, Any], n: int) -> None:
+    """The mean of n times e is e, whether or not the record speaks of samples."""
+    op = exponential(**fields)
+    record.verify(op)
+    for reduction, factor in (("mean", 1), ("sum", n)):
+        t = refnn.truth(op, np.ones(n), np.zeros(n), cotangent=np.asarray(1.0), reduction=reduction)
+        with mpmath.workdps(60):
+            assert abs(exact(t.output, ()) - factor * mpmath.e) <= t.output.radius
+            assert abs(exact(t.grads[0], (n - 1,)) - factor * mpmath.e / n) <= t.grads[0].radius[n - 1]
+
+
+def test_a_large_loss_of_ones_own_conforms_to_itself() -> None:
+    op, n = exponential(), CHUNK + 1
+    x = np.random.default_rng(0).normal(size=n)
+    report = refnn.check(op, forward=op, vjp=op.vjp, dtype="float64", inputs=(x, np.zeros(n)))
+    assert report.ok
+    assert report.elements > 2 * n
+
+
+def _of_pair(loss: Any) -> Any:
+    """The exact losses of two arrays, and how many they are."""
+
+    def losses(x: np.ndarray, t: np.ndarray, **params: Any) -> Any:
+        return [loss(Fraction(a), Fraction(b), **params) for a, b in zip(x.flat, t.flat, strict=True)], x.size
+
+    return losses
+
+
+def _smooth(a: Fraction, b: Fraction, beta: float) -> Fraction:
+    d, edge = abs(a - b), Fraction(beta)
+    return d * d / (2 * edge) if d < edge else d - edge / 2
+
+
+def _entropy(x: np.ndarray, t: np.ndarray, weight: np.ndarray, ignore_index: int) -> Any:
+    """-w (x_t - log sum exp x), which needs no shift in balls."""
+    losses, total = [], arb(0)
+    for row, k in zip(x, t, strict=True):
+        if k != ignore_index:
+            w, total = arb(float(weight[k])), total + float(weight[k])
+            losses.append(w * (sum((arb(float(v)).exp() for v in row), arb(0)).log() - float(row[k])))
+    return losses, total
+
+
+def _log_likelihood(x: np.ndarray, t: np.ndarray, weight: np.ndarray, ignore_index: int) -> Any:
+    kept = [(row[k], weight[k]) for row, k in zip(x, t, strict=True) if k != ignore_index]
+    return [-Fraction(v) * Fraction(w) for v, w in kept], sum(Fraction(w) for _, w in kept)
+
+
+def _binary(x: np.ndarray, t: np.ndarray) -> Any:
+    """-t log s - (1 - t) log(1 - s), s the sigmoid of x."""
+
+    def loss(a: float, b: float) -> Any:
+        s = 1 / (1 + arb(-a).exp())
+        return -b * s.log() - (1 - arb(b)) * (1 - s).log()
+
+    return [loss(float(a), float(b)) for a, b in zip(x.flat, t.flat, strict=True)], x.size
+
+
+EXACT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "mse_loss": (_of_pair(lambda a, b: (a - b) ** 2), {}),
+    "l1_loss": (_of_pair(lambda a, b: abs(a - b)), {}),
+    "smooth_l1_loss": (_of_pair(_smooth), {"beta": 0.3}),
+    "half_squared_error": (lambda x, t: (_of_pair(lambda a, b: (a - b) ** 2 / 2)(x, t)[0], len(x)), {}),
+    "nll_loss": (_log_likelihood, {"weight": np.linspace(0.1, 1.3, 8), "ignore_index": 2}),
+    "cross_entropy": (_entropy, {"weight": np.linspace(0.1, 1.3, 8), "ignore_index": 1}),
+    "binary_cross_entropy_with_logits": (_binary, {}),
+}
+
+
+@pytest.mark.parametrize("shape", [(4681, 7), (4096, 8), (13001, 5)], ids=lambda s: str(math.prod(s)))
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_beyond_a_piece_are_the_exact_sums(name: str, shape: tuple[int, int]) -> None:
+    """At the size that is one piece, one element above it and nearly twice that, in pairs and in Arb."""
+    assert 4681 * 7 == CHUNK == 4096 * 8 - 1
+    (losses, params), op = EXACT[name], OPS[name]
+    rng = np.random.default_rng(shape[0])
+    x = np.ldexp(rng.normal(size=shape), rng.integers(-20, 5, shape))
+    kind = op.inputs["target"].kind
+    target = rng.integers(0, shape[1], shape[0]) if kind in ("classes", "target") else rng.uniform(size=shape)
+    params = {k: v[: shape[1]] if k == "weight" else v for k, v in params.items()}
+    with Arb(400).working():
+        found, count = losses(x, target, **params)
+        total = sum(found, 0 * found[0])
+    for reduction in ("sum", "mean"):
+        full = {**op.defaults, **params, "reduction": reduction}
+        for output in (
+            refnn.truth(op, x, target, **full).output,
+            evaluate(op, op.algorithm("accurate"), (x, target), full, None, 128)[0],
+        ):
+            assert output is not None
+            value, low, radius = (v[()] for v in (output.value, output.low, output.radius))
+            with Arb(400).working():
+                want = total / count if reduction == "mean" else total
+                if isinstance(want, Fraction):
+                    left = abs(Fraction(value) + Fraction(low) - want)
+                    assert left <= Fraction(radius) <= abs(want) / 2**80
+                else:
+                    assert abs(want - float(value) - float(low)) <= float(radius)
+                    assert radius <= float(abs(want)) * 2.0**-80

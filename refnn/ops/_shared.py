@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 from refnn.arithmetic.floats import one_hot
-from refnn.op import Special, check_choice, check_same_shape
+from refnn.op import Special, Sum, check_choice, check_same_shape
 
 Array = Any
 
@@ -43,6 +43,22 @@ def each_element(ndim: int, params: Mapping[str, Any]) -> bool:
 def each_sample(ndim: int, params: Mapping[str, Any]) -> bool:
     """Losses of single samples, where they are not added up."""
     return ndim > 0 and params["reduction"] == "none"
+
+
+def by_samples(count: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Sum | None]:
+    """How a loss adds up those of its samples; a mean divides by count(ar, *inputs, **params)."""
+
+    def summed(params: Mapping[str, Any]) -> Sum | None:
+        if params["reduction"] == "none":
+            return None
+        return Sum({**params, "reduction": "none"}, count if params["reduction"] == "mean" else None)
+
+    return summed
+
+
+def every_element(ar: Any, input: Array, *others: Array, **params: Any) -> int:
+    """The count of losses that have one for each element."""
+    return int(input.size)
 
 
 def between(ar: Any, x: Array, low: Any, high: Any, inside: Any, below: Any, above: Any) -> Array:
@@ -153,11 +169,9 @@ def along_axis(*rows: Special) -> tuple[Special, ...]:
 
 
 def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:
-    """The losses themselves, their sum, or their sum over `count`; "count" asks for that number alone."""
+    """The losses themselves, their sum, or their sum over `count`."""
     if reduction == "none":
         return losses
-    if reduction == "count":
-        return count
     total = ar.sum(losses)
     return total / count if reduction == "mean" else total
 

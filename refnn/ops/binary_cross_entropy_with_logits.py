@@ -24,7 +24,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_same_shape
 from refnn.ops import sigmoid as _sigmoid
-from refnn.ops._shared import check_reduction, each_sample, reduce
+from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce
 
 
 def _given(ar, parameter):
@@ -157,4 +157,5 @@ binary_cross_entropy_with_logits = Op(
         Special((2.0, 1.0), None, (nan, nan), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: each_sample(ndim, params) and params["weight"] is params["pos_weight"] is None,
+    summed=by_samples(every_element),
 )

@@ -22,6 +22,7 @@ from refnn.op import Input, Op, Special, check_choice
 from refnn.ops import log_softmax as _log_softmax
 from refnn.ops._shared import (
     REDUCTIONS,
+    by_samples,
     check_class_target,
     check_class_weight,
     check_classes,
@@ -93,6 +94,13 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
     return (gx if valid.all() else ar.where(spread(valid, input.shape, axis), gx, 0)), None
 
 
+def count(ar, input, target, *, weight, ignore_index, **params):
+    """What the mean divides by."""
+    if not _is_index(target):
+        return input.size // input.shape[class_axis(input)]
+    return counted(ar, weight, target, target != ignore_index)
+
+
 def validate(inputs, params):
     x, target = inputs["input"], inputs["target"]
     check_classes("cross_entropy", x)
@@ -147,4 +155,5 @@ cross_entropy = Op(
         Special(([0.0, 0.0], 0), None, (nan, None), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
+    summed=by_samples(count),
 )

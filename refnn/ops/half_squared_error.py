@@ -8,7 +8,7 @@ over N. A single sample may come without the batch axis only as a vector of N sc
 """
 
 from refnn.op import Input, Op, check_choice, check_same_shape
-from refnn.ops._shared import REDUCTIONS, each_sample, pairs, reduce, squared_error_rows
+from refnn.ops._shared import REDUCTIONS, by_samples, each_sample, pairs, reduce, squared_error_rows
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -43,4 +43,5 @@ half_squared_error = Op(
     variants=pairs(((5, 3), (7,), (3, 2, 5), (2, 521))),
     special=squared_error_rows(lambda v: [v]),
     rowwise=each_sample,
+    summed=by_samples(lambda ar, input, target, **params: input.shape[0]),
 )

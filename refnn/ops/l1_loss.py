@@ -10,7 +10,7 @@ number of elements. Where input and target are equal the derivative is a convent
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
-from refnn.ops._shared import each_sample, pairs, reduce, validate_pair
+from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, validate_pair
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -46,4 +46,5 @@ l1_loss = Op(
         Special((2.0, 1.0), 1, (inf, -inf), "an infinite cotangent times 1 and -1", cotangent=inf),
     ),
     rowwise=each_sample,
+    summed=by_samples(every_element),
 )

@@ -7,7 +7,7 @@ The bound of 2 (x - t) g / N holds for every grouping of its factors.
 """
 
 from refnn.op import Input, Op
-from refnn.ops._shared import each_sample, pairs, reduce, squared_error_rows, validate_pair
+from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, squared_error_rows, validate_pair
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -28,4 +28,5 @@ mse_loss = Op(
     variants=pairs(((5, 3), (7,), (3, 2, 5), (1031,))),
     special=squared_error_rows(lambda v: v),
     rowwise=each_sample,
+    summed=by_samples(every_element),
 )

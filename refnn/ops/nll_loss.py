@@ -17,6 +17,7 @@ from math import inf, nan
 from refnn.op import Input, Op, Special, check_choice
 from refnn.ops._shared import (
     REDUCTIONS,
+    by_samples,
     check_class_target,
     check_class_weight,
     check_classes,
@@ -49,6 +50,11 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
     each = spread(g, input.shape, axis) if reduction == "none" else g
     own = -_weighted(ar, each, weight, spread(valid * target, input.shape, axis), over)
     return ar.where(hit(target, valid, input.shape, axis), own, 0), None
+
+
+def count(ar, input, target, *, weight, ignore_index, **params):
+    """What the mean divides by."""
+    return counted(ar, weight, target, target != ignore_index)
 
 
 def validate(inputs, params):
@@ -98,4 +104,5 @@ nll_loss = Op(
         ),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
+    summed=by_samples(count),
 )

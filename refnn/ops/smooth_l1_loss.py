@@ -14,7 +14,7 @@ from math import nan
 
 from refnn.op import Input, Op, Special
 from refnn.ops import l1_loss as _l1_loss
-from refnn.ops._shared import each_sample, pairs, reduce, validate_pair
+from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, validate_pair
 
 
 def forward(ar, input, target, *, beta=1.0, reduction="mean"):
@@ -70,4 +70,5 @@ smooth_l1_loss = Op(
         Special((0.5, 0.0), 0.125, (nan, nan), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=each_sample,
+    summed=by_samples(every_element),
 )

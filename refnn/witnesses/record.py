@@ -1,6 +1,7 @@
 """A record of one's own against itself: what the tests of refnn do for the catalogue, in the small.
 
-Each variant runs in plain floats and in balls, and the vjp of the smallest one is compared with the complex step.
+Each variant runs in plain floats and in balls, the vjp of the smallest one is compared with the complex step, and what
+a record says of rows and samples is tried on its small variants: row by row they give what they give as a whole.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from refnn.arithmetic.floats import Floats
 from refnn.inputs import Case, cases
 from refnn.judge import differentiable
 from refnn.op import Op, lift
-from refnn.truth import run
+from refnn.truth import evaluate, run, summed
 from refnn.witnesses.differences import PRECISION, complex_step, promised_bits_complex_step
+
+SMALL = 100  # elements of the cases that are tried row by row, beside the smallest one
 
 
 @functools.cache
 def verify(op: Op) -> None:
     """ValueError says in one sentence where the definitions of `op` cannot be run, give something else than one output
-    and a gradient of its shape for each input, or where a vjp is not the derivative of its forward."""
+    and a gradient of its shape for each input, where a vjp is not the derivative of its forward, or where rows that do
+    not touch each other, or samples that are summed, give something else than the whole."""
     try:
         found = list(cases(op, "float64", families=["normal"]))
     except Exception as e:
@@ -32,6 +36,8 @@ def verify(op: Op) -> None:
     for algorithm in ("accurate", *op.classes):
         for case in found:
             _runs(case, algorithm)
+            if case is smallest or case.elements <= SMALL:
+                _splits(case, algorithm)
         _differentiates(smallest, algorithm)
 
 
@@ -69,6 +75,36 @@ def _called(case: Case, algorithm: str, ar: Any, which: int, *given: Any) -> Any
         raise ValueError(
             f"op {case.op.name!r}, {algorithm}: the {half} raised {type(e).__name__} in {ar.name}: {e}"
         ) from e
+
+
+def _splits(case: Case, algorithm: str) -> None:
+    """What `rowwise` and `summed` say of this case, row by row."""
+    op, inputs, params = case.op, case.inputs, case.params
+    x = inputs[0]
+    if x is None or x.ndim == 0 or len(x) < 2:
+        return
+    if (total := summed(op, inputs, params, 1)) is not None:
+        said, single = "summed", total.of
+    elif op.rowwise(x.ndim, params):
+        said, single = "rowwise", params
+    else:
+        return
+    shapes = [np.shape(op(*inputs, **single)), *(v.shape for v in inputs if v is not None)]
+    if any(shape[:1] != x.shape[:1] for shape in shapes):
+        raise ValueError(f"op {op.name!r}: {said} speaks of rows, but results and inputs have the shapes {shapes}")
+    whole, rows = (
+        evaluate(op, op.algorithm(algorithm), inputs, params, case.cotangent, PRECISION, size=size)
+        for size in (x.size, 1)
+    )
+    for name, a, b in zip(("the output", *(f"the gradient for {n}" for n in op.inputs)), whole, rows, strict=True):
+        if a is None or b is None:
+            continue
+        for i in np.ndindex(a.value.shape):
+            if a.certain[i] and b.certain[i] and a.value[i] != b.value[i]:
+                raise ValueError(
+                    f"op {op.name!r}, {algorithm}: {said} does not hold, row by row {name}{list(i) or ''} is "
+                    f"{float(b.value[i])!r}, as a whole {float(a.value[i])!r}, in {case.id}"
+                )
 
 
 def _differentiates(case: Case, algorithm: str) -> None:
