@@ -181,11 +181,10 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
     draw = functools.partial(_kinks, variant["points"]) if family == "kinks" else FAMILIES[family]
     if shape is None:
         return None
-    kind = variant.get("kinds", {}).get(name, op.inputs[name].kind)
-    reference = next(s for s in variant["shapes"].values() if s is not None)
-    axis = min(1, len(reference) - 1)
+    declared = op.inputs[name]
+    kind = variant.get("kinds", {}).get(name, declared.kind)
     if kind == "probabilities":
-        return _probabilities(rng, shape, axis).astype(fmt.dtype)
+        return _probabilities(rng, shape, declared.classes(shape)).astype(fmt.dtype)
     if kind == "unit":
         p = rng.random(shape)
         return np.where(rng.random(shape) < 0.5, p.round(), p).astype(fmt.dtype)  # every other one is 0 or 1
@@ -194,9 +193,11 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
     if kind == "mask":
         return (rng.random(shape) < 0.5).astype(fmt.dtype)
     if kind in ("classes", "ignored"):
-        ignored = variant["params"].get("ignore_index", -100)
-        classes = rng.integers(0, reference[axis], size=shape)
-        share = 1.0 if kind == "ignored" else 0.2
+        reference = variant["shapes"][declared.of]
+        classes = rng.integers(0, reference[declared.classes(reference)], size=shape)
+        if declared.ignored is None:
+            return classes
+        share, ignored = 1.0 if kind == "ignored" else 0.2, {**op.defaults, **variant["params"]}[declared.ignored]
         return np.where(rng.random(shape) < share, ignored, classes).astype(np.int64)
     return draw(rng, shape, fmt).astype(fmt.dtype)
 

@@ -32,15 +32,31 @@ KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
 class Input:
     """An array input of an op. `kind` says what it holds: "real", "classes" (int64 indices), "probabilities", "target"
     (either of the two), "unit" (from 0 to 1), "mask" (0 and 1) or "slope" (from 1/8 to 1/3). `optional` inputs may be
-    None; `differentiable` says whether the vjp has a gradient for it."""
+    None; `differentiable` says whether the vjp has a gradient for it.
+
+    The classes are the places on an axis of the input `of`: on `axis`, which may be a function of the number of axes.
+    Probabilities have theirs on `axis` of their own array. `ignored` names the parameter that holds the index of
+    samples that count nothing, where there is one.
+    """
 
     kind: str = "real"
     optional: bool = False
     differentiable: bool = True
+    of: str | None = None
+    axis: int | Callable[[int], int] = -1
+    ignored: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"an input's kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.kind in ("classes", "target") and self.of is None:
+            raise ValueError(
+                f"an input of the kind {self.kind!r} does not say of which input: Input({self.kind!r}, of=..., axis=-1)"
+            )
+
+    def classes(self, shape: tuple[int, ...]) -> int:
+        """The axis of an array of this shape that the classes are on."""
+        return self.axis(len(shape)) if callable(self.axis) else self.axis
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,13 @@ class Op:
                 defaults = {p.name: p.default for p in self._signature(f) if p.kind is p.KEYWORD_ONLY}
                 if defaults != self.defaults:
                     raise ValueError(f"op {self.name!r}: {f.__name__} has the defaults {defaults}, unlike forward")
+        for name, declared in self.inputs.items():
+            if declared.of is not None and declared.of not in self.inputs:
+                raise ValueError(f"op {self.name!r}: {name} holds classes of {declared.of!r}, which is no input of it")
+            if declared.ignored is not None and declared.ignored not in self.defaults:
+                raise ValueError(
+                    f"op {self.name!r}: {name} is ignored at {declared.ignored!r}, which is no parameter of it"
+                )
         for variant in self.variants:
             shapes, params = (variant.get(k) for k in ("shapes", "params"))
             if not isinstance(shapes, Mapping) or list(shapes) != list(self.inputs):

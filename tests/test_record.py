@@ -102,6 +102,18 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "validate refuses its own case scaled_relu/float64/normal/x=3x5,residual=5/",
     ),
     "kind": (lambda: check(record(inputs={"x": Input("reel"), "residual": Input()})), "kind 'reel' is not one of"),
+    "classes of what": (
+        lambda: record(inputs={"x": Input(), "residual": Input("classes")}),
+        "an input of the kind 'classes' does not say of which input: Input('classes', of=..., axis=-1)",
+    ),
+    "classes of nothing": (
+        lambda: record(inputs={"x": Input(), "residual": Input("classes", of="logits")}),
+        "op 'scaled_relu': residual holds classes of 'logits', which is no input of it",
+    ),
+    "ignored by nothing": (
+        lambda: record(inputs={"x": Input(), "residual": Input("classes", of="x", ignored="skip")}),
+        "op 'scaled_relu': residual is ignored at 'skip', which is no parameter of it",
+    ),
     "no primitive": (
         with_forward(lambda ar, x, r, s: ar.gelu(x) + r),
         "no case can be drawn, AttributeError: 'Floats' object has no attribute 'gelu'",
@@ -140,6 +152,59 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "op 'scaled_relu', other: the vjp gives",
     ),
 }
+
+
+def language_loss(axis: int, shapes: dict[str, Any], **parameter: int) -> Op:
+    """The mean cross-entropy of labels whose classes are on an axis; with a parameter, labels of that value count
+    nothing, but in the number that the mean divides by."""
+    log_softmax = refnn.ops["log_softmax"].forward
+
+    def losses(ar: Any, logits: Any, labels: Any, pad: int | None) -> tuple[Any, Any]:
+        valid = labels != pad
+        own = ar.take(log_softmax(ar, logits, axis=axis), valid * labels, axis % logits.ndim)
+        return ar.where(valid, -own, 0), valid
+
+    def slopes(ar: Any, g: Any, logits: Any, labels: Any, pad: int | None) -> Any:
+        valid = labels != pad
+        place, classes = axis % logits.ndim, logits.shape[axis % logits.ndim]
+        p = ar.exp(log_softmax(ar, logits, axis=axis))
+        gx = ar.product(p - ar.one_hot(valid * labels, classes, place), g, over=labels.size)
+        return ar.where(np.expand_dims(valid, place), gx, 0), None
+
+    def plain(ar: Any, logits: Any, labels: Any) -> Any:
+        return ar.sum(losses(ar, logits, labels, None)[0]) / labels.size
+
+    def plain_vjp(ar: Any, g: Any, y: Any, logits: Any, labels: Any) -> Any:
+        return slopes(ar, g, logits, labels, None)
+
+    def padded(ar: Any, logits: Any, labels: Any, *, pad: int = 0) -> Any:
+        return ar.sum(losses(ar, logits, labels, pad)[0]) / labels.size
+
+    def padded_vjp(ar: Any, g: Any, y: Any, logits: Any, labels: Any, *, pad: int = 0) -> Any:
+        return slopes(ar, g, logits, labels, pad)
+
+    ignored = next(iter(parameter), None)
+    return Op(
+        "language_loss",
+        padded if parameter else plain,
+        padded_vjp if parameter else plain_vjp,
+        {"logits": Input(), "labels": Input("classes", differentiable=False, of="logits", axis=axis, ignored=ignored)},
+        lambda inputs, params: None,
+        ({"shapes": shapes, "params": parameter},),
+    )
+
+
+@pytest.mark.parametrize("parameter", [{}, {"pad": 3}], ids=["plain", "padded"])
+@pytest.mark.parametrize("axis", [-1, 0, 1, 2])
+def test_classes_may_be_on_any_axis(axis: int, parameter: dict[str, int]) -> None:
+    """Logits (N, T, C) of a language model among them; labels are drawn from every class, and no others."""
+    shape = (5, 6, 4)
+    op = language_loss(axis, {"logits": shape, "labels": tuple(np.delete(shape, axis).tolist())}, **parameter)
+    assert refnn.check(op, forward=op, vjp=op.vjp, dtype="float64").ok
+    labels = np.concatenate([np.ravel(c.inputs[1]) for c in refnn.cases(op, "float32")])  # type: ignore[arg-type]
+    assert set(labels.tolist()) == {*range(shape[axis]), *parameter.values()}
+    share = np.mean(labels == 3)
+    assert not parameter or share > 1.3 / shape[axis]
 
 
 def total(over: Callable[..., Any] | None, *, touching: bool = False) -> Op:

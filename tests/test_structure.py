@@ -163,6 +163,18 @@ def test_an_op_has_at_most_eleven_fields() -> None:
     assert len(fields(refnn.Op)) <= 11
 
 
+PARAMETERS = {name for op in OPS.values() for name in op.defaults} - {"groups", "p", "value"}  # words of their own, too
+CORE = ("allowance", "arithmetic", "check", "fixtures", "formats", "inputs", "judge", "models", "op", "ties", "truth")
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer(m) in CORE], ids=str)
+def test_the_core_knows_no_parameter_of_an_op(module: Path) -> None:
+    """What depends on a parameter stands on the record: an op of one's own may call it anything."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert node.value not in PARAMETERS, f"{module}:{node.lineno} knows the parameter {node.value!r}"
+
+
 def test_the_public_names_exist() -> None:
     assert all(hasattr(refnn, name) for name in refnn.__all__)
     assert list(refnn.ops) == sorted(refnn.ops) and len(refnn.ops) >= 9

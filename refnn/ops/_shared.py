@@ -179,9 +179,12 @@ def reduce(ar: Any, losses: Array, reduction: str, count: Any) -> Array:
 # --- class targets ---------------------------------------------------------------------------------------------------
 
 
-def class_axis(x: Array) -> int:
-    """The axis of the classes: (C,), (N, C) or (N, C, *rest)."""
-    return min(1, x.ndim - 1)
+def class_axis(ndim: int) -> int:
+    """The axis of the classes, or of the channels: (C,), (N, C) or (N, C, *rest)."""
+    return min(1, ndim - 1)
+
+
+CLASSES: Mapping[str, Any] = {"of": "input", "axis": class_axis, "ignored": "ignore_index"}  # of a target
 
 
 def without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -210,14 +213,14 @@ def check_classes(op: str, x: Any) -> None:
     """ValueError unless the input has classes."""
     if x.ndim == 0:
         raise ValueError(f"{op}: input has shape (), expected (C,), (N, C) or (N, C, *rest)")
-    axis = class_axis(x)
+    axis = class_axis(x.ndim)
     if x.shape[axis] == 0:
         raise ValueError(f"{op}: input has shape {x.shape}, expected at least one class on axis {axis}")
 
 
 def check_class_weight(op: str, x: Any, weight: Any) -> None:
     """ValueError unless `weight` is None or holds one number for each class."""
-    classes = x.shape[class_axis(x)]
+    classes = x.shape[class_axis(x.ndim)]
     if weight is not None and getattr(weight, "shape", None) != (classes,):
         got = getattr(weight, "shape", repr(weight))
         raise ValueError(f"{op}: weight has shape {got}, expected ({classes},), one for each class")
@@ -225,7 +228,7 @@ def check_class_weight(op: str, x: Any, weight: Any) -> None:
 
 def check_class_target(op: str, x: Any, target: Any, ignore_index: int) -> None:
     """ValueError unless `target` holds a class of the input, or `ignore_index`, for each sample."""
-    axis = class_axis(x)
+    axis = class_axis(x.ndim)
     classes, expected = x.shape[axis], without(x.shape, axis)
     if target.shape != expected:
         raise ValueError(f"{op}: target has shape {target.shape}, expected {expected}: input without its classes")
@@ -240,5 +243,5 @@ def check_class_target(op: str, x: Any, target: Any, ignore_index: int) -> None:
 
 def class_variant(shape: tuple[int, ...], kind: str = "classes", **params: Any) -> Mapping[str, Any]:
     """A variant of a loss of classes, whose target holds what `kind` says."""
-    target = shape if kind == "probabilities" else without(shape, min(1, len(shape) - 1))
+    target = shape if kind == "probabilities" else without(shape, class_axis(len(shape)))
     return {"shapes": {"input": shape, "target": target}, "kinds": {"target": kind}, "params": params}

@@ -21,6 +21,7 @@ from math import inf, nan
 from refnn.op import Input, Op, Special, check_choice
 from refnn.ops import log_softmax as _log_softmax
 from refnn.ops._shared import (
+    CLASSES,
     REDUCTIONS,
     by_samples,
     check_class_target,
@@ -45,7 +46,7 @@ def _column(ar, weight, ndim, axis):
 
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    axis = class_axis(input)
+    axis = class_axis(input.ndim)
     classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
     factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
@@ -69,7 +70,7 @@ def _smoothed(ar, target, classes, label_smoothing):
 
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    axis = class_axis(input)
+    axis = class_axis(input.ndim)
     classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
     column = None if weight is None else _column(ar, weight, input.ndim, axis)
     if reduction == "none":
@@ -97,7 +98,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
 def count(ar, input, target, *, weight, ignore_index, **params):
     """What the mean divides by."""
     if not _is_index(target):
-        return input.size // input.shape[class_axis(input)]
+        return input.size // input.shape[class_axis(input.ndim)]
     return counted(ar, weight, target, target != ignore_index)
 
 
@@ -120,7 +121,7 @@ cross_entropy = Op(
     name="cross_entropy",
     forward=forward,
     vjp_definition=vjp,
-    inputs={"input": Input(), "target": Input("target")},
+    inputs={"input": Input(), "target": Input("target", **CLASSES)},
     validate=validate,
     variants=(
         class_variant((5, 7)),

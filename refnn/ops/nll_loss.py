@@ -16,6 +16,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_choice
 from refnn.ops._shared import (
+    CLASSES,
     REDUCTIONS,
     by_samples,
     check_class_target,
@@ -38,13 +39,13 @@ def _weighted(ar, factor, weight, classes, over=None):
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean"):
     valid = target != ignore_index
-    own = ar.take(input, valid * target, class_axis(input))
+    own = ar.take(input, valid * target, class_axis(input.ndim))
     losses = ar.where(valid, -_weighted(ar, own, weight, valid * target), 0)
     return reduce(ar, losses, reduction, counted(ar, weight, target, valid))
 
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean"):
-    axis, valid = class_axis(input), target != ignore_index
+    axis, valid = class_axis(input.ndim), target != ignore_index
     # Where nothing counts, nothing is divided: the gradients are zero.
     over = counted(ar, weight, target, valid) if reduction == "mean" and valid.any() else None
     each = spread(g, input.shape, axis) if reduction == "none" else g
@@ -69,7 +70,7 @@ nll_loss = Op(
     name="nll_loss",
     forward=forward,
     vjp_definition=vjp,
-    inputs={"input": Input(), "target": Input("classes", differentiable=False)},
+    inputs={"input": Input(), "target": Input("classes", differentiable=False, **CLASSES)},
     validate=validate,
     variants=(
         class_variant((5, 7)),

@@ -13,11 +13,12 @@ order, fused or not; elements above zero are exact zeros in it.
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
+from refnn.ops._shared import class_axis
 
 
 def _slopes(weight, x):
     """The weight as an array that broadcasts against x."""
-    return weight.reshape([-1 if axis == min(1, x.ndim - 1) else 1 for axis in range(x.ndim)])
+    return weight.reshape([-1 if axis == class_axis(x.ndim) else 1 for axis in range(x.ndim)])
 
 
 def forward(ar, x, weight):
