@@ -339,6 +339,14 @@ class Ordered(Floats):
         top = np.max(x.a, axis=axis, keepdims=True)
         return Num(self, np.where(np.isinf(top), np.zeros_like(top), top) if finite else top)
 
+    def either(self, first: Callable[[], Num], second: Callable[[], Num]) -> Num:
+        """The second formula where numbers are also taken the other way round."""
+        a = first()
+        if self.grouping == "left":
+            return a
+        b = second()
+        return Num(self, np.where(np.isfinite(b.a), b.a, a.a))
+
     def where(self, mask: Array, a: Any, b: Any) -> Num:
         return Num(self, np.where(mask, self.lift(a).a, self.lift(b).a))
 

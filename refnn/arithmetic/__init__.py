@@ -26,6 +26,8 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     pivot(x, axis, finite)      a constant near max(x) that cancels from the final result; 0 where that is infinite,
                                 if `finite` is asked for
     optional(x)                 x, a term that an implementation may leave out
+    either(first, second)       what two functions of nothing give: two formulas of one number, of which an
+                                implementation may take either, the second where it stays finite
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
     one_hot(target, n, axis)    exact zeros and ones
     take(x, target, axis)       the entries that integer targets select

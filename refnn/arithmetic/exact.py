@@ -168,6 +168,9 @@ class ObjectArrays:
     def optional(self, x: Array) -> Array:
         return x
 
+    def either(self, first: Callable[[], Array], second: Callable[[], Array]) -> Array:
+        return first()
+
     def where(self, mask: np.ndarray, a: Array, b: Array) -> Array:
         return np.where(mask, self._lifted(a), self._lifted(b))
 

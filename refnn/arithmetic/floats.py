@@ -134,6 +134,9 @@ class Floats:
     def optional(self, x: Array) -> Array:
         return x
 
+    def either(self, first: Callable[[], Array], second: Callable[[], Array]) -> Array:
+        return first()
+
     def where(self, mask: Array, a: Array, b: Array) -> Array:
         return self.xp.where(mask, a, b)
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -421,6 +421,18 @@ class Noise:
 
     def optional(self, x: Noisy) -> Noisy:
         return Noisy(self, x.mid, x.terms, x.bias + np.abs(x.mid))
+
+    def either(self, first: Callable[[], Noisy], second: Callable[[], Noisy]) -> Noisy:
+        a, b = first(), second()
+        with np.errstate(all="ignore"):
+            sound = np.isfinite(b.mid) & np.isfinite(b.bias)
+            other = sound & (b.std() > a.std())  # false where it is NaN
+            terms = [
+                *(Term(np.where(other, 0.0, t.std), t.shape, t.roots) for t in a.terms),
+                *(Term(np.where(other, t.std, 0.0), t.shape, t.roots) for t in b.terms),
+            ]
+            bias = np.where(sound, np.maximum(a.bias, b.bias), a.bias)
+            return Noisy(self, a.mid, _merge(terms, self.quadrature), bias)
 
     def where(self, mask: np.ndarray, a: Noisy | int, b: Noisy | int) -> Noisy:
         a, b = self.lift(a), self.lift(b)

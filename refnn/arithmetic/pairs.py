@@ -479,6 +479,9 @@ class Pairs:
     def optional(self, x: Pair) -> Pair:
         return x
 
+    def either(self, first: Callable[[], Pair], second: Callable[[], Pair]) -> Pair:
+        return first()
+
     def where(self, mask: np.ndarray, a: Pair | int, b: Pair | int) -> Pair:
         a, b = self.lift(a), self.lift(b)
         lo, rad = (0.0 if _none(p) and _none(q) else np.where(mask, p, q) for p, q in ((a.lo, b.lo), (a.rad, b.rad)))

@@ -13,13 +13,16 @@ class is `ignore_index` count nothing (it may name a valid class, which stays in
 others); probabilities ignore it. "mean" divides by the sum of w_t over the samples that count, and probabilities by N.
 With every sample ignored the mean is 0/0 = NaN, and the gradients are zero.
 
-The logarithm of softmax has an absolute bound (see log_softmax), so the loss has one too.
+The logarithm of softmax has an absolute bound (see log_softmax), so the loss has one too. The gradient may be formed as
+p sum(t) - t and then multiplied by g / S, as kernels of the loss do, or from the cotangent of the logarithms, as
+log_softmax does; p is exp(z), or softmax itself.
 """
 
 from math import inf, nan
 
 from refnn.op import Input, Op, Special, check_choice
 from refnn.ops import log_softmax as _log_softmax
+from refnn.ops import softmax as _softmax
 from refnn.ops._shared import (
     CLASSES,
     REDUCTIONS,
@@ -72,26 +75,38 @@ def _smoothed(ar, target, classes, label_smoothing):
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
     classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
-    column = None if weight is None else _column(ar, weight, input.ndim, axis)
+    column = () if weight is None else (_column(ar, weight, input.ndim, axis),)
     if reduction == "none":
         g = spread(g, input.shape, axis)
+
+    def pulled(t, gz, sum_t, sum_gz, over):
+        """p sum(gz) - gz, or (p sum(t) - t) g / over, where gz = t g / over."""
+        p = ar.either(lambda: ar.exp(z), lambda: _softmax.forward(ar, input, axis=axis))
+        return ar.either(lambda: p * sum_gz - gz, lambda: ar.product(p * sum_t - t, g, over=over))
+
+    def summed(x):
+        return ar.sum(x, axis, keepdims=True)
+
     if not _is_index(target):
-        samples = input.size // classes
-        factors = (g,) if weight is None else (g, column)
-        over = samples if reduction == "mean" else None
-        gz = ar.product(_smoothed(ar, target, classes, label_smoothing), *factors, over=over)
+        over = input.size // classes if reduction == "mean" else None
+        smoothed = _smoothed(ar, target, classes, label_smoothing)
+        t, gz = ar.product(smoothed, *column), ar.product(smoothed, g, *column, over=over)
         keep = () if not label_smoothing else (1 - ar.real(label_smoothing),)
-        return ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz, -ar.product(z, *factors, *keep, over=over)
+        return pulled(t, gz, summed(t), summed(gz), over), -ar.product(z, g, *column, *keep, over=over)
     valid = target != ignore_index
     over = counted(ar, weight, target, valid) if reduction == "mean" else None
+    hits = ar.one_hot(valid * target, classes, axis)
     if label_smoothing:
-        share, hits = ar.real(label_smoothing), ar.one_hot(valid * target, classes, axis)
-        uniform = share / classes if weight is None else ar.product(share, column, over=classes)
-        gz = ar.product((1 - share) * (hits if weight is None else hits * column) + uniform, g, over=over)
-    else:
-        each = ar.product(g, over=over) if weight is None else ar.product(column, g, over=over)
+        share = ar.real(label_smoothing)
+        uniform = ar.product(share, *column, over=classes)
+        t = (1 - share) * (hits if weight is None else hits * column[0]) + uniform
+        gz = ar.product(t, g, over=over)
+        gx = pulled(t, gz, summed(t), summed(gz), over)
+    else:  # a sum of zeros and one number is that number
+        own = () if weight is None else (spread(ar.array(weight)[valid * target], input.shape, axis),)
+        each = ar.product(*own, g, over=over)
         gz = ar.where(hit(target, valid, input.shape, axis), each, 0)
-    gx = ar.exp(z) * ar.sum(gz, axis, keepdims=True) - gz
+        gx = pulled(ar.product(hits, *own), gz, ar.product(*own) if own else 1, each, over)
     return (gx if valid.all() else ar.where(spread(valid, input.shape, axis), gx, 0)), None
 
 

@@ -1,0 +1,150 @@
+"""Formulas that kernels and textbooks use: each is ok or explained by the class that has its name, in every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refnn
+from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.exact import Arb
+from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.noise import Noise
+from refnn.inputs import cases, smaller
+from refnn.report import Report
+from refnn.truth import run
+
+Array = np.ndarray
+DTYPES = ("float32", "float64")
+
+
+def found(report: Report) -> set[tuple[str, str]]:
+    """(verdict, name) of all that is not ok."""
+    return {(f.verdict, f.name) for f in report.findings if f.verdict != "convention"}
+
+
+# --- cross-entropy ---------------------------------------------------------------------------------------------------
+
+
+def softmax(x: Array, axis: int) -> Array:
+    with np.errstate(all="ignore"):
+        e = np.exp(x - x.max(axis, keepdims=True))
+        return e / e.sum(axis, keepdims=True)
+
+
+def softmax_less_target(factor: float = 1.0) -> Callable[..., Any]:
+    """The gradient of the loss as (p sum(t) - t) g / S, in the dtype of x; times a factor."""
+
+    def vjp(
+        g: Array,
+        x: Array,
+        target: Array,
+        *,
+        weight: Array | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> tuple[Array | None, ...]:
+        one, axis = x.dtype.type(1), min(1, x.ndim - 1)
+        classes, share = x.shape[axis], x.dtype.type(label_smoothing)
+        w = np.ones(classes, x.dtype) if weight is None else weight
+        column = w.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+        index = target.dtype.kind == "i"
+        valid = np.expand_dims(target != ignore_index if index else np.ones(x[:, 0].shape, bool), axis)
+        places = np.arange(classes).reshape(column.shape)
+        t = (np.expand_dims(target, axis) == places).astype(x.dtype) if index else target
+        t = ((one - share) * t + share / one / classes) * column if label_smoothing else t * column
+        counts = w[np.where(valid, np.expand_dims(target, axis), 0)][valid].sum(dtype=x.dtype) if index else None
+        count = {"mean": x.size // classes if counts is None else counts}.get(reduction, one)
+        pulled = np.expand_dims(g, axis) if reduction == "none" else g
+        slope = softmax(x, axis) * t.sum(axis, keepdims=True) - t
+        with np.errstate(all="ignore"):
+            gx = np.where(valid, slope * pulled / np.asarray(count, x.dtype) * x.dtype.type(factor), 0)
+        rest = (
+            None
+            if index
+            else refnn.cross_entropy.vjp(
+                g, x, target, weight=weight, reduction=reduction, label_smoothing=label_smoothing
+            )[1]
+        )
+        return gx.astype(x.dtype), rest
+
+    return vjp
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_less_target_is_ok(dtype: str) -> None:
+    op = refnn.cross_entropy
+    report = refnn.check(op, forward=op, vjp=softmax_less_target(), dtype=dtype)
+    assert report.ok, str(report)
+    assert not found(report)
+    wrong = refnn.check(op, forward=op, vjp=softmax_less_target(1 + 2.0**-12), dtype=dtype)
+    assert "violation" in {v for v, _ in found(wrong)}
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_less_target_rounds_twice(dtype: str, reduction: str) -> None:
+    """On many logits some gradients of the target's own class err by more than one rounding."""
+    rng = np.random.default_rng(5)
+    cases = [
+        {
+            "inputs": (rng.normal(size=(256, 10)).astype(dtype), rng.integers(0, 10, 256)),
+            "params": {"reduction": reduction},
+        }
+        for _ in range(10)
+    ]
+    report = refnn.check(
+        "cross_entropy", forward=refnn.cross_entropy, vjp=softmax_less_target(), dtype=dtype, inputs=cases
+    )
+    assert report.ok, str(report)
+
+
+# --- two formulas of one number ---------------------------------------------------------------------------------------
+
+
+class Second(Arb):
+    """The second formula, wherever there are two."""
+
+    taken = 0
+
+    def either(self, first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+        Second.taken += 1
+        return second()
+
+
+@pytest.mark.parametrize("name", refnn.ops)
+def test_both_formulas_are_one_function(name: str) -> None:
+    compared, Second.taken = 0, 0
+    for case in cases(smaller(refnn.ops[name]), "float64", families=["normal", "zeros", "wide"]):
+        for algorithm in ("accurate", *case.op.classes):
+            results = []
+            for ar in (Arb(256), Second(256)):
+                with ar.working():
+                    results.append(run(ar, case.op.algorithm(algorithm), case.inputs, case.params, case.cotangent))
+            if not Second.taken:
+                continue
+            for one, other in zip(*results, strict=True):
+                for a, b in zip(*(() if r is None else np.ravel(r) for r in (one, other)), strict=True):
+                    assert a.overlaps(b), (algorithm, case.id, a, b)
+                    compared += a.is_finite() and b.is_finite() and a.rad() < 2.0**-64 * max(1, abs(a.mid()))
+    assert compared or not Second.taken
+
+
+def test_the_bound_of_two_formulas_is_the_larger_one_and_that_of_the_first_where_the_second_overflows() -> None:
+    x = np.array([0.1, 3.0, 3e38])
+    for ar in (Balls("float32"), Noise("float32")):
+        with np.errstate(all="ignore"):
+            values = ar.array(x)
+            once, thrice = values / 3, ar.product(values, 3, 5, over=45)
+            both = ar.either(lambda v=values: v / 3, lambda v=values, ar=ar: ar.product(v, 3, 5, over=45))
+        narrow, wide, got = (b.rad if isinstance(ar, Balls) else b.std() for b in (once, thrice, both))
+        assert (narrow < wide)[:2].all()
+        assert (got == wide)[:2].all()
+        if isinstance(ar, Balls):
+            assert got[2] == narrow[2] < wide[2] == np.inf
+        assert (both.mid == once.mid).all()
+    assert Floats().either(lambda: 1, lambda: 2) == 1
