@@ -148,3 +148,90 @@ def test_the_bound_of_two_formulas_is_the_larger_one_and_that_of_the_first_where
             assert got[2] == narrow[2] < wide[2] == np.inf
         assert (both.mid == once.mid).all()
     assert Floats().either(lambda: 1, lambda: 2) == 1
+
+
+# --- formulas of single elements -------------------------------------------------------------------------------------
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, x.dtype.type(0))
+
+
+def logistic(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(x > 0, 1, e) / (1 + e)
+
+
+def softplus_of_product(x: Array, *, beta: float, threshold: float | None) -> Array:
+    b = x.dtype.type(beta)
+    z = np.clip(b * x, -np.finfo(x.dtype).max, np.finfo(x.dtype).max)
+    y = np.where(np.isinf(b * x), np.sign(b) * relu(np.sign(b) * x), (relu(z) + np.log1p(np.exp(-np.abs(z)))) / b)
+    return y if threshold is None else np.where(b * x > threshold, x, y)
+
+
+def softplus_of_log(x: Array, *, beta: float, threshold: float | None) -> Array:
+    b = x.dtype.type(beta)
+    y = np.log(1 + np.exp(np.minimum(b * x, 80))) / b
+    return np.where(b * x > (20 if threshold is None else threshold), np.where(b > 0, x, -relu(-x)), y)
+
+
+# Op and class ("" where the accurate one covers it): forward, vjp (None: the right one) and parameters.
+FORMS: dict[tuple[str, str], tuple[Any, Any, dict[str, Any]]] = {
+    ("softplus", ""): (softplus_of_product, None, {}),
+    ("softplus", "log(1 + exp(x))"): (softplus_of_log, None, {"beta": 1.0, "threshold": None}),
+    ("logsigmoid", "log(1 + exp(-x))"): (
+        lambda x: -relu(-x) - np.log(1 + np.exp(-np.abs(x))),
+        lambda g, x: (g * (1 - logistic(x)),),
+        {},
+    ),
+}
+
+
+def quiet(f: Any) -> Any:
+    """Without NumPy's warnings, and in the dtype of x."""
+
+    def called(*arrays: Array, **params: Any) -> Any:
+        with np.errstate(all="ignore"):
+            results = f(*arrays, **params)
+        if isinstance(results, tuple):
+            return tuple(None if r is None else np.asarray(r, arrays[0].dtype) for r in results)
+        return np.asarray(results, arrays[0].dtype)
+
+    return called
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "algorithm"), FORMS)
+def test_a_form_is_ok_or_explained_by_its_name(name: str, algorithm: str, dtype: str) -> None:
+    op = refnn.ops[name]
+    forward, vjp, where = FORMS[name, algorithm]
+    right = refnn.check(op, forward=quiet(forward), vjp=quiet(vjp or op.vjp), dtype=dtype, where=where)
+    if not algorithm:
+        assert not found(right), str(right)
+    else:  # a class that is declared before may explain a short result
+        assert ("explained", algorithm) in found(right), str(right)
+        assert {v for v, _ in found(right)} == {"explained"}, str(right)
+        own = refnn.check(
+            op, forward=quiet(forward), vjp=quiet(vjp or op.vjp), dtype=dtype, where=where, algorithm=algorithm
+        )
+        assert not found(own), str(own)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "algorithm"), FORMS)
+def test_a_form_with_a_wrong_factor_is_a_violation(name: str, algorithm: str, dtype: str) -> None:
+    op, half = refnn.ops[name], FORMS[name, algorithm]
+
+    def more(f: Any) -> Any:
+        return quiet(lambda *arrays, **params: scaled(f(*arrays, **params)))
+
+    def scaled(results: Any) -> Any:
+        return (
+            tuple(r if r is None else r * (1 + 2.0**-10) for r in results)
+            if isinstance(results, tuple)
+            else (results * (1 + 2.0**-10))
+        )
+
+    wrong = refnn.check(op, forward=more(half[0]), vjp=more(half[1] or op.vjp), dtype=dtype, where=half[2])
+    for what in ("output", "grad[x]"):
+        assert {f.what for f in wrong.findings if f.verdict == "violation"} >= {what}, str(wrong)

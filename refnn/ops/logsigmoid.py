@@ -4,7 +4,12 @@ r"""Logarithm of the logistic function, elementwise.
     dy/dx = sigmoid(-x)
 
 Any shape; the output has the shape and dtype of x. Both terms are negative, no exponential is above 1 and log1p keeps
-the small ones, so nothing cancels or overflows on either side.
+the small ones, so nothing cancels or overflows on either side. Other classes are
+
+    log(1 + exp(-x))   -log(1 + exp(-x)), or min(x, 0) - log(1 + exp(-|x|)), which rounds 1 + e before the logarithm,
+                       and the derivative as 1 - sigmoid(x): absolute errors of about u
+    log(sigmoid(x))    log(1 / (1 + exp(-x))), minus infinity where exp(-x) overflows, and the same derivative
+    exp(x)             the derivative as 1 / (1 + exp(x)), which is zero where that overflows
 """
 
 from math import inf, nan
@@ -22,6 +27,22 @@ def vjp(ar, g, y, x):
     return (g * _sigmoid.forward(ar, -x),)
 
 
+def by_log(ar, x):
+    return ar.either(lambda: -(ar.relu(-x) + ar.log(1 + ar.exp(-ar.abs(x)))), lambda: -ar.log(1 + ar.exp(-x)))
+
+
+def of_sigmoid(ar, x):
+    return ar.log(_sigmoid.by_exp(ar, x))
+
+
+def complement(ar, g, y, x):
+    return (g * (1 - _sigmoid.forward(ar, x)),)
+
+
+def by_exp_vjp(ar, g, y, x):
+    return (g * _sigmoid.by_exp(ar, -x),)
+
+
 logsigmoid = Op(
     name="logsigmoid",
     forward=forward,
@@ -29,6 +50,11 @@ logsigmoid = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
+    classes={
+        "log(1 + exp(-x))": (by_log, complement),
+        "log(sigmoid(x))": (of_sigmoid, complement),
+        "exp(x)": (forward, by_exp_vjp),
+    },
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), 0, (0,), "the limits, either sign of zero"),

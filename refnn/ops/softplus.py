@@ -7,10 +7,17 @@ With a number for `threshold` the function is PyTorch's piecewise one, y = x whe
 by log1p(exp(-threshold)) / beta, and on the point itself either side is a convention.
 
 Any shape; the output has the shape and dtype of x. The accurate class is max(x, 0) + log1p(exp(-|beta x|)) / beta (the
-minimum for beta < 0): terms of one sign, and no exponential above 1. The class `log1p(exp(x))` is log1p(exp(beta x)) /
-beta, differentiated as e / (e + 1); without a threshold of its own it takes y = x where beta x > 20, as PyTorch does by
-default, so it may leave out log1p(exp(-beta x)) there: harmless in float32, and up to 2e-9 in float64. For beta = 0
-the quotient is infinite, and the slope 1/2.
+minimum for beta < 0), or (max(beta x, 0) + log1p(exp(-|beta x|))) / beta, which rounds beta x: terms of one sign, and
+no exponential above 1. Other classes are
+
+    log1p(exp(x))      log1p(exp(beta x)) / beta, differentiated as e / (e + 1)
+    log(1 + exp(x))    log(1 + exp(beta x)) / beta, or (max(beta x, 0) + log(1 + exp(-|beta x|))) / beta, which rounds
+                       1 + e before the logarithm: an absolute error of about u / beta, and a derivative as above
+    exp(-x)            the derivative as 1 / (1 + exp(-beta x)), which is zero where that overflows
+
+Without a threshold of their own the first two may take y = x where beta x > 20, as PyTorch does by default, and so
+leave out log1p(exp(-beta x)) there: harmless in float32, and up to 2e-9 in float64. For beta = 0 the quotient is
+infinite, and the slope 1/2.
 """
 
 import math
@@ -22,8 +29,8 @@ from refnn.ops._shared import ELEMENTWISE, each_element
 
 
 def forward(ar, x, *, beta=1.0, threshold=None):
-    z = ar.real(beta) * x
-    y = _ramp(ar, x, beta) + _rest(ar, z, beta)
+    z, b = ar.real(beta) * x, ar.real(beta)
+    y = ar.either(lambda: _ramp(ar, x, beta) + _rest(ar, z) / b, lambda: (ar.relu(z) + _rest(ar, z)) / b)
     return y if threshold is None else ar.branch(z, x, y, at=ar.real(threshold), kink="threshold")
 
 
@@ -34,11 +41,26 @@ def vjp(ar, g, y, x, *, beta=1.0, threshold=None):
 
 
 def by_exp(ar, x, *, beta=1.0, threshold=None):
-    z = ar.real(beta) * x
-    y = ar.log1p(ar.exp(z)) / ar.real(beta)
-    if threshold is None:
-        return ar.branch(z, _ramp(ar, x, beta) + ar.optional(_rest(ar, z, beta)), y, at=_DEFAULT)
-    return ar.branch(z, x, y, at=ar.real(threshold), kink="threshold")
+    z, b = ar.real(beta) * x, ar.real(beta)
+    return _switched(ar, x, z, beta, threshold, lambda: ar.log1p(ar.exp(z)) / b)
+
+
+def by_log(ar, x, *, beta=1.0, threshold=None):
+    z, b = ar.real(beta) * x, ar.real(beta)
+
+    def of_sum():
+        return ar.either(lambda: (ar.relu(z) + ar.log(1 + ar.exp(-ar.abs(z)))) / b, lambda: ar.log(1 + ar.exp(z)) / b)
+
+    return _switched(ar, x, z, beta, threshold, of_sum)
+
+
+def _switched(ar, x, z, beta, threshold, formula):
+    """The formula, or x above the threshold: without one of its own an implementation may have that of PyTorch."""
+    y = formula()
+    if threshold is not None:
+        return ar.branch(z, x, y, at=ar.real(threshold), kink="threshold")
+    above = ar.either(lambda: _ramp(ar, x, beta) + ar.optional(_rest(ar, z) / ar.real(beta)), lambda: y)
+    return ar.branch(z, above, y, at=_DEFAULT)
 
 
 def by_exp_vjp(ar, g, y, x, *, beta=1.0, threshold=None):
@@ -50,6 +72,12 @@ def by_exp_vjp(ar, g, y, x, *, beta=1.0, threshold=None):
     return (ar.branch(z, g, slope, at=ar.real(threshold), kink="threshold"),)
 
 
+def logistic_vjp(ar, g, y, x, *, beta=1.0, threshold=None):
+    z = ar.real(beta) * x
+    slope = g * _sigmoid.by_exp(ar, z)
+    return (slope if threshold is None else ar.branch(z, g, slope, at=ar.real(threshold), kink="threshold"),)
+
+
 _DEFAULT = 20  # PyTorch's threshold
 
 
@@ -59,8 +87,8 @@ def _ramp(ar, x, beta):
     return side * ar.relu(side * x)
 
 
-def _rest(ar, z, beta):
-    return ar.log1p(ar.exp(-ar.abs(z))) / ar.real(beta)
+def _rest(ar, z):
+    return ar.log1p(ar.exp(-ar.abs(z)))
 
 
 def validate(inputs, params):
@@ -85,7 +113,11 @@ softplus = Op(
         {"shapes": {"x": (13, 5, 2)}, "params": {"threshold": 2.0}, "points": (2.0,)},
         {"shapes": {"x": (13, 5)}, "params": {"beta": -0.3, "threshold": -1.0}, "points": (1 / 0.3,)},
     ),
-    classes={"log1p(exp(x))": (by_exp, by_exp_vjp)},
+    classes={
+        "log1p(exp(x))": (by_exp, by_exp_vjp),
+        "log(1 + exp(x))": (by_log, by_exp_vjp),
+        "exp(-x)": (forward, logistic_vjp),
+    },
     kinks={"threshold=open": 0.0, "threshold=closed": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
