@@ -175,10 +175,32 @@ def softplus_of_log(x: Array, *, beta: float, threshold: float | None) -> Array:
     return np.where(b * x > (20 if threshold is None else threshold), np.where(b > 0, x, -relu(-x)), y)
 
 
+SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
+def less_one(x: Array) -> Array:
+    return np.exp(x) - 1
+
+
 # Op and class ("" where the accurate one covers it): forward, vjp (None: the right one) and parameters.
 FORMS: dict[tuple[str, str], tuple[Any, Any, dict[str, Any]]] = {
     ("softplus", ""): (softplus_of_product, None, {}),
     ("softplus", "log(1 + exp(x))"): (softplus_of_log, None, {"beta": 1.0, "threshold": None}),
+    ("elu", "exp(x) - 1"): (
+        lambda x, *, alpha: np.where(x > 0, x, x.dtype.type(alpha) * less_one(np.minimum(x, 0))),
+        lambda g, x, *, alpha: (g * np.where(x > 0, 1, x.dtype.type(alpha) * np.exp(np.minimum(x, 0))),),
+        {"alpha": 2.5},
+    ),
+    ("selu", "exp(x) - 1"): (
+        lambda x: x.dtype.type(SELU[0]) * np.where(x > 0, x, x.dtype.type(SELU[1]) * less_one(np.minimum(x, 0))),
+        None,
+        {},
+    ),
+    ("celu", "exp(x) - 1"): (
+        lambda x, *, alpha: np.where(x > 0, x, x.dtype.type(alpha) * less_one(np.minimum(x, 0) / x.dtype.type(alpha))),
+        lambda g, x, *, alpha: (g * np.where(x > 0, 1, 1 + less_one(np.minimum(x, 0) / x.dtype.type(alpha))),),
+        {"alpha": 2.5},
+    ),
     ("logsigmoid", "log(1 + exp(-x))"): (
         lambda x: -relu(-x) - np.log(1 + np.exp(-np.abs(x))),
         lambda g, x: (g * (1 - logistic(x)),),

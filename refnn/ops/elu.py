@@ -6,7 +6,9 @@ r"""Exponential linear unit, elementwise.
 Any shape; the output has the shape and dtype of x. `alpha` is any number. The exponential less one is expm1, which
 keeps the digits of a small x. The class `textbook` takes the derivative from the rounded output, as y + alpha: its
 error is u alpha whatever the size of the result. It, too, goes by the sign of x: that of y is the other one where
-alpha is negative. At zero the derivative is a convention unless alpha is 1: refnn takes alpha, as PyTorch does.
+alpha is negative. The class `exp(x) - 1` differentiates likewise, after subtracting what was rounded: an absolute error
+of about u alpha in the output, too. At zero the derivative is a convention unless alpha is 1: refnn takes alpha, as
+PyTorch does.
 """
 
 from math import inf, nan
@@ -27,6 +29,10 @@ def textbook(ar, g, y, x, *, alpha=1.0):
     return (ar.branch(x, g, g * (y + ar.real(alpha))),)
 
 
+def by_exp(ar, x, *, alpha=1.0):
+    return ar.branch(x, x, ar.real(alpha) * (ar.exp(x) - 1))
+
+
 elu = Op(
     name="elu",
     forward=forward,
@@ -37,7 +43,7 @@ elu = Op(
         *elementwise(points=(0.0,)),
         *(v for a in (0.3, -0.75, 2.5, 0.0) for v in elementwise(LONG, points=(0.0,), alpha=a)),
     ),
-    classes={"textbook": (forward, textbook)},
+    classes={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
     kinks={"elu'(0)=alpha": 0.0, "elu'(0)=1": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
