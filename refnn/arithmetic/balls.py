@@ -110,7 +110,8 @@ class Ball(Operators):
     size, radius <= sqrt(3 roundings) std, apart from what both allow for elementary functions and losses below the
     normal range. Roundings add, by Cauchy and Schwarz; a sum counts more of them than it makes, because its partial
     results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
-    that elementary functions are allowed. `over` is a mask of the elements that surely overflowed, or False.
+    that elementary functions are allowed beside the rounding of their result. `over` is a mask of the elements that
+    surely overflowed, or False.
     """
 
     __slots__ = ("ar", "library", "mid", "over", "pure", "rad", "roundings")
@@ -674,6 +675,10 @@ class Balls:
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
+    def _library(self, name: str) -> float:
+        """What a function is allowed beside the rounding of its result, in unit roundoffs (see Ball)."""
+        return 2 * self.model.ulps[name] - 1
+
     @_blockwise
     def exp(self, x: Ball) -> Ball:
         fmt, x = self.model.compute, self._clamped(x)
@@ -688,10 +693,10 @@ class Balls:
                     local,
                     (x,),
                     fmt,
-                    library=2 * self._ulps["exp"],
+                    library=self._library("exp"),
                     half=lambda: np.exp(x.mid - 1) * (math.e / 2),
                 )
-            library = 2 * self.model.ulps["exp"]
+            library = self._library("exp")
             if fmt.name != "float64" and np.max(x.rad, initial=0.0) <= 2.0**-10:
                 # e^r <= 1 + 2r and e^r - 1 <= r (1 + r) for r <= 1. Where mid underflowed, the local error is above.
                 spread = 2 * x.rad
@@ -707,7 +712,7 @@ class Balls:
             top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * _OUT40
             prop = np.where(x.rad < 1, near, top)
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
-            return self._close("exp", mid, prop, local, (x,), fmt, library=2 * self._ulps["exp"])
+            return self._close("exp", mid, prop, local, (x,), fmt, library=self._library("exp"))
 
     @_blockwise
     def log(self, x: Ball) -> Ball:
@@ -721,7 +726,7 @@ class Balls:
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
             self._lose("a logarithm of what overflowed", x.over)
             return self._close(
-                "log", mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log"]
+                "log", mid, prop, local, (x,), self.model.compute, special=special, library=self._library("log")
             )
 
     @_blockwise
@@ -736,7 +741,7 @@ class Balls:
                 prop = np.minimum(4 * np.exp(-2 * nearest) * _OUT46, 1.0) * x.rad
                 top = np.minimum((np.abs(mid) + 2 * prop) * _OUT46, 1.0)
             local = self._ulps_of("tanh", top) * ((x.mid != 0) | (x.rad != 0.0))  # tanh(0) is exact
-            return self._close("tanh", mid, prop, local, (x,), self.model.compute, library=2 * self._ulps["tanh"])
+            return self._close("tanh", mid, prop, local, (x,), self.model.compute, library=self._library("tanh"))
 
     @_blockwise
     def expm1(self, x: Ball) -> Ball:
@@ -756,7 +761,7 @@ class Balls:
                 local,
                 (x,),
                 self.model.compute,
-                library=2 * self._ulps["expm1"],
+                library=self._library("expm1"),
                 half=lambda: np.exp(x.mid - 1) * (math.e / 2),
             )
 
@@ -771,7 +776,7 @@ class Balls:
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
             self._lose("a logarithm of what overflowed", x.over)
             return self._close(
-                "log1p", mid, prop, local, (x,), self.model.compute, special=special, library=2 * self._ulps["log1p"]
+                "log1p", mid, prop, local, (x,), self.model.compute, special=special, library=self._library("log1p")
             )
 
     @_blockwise
@@ -795,7 +800,7 @@ class Balls:
                 prop = slope * (x.rad / (1 + nearest * x.rad))
             local = self._ulps_of(name, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, most))
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            return self._close(name, mid, prop, local, (x,), self.model.compute, library=2 * self._ulps[name])
+            return self._close(name, mid, prop, local, (x,), self.model.compute, library=self._library(name))
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ add in quadrature; terms that share an ancestor, like those of y and of g - sum(
 magnitudes, which bounds the standard deviation whatever their correlation is. The same holds for a sum along an axis:
 in quadrature where the variables are independent, as magnitudes where they may be shared.
 
-The bias bounds what is no rounding: errors of elementary functions (which repeat) and losses below the normal range.
+The bias bounds what is no rounding: what elementary functions are off beside the rounding of their result (it repeats)
+and losses below the normal range.
 
 A sum is taken as a chain, the longest way to add: from left to right or from right to left, whichever has the larger
 partial sums. They are looked at where blocks of terms end, and between those as bridges of a random permutation of the
@@ -106,6 +107,10 @@ class Noisy(Operators):
         bias = self.bias if isinstance(self.bias, float) else f(np.broadcast_to(self.bias, self.shape))
         return Noisy(self.ar, mid, _merge(terms), bias, self.pure)
 
+    def _finite(self) -> Noisy:
+        """The same with zeros for infinities and NaN."""
+        return Noisy(self.ar, np.where(np.isfinite(self.mid), self.mid, 0.0), self.terms, self.bias)
+
     def __neg__(self) -> Noisy:
         return Noisy(self.ar, -self.mid, self.terms, self.bias, self.pure)
 
@@ -138,7 +143,7 @@ class Noise:
     def real(self, value: Any) -> Noisy:
         # One rounding that every element shares: no variance to average out, so it counts as a bias.
         size = np.abs(np.asarray(value, np.float64))
-        whole = (size == 0) | (np.frexp(size)[0] == 0.5)
+        whole = (size == 0) | (np.frexp(size)[0] == 0.5) | ~np.isfinite(size)
         bias = 0.0 if whole.all() else np.where(whole, 0.0, self.model.compute.unit_roundoff * size)
         return Noisy(self, np.asarray(value, np.float64), bias=bias, pure=bool(whole.all()))
 
@@ -157,7 +162,16 @@ class Noise:
         mid = np.asarray(mid)
         fresh = Term(np.asarray(std), mid.shape, frozenset((next(self._ids),)))
         bias = bias + losses * self._loss(fmt or self.model.compute)
-        return Noisy(self, mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias)
+        return self._settled(mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias)
+
+    def _settled(self, mid: Array, terms: Any, bias: Any) -> Noisy:
+        """A result without noise where it is infinite or NaN: what surely is so is not rounded, and of what may be so
+        nothing is known (Balls has an infinite radius there). Its noise would be NaN in all that follows."""
+        with np.errstate(all="ignore"):
+            if not np.isfinite(np.sum(mid)) and not (known := np.isfinite(mid)).all():
+                terms = [Term(np.where(known, t.std, 0.0), t.shape, t.roots) for t in terms]
+                bias = np.where(known, bias, 0.0)
+        return Noisy(self, mid, terms, bias)
 
     def _loss(self, fmt: Any) -> float:
         """What one operation may lose below the normal range; half of a subnormal number may be none in float64."""
@@ -170,7 +184,7 @@ class Noise:
             yield Term(t.std, (1,) * (ndim - len(t.shape)) + t.shape, t.roots)
 
     def _scaled(self, terms: Any, factor: Array) -> list[Term]:
-        times = _times if self.model.compute.name == "float64" else np.multiply
+        times = _times if self.model.compute.name == "float64" else _unless_zero
         return [Term(times(t.std, factor), t.shape, t.roots) for t in terms]
 
     # --- operations --------------------------------------------------------------------------------------------------
@@ -206,7 +220,7 @@ class Noise:
                 roundings += 0 if d.pure else 2
             if roundings <= 0:
                 bias = bias + losses * self._loss(self.model.compute)
-                return Noisy(self, mid, _merge(list(self._spread(terms, mid.ndim)), self.quadrature), bias)
+                return self._settled(mid, _merge(list(self._spread(terms, mid.ndim)), self.quadrature), bias)
             std = np.abs(mid) * (self.model.compute.unit_roundoff * math.sqrt(roundings) / _ROOT3)
             return self._rounded(mid, terms, bias, std, losses=losses)
 
@@ -232,7 +246,7 @@ class Noise:
                 bias = np.sum(np.broadcast_to(x.bias, x.shape), axis=axis, keepdims=keepdims)
             n = x.size // max(np.size(mid), 1)
             if n <= 1:
-                return Noisy(self, mid, _merge(terms, self.quadrature), bias)
+                return self._settled(mid, _merge(terms, self.quadrature), bias)
             rows = np.moveaxis(x.mid, tuple(axes), range(-len(axes), 0)).reshape(-1, n)
             scale = _scale(rows, 1)
             scaled = rows / scale
@@ -254,6 +268,11 @@ class Noise:
 
         with np.errstate(all="ignore"):
             mid = applied(a.mid, b.mid)
+            if not np.isfinite(np.sum(mid)):
+                # Infinite factors leave no noise where they arrive, and must not arrive as 0 * inf where they do not.
+                limits = form.limits(a.mid, b.mid)
+                a, b = a._finite(), b._finite()
+                mid = np.where(limits == 0, applied(a.mid, b.mid), limits)
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             terms = [_contracted(t, a.shape, applied, mb, form.left, mid.ndim) for t in a.terms]
             terms += [_contracted(t, b.shape, lambda y, x: applied(x, y), ma, form.right, mid.ndim) for t in b.terms]
@@ -279,16 +298,25 @@ class Noise:
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
-    def _function(self, x: Noisy, mid: Array, slope: Array, name: str) -> Noisy:
+    def _function(self, x: Noisy, mid: Array, slope: Array, name: str, exact: Any = False) -> Noisy:
+        """K ulps are the rounding of the result, half an ulp like any other, and K - 1/2 of approximation, which repeat
+        for equal arguments and may have one sign over a whole range: a bias. None where the result is `exact`."""
         fmt = self.model.compute
         ulps = self.model.ulps[name]
-        bias = x.bias * slope + ulps * 2 * fmt.unit_roundoff * np.abs(mid) + max(ulps, 1.0) * fmt.smallest_subnormal
-        return Noisy(self, mid, _merge(self._scaled(x.terms, slope), self.quadrature), bias)
+        size = np.where(exact, 0.0, np.abs(mid)) if np.any(exact) else np.abs(mid)
+        bias = _weighted((x.bias, slope)) + (2 * ulps - 1) * fmt.unit_roundoff * size
+        bias = bias + (max(ulps, 1.0) - 1) * fmt.smallest_subnormal
+        return self._rounded(mid, self._scaled(x.terms, slope), bias, size * (fmt.unit_roundoff / _ROOT3))
+
+    @staticmethod
+    def _given_zeros(x: Noisy) -> Any:
+        """Zeros that are given, not computed: exp(0) and erfc(0) are exactly 1."""
+        return x.mid == 0 if not x.terms and _none(x.bias) else False
 
     def exp(self, x: Noisy) -> Noisy:
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
-            return self._function(x, mid, mid, "exp")
+            return self._function(x, mid, mid, "exp", exact=self._given_zeros(x))
 
     def log(self, x: Noisy) -> Noisy:
         with np.errstate(all="ignore"):
@@ -313,7 +341,9 @@ class Noise:
 
     def erfc(self, x: Noisy) -> Noisy:
         with np.errstate(all="ignore"):
-            return self._function(x, _erf.erfc(x.mid), 2 / math.sqrt(math.pi) * np.exp(-np.square(x.mid)), "erfc")
+            return self._function(
+                x, _erf.erfc(x.mid), 2 / math.sqrt(math.pi) * np.exp(-np.square(x.mid)), "erfc", self._given_zeros(x)
+            )
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
@@ -328,7 +358,7 @@ class Noise:
         with np.errstate(all="ignore"):
             alive = (x.mid > 0) | self._near(x)
             terms = self._scaled(x.terms, alive)
-            return Noisy(self, np.maximum(x.mid, 0.0), terms, x.bias * alive)
+            return Noisy(self, np.maximum(x.mid, 0.0), terms, np.where(alive, x.bias, 0.0))
 
     def branch(self, x: Noisy, above: Noisy | int, below: Noisy | int, at: Noisy | int = 0, kink: str = "0") -> Noisy:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
@@ -337,13 +367,17 @@ class Noise:
             up = (side.mid > 0) | ((side.mid == 0) & (share(self.convention, kink) == 1))
             mid = np.where(up, above.mid, below.mid)
             # Not a product with a mask: what is not taken may be infinite.
+            near = self._near(side)
             terms = [
-                *(Term(np.where(up, t.std, 0.0), t.shape, t.roots) for t in self._spread(above.terms, mid.ndim)),
-                *(Term(np.where(up, 0.0, t.std), t.shape, t.roots) for t in self._spread(below.terms, mid.ndim)),
+                *(Term(np.where(up | near, t.std, 0.0), t.shape, t.roots) for t in self._spread(above.terms, mid.ndim)),
+                *(
+                    Term(np.where(up & ~near, 0.0, t.std), t.shape, t.roots)
+                    for t in self._spread(below.terms, mid.ndim)
+                ),
             ]
-            near = self._near(side) & (side.mid != 0)
-            bias = np.where(up, above.bias, below.bias) + np.where(near, np.abs(above.mid - below.mid), 0.0)
-            return Noisy(self, mid, _merge(terms, self.quadrature), bias)
+            bias = np.where(up, above.bias, below.bias)
+            bias = bias + np.where(near & (side.mid != 0), np.abs(above.mid - below.mid), 0.0)
+            return self._settled(mid, _merge(terms, self.quadrature), bias)
 
     def windows(self, x: Noisy, w: Windows) -> Noisy:
         # A cell is in several windows, but only once in each: independent along the taps, shared along the rest.
@@ -367,7 +401,7 @@ class Noise:
                     terms.append(Term(w.fold(std), (1,) * mid.ndim, t.roots))
             bias = x.bias if _none(x.bias) else w.fold(np.broadcast_to(x.bias, x.shape))
             if w.coverage <= 1:
-                return Noisy(self, mid, _merge(terms, self.quadrature), bias)
+                return self._settled(mid, _merge(terms, self.quadrature), bias)
             # Every one of the few partial sums is at most the sum of magnitudes.
             own = w.fold(np.abs(x.mid)) * (math.sqrt(w.coverage - 1) * self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
@@ -381,7 +415,7 @@ class Noise:
             for t in x.terms
         ]
         bias = 0.0 if _none(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
-        return Noisy(self, mid, _merge(terms), bias)
+        return self._settled(mid, _merge(terms), bias)
 
     def route(self, g: Noisy, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
         with np.errstate(all="ignore"):
@@ -420,7 +454,7 @@ class Noise:
         return Noisy(self, np.where(np.isinf(top), 0.0, top) if finite else top)
 
     def optional(self, x: Noisy) -> Noisy:
-        return Noisy(self, x.mid, x.terms, x.bias + np.abs(x.mid))
+        return self._settled(x.mid, x.terms, x.bias + np.abs(x.mid))
 
     def either(self, first: Callable[[], Noisy], second: Callable[[], Noisy]) -> Noisy:
         a, b = first(), second()
@@ -456,12 +490,21 @@ def _none(bias: Any) -> bool:
 
 def _weighted(*parts: tuple[Any, Array]) -> Any:
     """The sum of biases times factors; 0.0 where there is no bias at all."""
-    return sum((bias * factor for bias, factor in parts if not _none(bias)), start=0.0)
+    return sum((_unless_zero(bias, factor) for bias, factor in parts if not _none(bias)), start=0.0)
+
+
+def _unless_zero(size: Any, factor: Array) -> Array:
+    """size * factor, and zero where one of them is, whatever the other is: no error passes where the slope is zero, and
+    no error is nothing times an infinite slope."""
+    product = size * factor
+    if np.isnan(np.sum(product)):
+        product = np.where((np.asarray(size) == 0) | (np.asarray(factor) == 0), 0.0, product)
+    return product
 
 
 def _times(std: Array, factor: Array) -> Array:
     """std * factor, rounded up where it underflows: a later factor may make it large again."""
-    product = std * factor
+    product = _unless_zero(std, factor)
     if np.all(product >= _SMALL):
         return product
     return product + np.where((std != 0) & (factor != 0) & (product < _SMALL), 2.0**-1074, 0.0)
@@ -546,8 +589,8 @@ def _contraction_roundings(
         further = None if further is None else further.astype(np.float32)
     result, squared_b = np.zeros(shape), np.square(b)
     small = _SMALL if b.dtype == np.float64 else float(np.finfo(b.dtype).tiny)
-    rows = BLOCK * len(a) // max(result.size, 1) if form.left == (0, 0) else len(a)
-    for piece in (slice(first, first + rows) for first in range(0, len(a), max(rows, 1))):
+    rows = max(1, BLOCK * len(a) // max(result.size, 1) if form.left == (0, 0) else len(a))
+    for piece in (slice(first, first + rows) for first in range(0, len(a), rows)):
         part = a[piece]
         sizes, blocks = [], []
         for size, x, y in form.parts(part, b, DOT_BLOCKS):
