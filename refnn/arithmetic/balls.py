@@ -612,6 +612,15 @@ class Balls:
             total = form.of_magnitudes(ma, mb)
             if self.model.dot_input:
                 prop = prop + ((1 + self.model.dot_input) ** 2 - 1) * (total + 2 * prop)
+            if self.model.dot_floor:
+                # |(a + da)(b + db) - ab| has, beside the relative part, at most |da| (|b| + |db|) + |a| |db|.
+                tops = [m if r is None else m + 3 * r for m, r in ((ma, wide_a), (mb, wide_b))]
+                (top_a, lost_a), (top_b, lost_b) = (
+                    (t, self._unread(m, t)) for t, m in zip(tops, (ma, mb), strict=True)
+                )
+                if lost_a.any() or lost_b.any():
+                    grown = 1 + self.model.dot_input
+                    prop = prop + (applied(lost_a, (top_b + lost_b) * grown) + applied(top_a * grown, lost_b))
             nothing = np.asarray(total == 0)
             if nothing.any():
                 nothing &= (prop == 0) & ~np.asarray(special) & _no_underflow((ma, wide_a), (mb, wide_b))
@@ -635,6 +644,11 @@ class Balls:
             used = np.broadcast_to(used, result.shape)
             self._lose("a sum of products with what overflowed", used)
             return self._unknown_where(result, used)
+
+    def _unread(self, magnitude: np.ndarray, top: np.ndarray) -> np.ndarray:
+        """What the factors of a dot product may lose absolutely; they lie between 2 magnitude - top and top."""
+        m = self.model
+        return np.where(2 * magnitude - top < m.compute.smallest_normal, np.minimum(top, m.dot_floor), 0.0)
 
     def _accumulated(
         self,

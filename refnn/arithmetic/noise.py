@@ -288,6 +288,11 @@ class Noise:
             m = self.model
             if m.dot_input:  # the factors of a product are truncated, not rounded: a bound, no variance
                 bias = bias + 2 * m.dot_input * (1 + m.dot_input) * applied(ma, mb)
+            if m.dot_floor:
+                lost_a, lost_b = (
+                    np.where(x < m.compute.smallest_normal, np.minimum(x, m.dot_floor), 0.0) for x in (ma, mb)
+                )
+                bias = bias + applied(lost_a, mb) + applied(ma, lost_b)
             if plus is not None:
                 mid = mid + plus.mid
                 terms, bias = [*terms, *self._spread(plus.terms, mid.ndim)], bias + plus.bias
