@@ -6,6 +6,7 @@ smallest normal number, and how many ulps its elementary functions may be off.
 
     float32  float64              everything in that format
     float16  bfloat16             stored in 16 bits, computed and accumulated in float32
+    float16-saved  bfloat16-saved    likewise, by several kernels: what one hands to the next may be rounded, too
     float16-each-op  bfloat16-each-op    every intermediate rounded to 16 bits
     tf32                          float32, but the factors of a dot product lose all but 10 fraction bits
 
@@ -59,6 +60,7 @@ class Model:
     accumulate: Format
     dot_input: float = 0.0  # relative error with which the factors of a dot product are read (tf32)
     dot_floor: float = 0.0  # what a factor of a dot product that is below the normal range may lose beside that
+    saved: bool = False  # what an op marks by `ar.saved` may be rounded to the storage format
     flush: bool = False  # subnormal inputs and results may become zero
     row: str = "generic"
 
@@ -84,6 +86,8 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             _plain("float64", "float64"),
             _plain("float16", "float32", "float16"),
             _plain("bfloat16", "float32", "bfloat16"),
+            _plain("float16-saved", "float32", "float16", saved=True),
+            _plain("bfloat16-saved", "float32", "bfloat16", saved=True),
             _plain("float16-each-op", "float16"),
             _plain("bfloat16-each-op", "bfloat16"),
             # The hardware may truncate, so a factor loses up to 2**-10, not 2**-11; below 2**-126 it has no more
@@ -110,9 +114,9 @@ def model(name: str | Model) -> Model:
 def default_model(dtype: str, framework: str | None = None) -> str:
     """The name of the model that an implementation is judged by if none is given.
 
-    PyTorch runs a composite function as several kernels, each of which stores its result, so in 16 bits every
-    intermediate counts as rounded.
+    PyTorch computes in float32 inside a kernel, and runs a composite function as several kernels, each of which stores
+    its result.
     """
     if framework is None:
         return dtype
-    return f"{dtype}-each-op@torch-cpu" if dtype in ("float16", "bfloat16") else f"{dtype}@torch-cpu"
+    return f"{dtype}-saved@torch-cpu" if dtype in ("float16", "bfloat16") else f"{dtype}@torch-cpu"

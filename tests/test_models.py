@@ -37,6 +37,8 @@ def test_what_each_model_computes_in() -> None:
         "float64": ("float64", "float64", "float64", 0.0),
         "float16": ("float16", "float32", "float32", 0.0),
         "bfloat16": ("bfloat16", "float32", "float32", 0.0),
+        "float16-saved": ("float16", "float32", "float32", 0.0),
+        "bfloat16-saved": ("bfloat16", "float32", "float32", 0.0),
         "float16-each-op": ("float16", "float16", "float16", 0.0),
         "bfloat16-each-op": ("bfloat16", "bfloat16", "bfloat16", 0.0),
         "tf32": ("float32", "float32", "float32", 2.0**-10),

@@ -28,6 +28,7 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     optional(x)                 x, a term that an implementation may leave out
     either(first, second)       what two functions of nothing give: two formulas of one number, of which an
                                 implementation may take either, the second where it stays finite
+    saved(x)                    x, a value that an implementation may store between two kernels, and round for that
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
     one_hot(target, n, axis)    exact zeros and ones
     take(x, target, axis)       the entries that integer targets select

@@ -223,9 +223,17 @@ class Balls:
         m = self.model
         if m.storage == m.compute:
             return x
+        return self._stored(x, optional=False)
+
+    def _stored(self, x: Ball, *, optional: bool) -> Ball:
+        """x rounded to the storage format; if that is `optional`, what overflows there may also stay as it is."""
+        fmt = self.model.storage
         with np.errstate(all="ignore"):
-            half = self._half_ulp(self._top(x.mid, x.rad), m.storage)
-            stored = self._close("storing", x.mid, x.rad, half, (x,), m.storage, library=x.library)
+            top = self._top(x.mid, x.rad)
+            half = self._half_ulp(top, fmt)
+            stored = self._close(
+                "storing", x.mid, x.rad, half, (x,), fmt, reach=top, partial=optional, library=x.library
+            )
             return self._still_over(stored, x.mid, x.over)
 
     # --- local errors ------------------------------------------------------------------------------------------------
@@ -950,6 +958,9 @@ class Balls:
         if x.over is not False and not finite:
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
         return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings, over=over)
+
+    def saved(self, x: Ball) -> Ball:
+        return self._stored(x, optional=True) if self.model.saved else x
 
     def optional(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):

@@ -458,6 +458,9 @@ class Noise:
         top = np.max(x.mid, axis=axis, keepdims=True)  # it cancels, and so does its noise
         return Noisy(self, np.where(np.isinf(top), 0.0, top) if finite else top)
 
+    def saved(self, x: Noisy) -> Noisy:
+        return self.store(x) if self.model.saved else x
+
     def optional(self, x: Noisy) -> Noisy:
         return self._settled(x.mid, x.terms, x.bias + np.abs(x.mid))
 

@@ -79,7 +79,7 @@ def average(ar, x, w, over):
 
 
 def average_vjp(ar, g, x, w, over):
-    each = ar.product(g.reshape(-1, *w.count), over=_lifted(ar, over))
+    each = ar.saved(ar.product(g.reshape(-1, *w.count), over=_lifted(ar, over)))
     return ar.fold(ar.where(inside(w), each, 0), w).reshape(*x.shape)
 
 

@@ -42,7 +42,7 @@ def _pulled(ar, g, input, reduction, weight):
 
 
 def _reduced(ar, losses, weight, reduction, input):
-    return reduce(ar, ar.product(losses, *_given(ar, weight)), reduction, input.size)
+    return reduce(ar, ar.saved(ar.product(ar.saved(losses), *_given(ar, weight))), reduction, input.size)
 
 
 def forward(ar, input, target, *, weight=None, pos_weight=None, reduction="mean"):
@@ -65,10 +65,11 @@ def _of_logarithm(logarithm):
     """The class that takes log(1 + exp(-|x|)) as `logarithm(ar, exp(-|x|))` and adds max(-x, 0) to it."""
 
     def forward(ar, input, target, *, weight=None, pos_weight=None, reduction="mean"):
-        losses = ar.relu(-input) + logarithm(ar, ar.exp(-ar.abs(input)))
+        losses = ar.saved(ar.relu(-input) + logarithm(ar, ar.exp(-ar.abs(input))))
         if pos_weight is not None:
-            losses = (1 + (ar.array(pos_weight) - 1) * target) * losses
-        return _reduced(ar, (1 - target) * input + losses, weight, reduction, input)
+            more = ar.saved(ar.saved(ar.array(pos_weight) - 1) * target)
+            losses = ar.saved(ar.saved(1 + more) * losses)
+        return _reduced(ar, ar.saved(ar.saved(1 - target) * input) + losses, weight, reduction, input)
 
     return forward
 
@@ -82,13 +83,14 @@ def forward_from_above(ar, input, target, *, weight=None, pos_weight=None, reduc
 
 def textbook(ar, g, y, input, target, *, weight=None, pos_weight=None, reduction="mean"):
     common, over = _pulled(ar, g, input, reduction, weight)
-    s = _sigmoid.forward(ar, input)
+    s = ar.saved(_sigmoid.forward(ar, input))
     gt = vjp(ar, g, y, input, target, weight=weight, pos_weight=pos_weight, reduction=reduction)[1]
     if pos_weight is None:
-        return ar.product(s - target, *common, over=over), gt
-    hit = ar.array(pos_weight) * target
-    both = 1 + hit
-    return ar.product((both - target) * s - hit, *common, over=over), gt
+        return ar.product(ar.saved(s - target), *common, over=over), gt
+    hit = ar.saved(ar.array(pos_weight) * target)
+    both = ar.saved(1 + hit)
+    slope = ar.saved(ar.saved(ar.saved(both - target) * s) - hit)
+    return ar.product(slope, *common, over=over), gt
 
 
 from_below = _of_logarithm(lambda ar, e: ar.log1p(e))

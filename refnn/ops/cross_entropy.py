@@ -50,18 +50,19 @@ def _column(ar, weight, ndim, axis):
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
     factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
-        losses = ar.sum(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors), axis)
+        terms = ar.saved(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors))
+        losses = ar.saved(ar.sum(terms, axis))
         return reduce(ar, -losses, reduction, losses.size)
-    valid, weighted = target != ignore_index, ar.product(*factors)
+    valid, weighted = target != ignore_index, ar.saved(ar.product(*factors))
     losses = ar.take(weighted, valid * target, axis)
     if label_smoothing:
         share = ar.real(label_smoothing)
-        uniform = ar.product(share, ar.sum(weighted, axis), over=classes)
-        losses = (1 - share) * losses + uniform
-    losses = ar.where(valid, losses, 0)
+        uniform = ar.saved(ar.product(share, ar.saved(ar.sum(weighted, axis)), over=classes))
+        losses = ar.saved((1 - share) * losses) + uniform
+    losses = ar.where(valid, ar.saved(losses), 0)
     return reduce(ar, -losses, reduction, counted(ar, weight, target, valid))
 
 
@@ -69,12 +70,12 @@ def _smoothed(ar, target, classes, label_smoothing):
     if not label_smoothing:
         return target
     share = ar.real(label_smoothing)
-    return (1 - share) * target + share / classes
+    return ar.saved(ar.saved((1 - share) * target) + share / classes)
 
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], _log_softmax.forward(ar, input, axis=axis)
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
     column = () if weight is None else (_column(ar, weight, input.ndim, axis),)
     if reduction == "none":
         g = spread(g, input.shape, axis)
@@ -90,7 +91,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
     if not _is_index(target):
         over = input.size // classes if reduction == "mean" else None
         smoothed = _smoothed(ar, target, classes, label_smoothing)
-        t, gz = ar.product(smoothed, *column), ar.product(smoothed, g, *column, over=over)
+        t, gz = ar.product(smoothed, *column), ar.saved(ar.product(smoothed, g, *column, over=over))
         keep = () if not label_smoothing else (1 - ar.real(label_smoothing),)
         return pulled(t, gz, summed(t), summed(gz), over), -ar.product(z, g, *column, *keep, over=over)
     valid = target != ignore_index
@@ -100,11 +101,11 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         share = ar.real(label_smoothing)
         uniform = ar.product(share, *column, over=classes)
         t = (1 - share) * (hits if weight is None else hits * column[0]) + uniform
-        gz = ar.product(t, g, over=over)
+        gz = ar.saved(ar.product(t, g, over=over))
         gx = pulled(t, gz, summed(t), summed(gz), over)
     else:  # a sum of zeros and one number is that number
         own = () if weight is None else (spread(ar.array(weight)[valid * target], input.shape, axis),)
-        each = ar.product(*own, g, over=over)
+        each = ar.saved(ar.product(*own, g, over=over))
         gz = ar.where(hit(target, valid, input.shape, axis), each, 0)
         gx = pulled(ar.product(hits, *own), gz, ar.product(*own) if own else 1, each, over)
     return (gx if valid.all() else ar.where(spread(valid, input.shape, axis), gx, 0)), None

@@ -29,7 +29,9 @@ def _kept_of_rounded(ar, p):
 def _scaled(ar, x, mask, p, kept):
     if p == 1:
         return 0 * x
-    return ar.branch(2 * mask, ar.product(x, over=kept(ar, p)), 0, at=1)  # chosen, so that the mask rounds nothing
+    return ar.branch(
+        2 * mask, ar.saved(ar.product(x, over=kept(ar, p))), 0, at=1
+    )  # chosen, so that the mask rounds nothing
 
 
 def forward(ar, x, mask, *, p=0.5):

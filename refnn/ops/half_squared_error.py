@@ -12,13 +12,15 @@ from refnn.ops._shared import REDUCTIONS, by_samples, each_sample, pairs, reduce
 
 
 def forward(ar, input, target, *, reduction="mean"):
-    d = input - target
-    squares = ar.sum(d**2, tuple(range(1, d.ndim))) if d.ndim > 1 else d**2
+    d = ar.saved(input - target)
+    squares = ar.saved(d**2)
+    if d.ndim > 1:
+        squares = ar.saved(ar.sum(squares, tuple(range(1, d.ndim))))
     return reduce(ar, squares / 2, reduction, d.shape[0])
 
 
 def vjp(ar, g, y, input, target, *, reduction="mean"):
-    d = input - target
+    d = ar.saved(input - target)
     if reduction == "none":
         g = g.reshape(-1, *[1] * (d.ndim - 1))
     # 1/2 and 2 cancel, but an implementation may apply them in any grouping.

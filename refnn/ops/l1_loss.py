@@ -14,7 +14,7 @@ from refnn.ops._shared import by_samples, each_sample, every_element, pairs, red
 
 
 def forward(ar, input, target, *, reduction="mean"):
-    return reduce(ar, ar.abs(input - target), reduction, input.size)
+    return reduce(ar, ar.saved(ar.abs(input - target)), reduction, input.size)
 
 
 def vjp(ar, g, y, input, target, *, reduction="mean"):

@@ -13,12 +13,12 @@ from refnn.op import Input, Op, Special, check_real
 
 
 def forward(ar, x, *, weight_decay):
-    return ar.product(ar.real(weight_decay), ar.sum(x**2), over=2)
+    return ar.product(ar.real(weight_decay), ar.saved(ar.sum(ar.saved(x**2))), over=2)
 
 
 def vjp(ar, g, y, x, *, weight_decay):
     # 1/2 and 2 cancel, but an implementation may apply them in any grouping.
-    return (ar.product(2, ar.real(weight_decay), x, g, over=2),)
+    return (ar.saved(ar.product(2, ar.real(weight_decay), x, g, over=2)),)
 
 
 def validate(inputs, params):

@@ -28,7 +28,7 @@ def vjp(ar, g, y, x, *, axis=-1, keepdims=False):
 
 
 def from_output(ar, g, y, x, *, axis=-1, keepdims=False):
-    return (g.reshape(kept(x, axis)) * ar.exp(x - y.reshape(kept(x, axis))),)
+    return (g.reshape(kept(x, axis)) * ar.saved(ar.exp(ar.saved(x - y.reshape(kept(x, axis))))),)
 
 
 def online(ar, x, *, axis=-1, keepdims=False):
@@ -41,7 +41,8 @@ def online_vjp(ar, g, y, x, *, axis=-1, keepdims=False):
 
 def _shifted(ar, x, axis, keepdims, exp):
     top = ar.pivot(x, axis, finite=True)
-    y = top + ar.log(ar.sum(exp(x - top), axis, keepdims=True))
+    total = ar.saved(ar.sum(ar.saved(exp(ar.saved(x - top))), axis, keepdims=True))
+    y = top + ar.saved(ar.log(total))
     return y if keepdims else y.reshape(tuple(n for a, n in enumerate(x.shape) if a != axis % x.ndim))
 
 

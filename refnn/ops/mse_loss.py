@@ -11,11 +11,11 @@ from refnn.ops._shared import by_samples, each_sample, every_element, pairs, red
 
 
 def forward(ar, input, target, *, reduction="mean"):
-    return reduce(ar, (input - target) ** 2, reduction, input.size)
+    return reduce(ar, ar.saved(ar.saved(input - target) ** 2), reduction, input.size)
 
 
 def vjp(ar, g, y, input, target, *, reduction="mean"):
-    gx = ar.product(2, input - target, g, over=input.size if reduction == "mean" else None)
+    gx = ar.product(2, ar.saved(input - target), g, over=input.size if reduction == "mean" else None)
     return gx, -gx
 
 

@@ -40,7 +40,7 @@ def _weighted(ar, factor, weight, classes, over=None):
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean"):
     valid = target != ignore_index
     own = ar.take(input, valid * target, class_axis(input.ndim))
-    losses = ar.where(valid, -_weighted(ar, own, weight, valid * target), 0)
+    losses = ar.where(valid, -ar.saved(_weighted(ar, own, weight, valid * target)), 0)
     return reduce(ar, losses, reduction, counted(ar, weight, target, valid))
 
 

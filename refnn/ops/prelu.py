@@ -26,7 +26,7 @@ def forward(ar, x, weight):
 
 
 def vjp(ar, g, y, x, weight):
-    terms = ar.branch(x, 0, g * x)
+    terms = ar.saved(ar.branch(x, 0, g * x))
     channels = tuple(axis for axis in range(x.ndim) if axis != 1) if weight.size != 1 else None
     return ar.branch(x, g, _slopes(weight, x) * g), ar.sum(terms, channels).reshape(*weight.shape)
 

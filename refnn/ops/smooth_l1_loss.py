@@ -23,7 +23,7 @@ def forward(ar, input, target, *, beta=1.0, reduction="mean"):
     d, edge = input - target, ar.real(beta)
     size = ar.abs(d)
     losses = ar.branch(size, size - edge / 2, ar.product(d, d, over=2 * edge), at=edge)
-    return reduce(ar, losses, reduction, input.size)
+    return reduce(ar, ar.saved(losses), reduction, input.size)
 
 
 def vjp(ar, g, y, input, target, *, beta=1.0, reduction="mean"):

@@ -16,20 +16,20 @@ from refnn.ops._shared import ELEMENTWISE, any_array, each_element
 
 
 def forward(ar, x):
-    return x / (1 + ar.abs(x))
+    return x / ar.saved(1 + ar.abs(x))
 
 
 def vjp(ar, g, y, x):
-    d = 1 + ar.abs(x)
-    once = g / d
+    d = ar.saved(1 + ar.abs(x))
+    once = ar.saved(g / d)
     return (once / d,)
 
 
 def quotient_rule(ar, g, y, x):
     a = ar.abs(x)
-    d = 1 + a
-    q = a / d
-    return (g / d - ar.product(g, q, over=d),)
+    d = ar.saved(1 + a)
+    q = ar.saved(a / d)
+    return (ar.saved(g / d) - ar.saved(ar.product(g, q, over=d)),)
 
 
 softsign = Op(

@@ -17,16 +17,16 @@ from refnn.ops._shared import ELEMENTWISE, any_array, each_element
 
 
 def forward(ar, x):
-    return x - ar.tanh(x)
+    return x - ar.saved(ar.tanh(x))
 
 
 def vjp(ar, g, y, x):
-    t = ar.tanh(x)
+    t = ar.saved(ar.tanh(x))
     return (ar.product(g, t, t),)
 
 
 def difference(ar, g, y, x):
-    return (g - g * (1 - ar.tanh(x) ** 2),)
+    return (g - ar.saved(g * (1 - ar.saved(ar.tanh(x)) ** 2)),)
 
 
 tanhshrink = Op(
