@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from refnn.power.score import controls, mutated, objections, revealing, run, sea
 from refnn.power.score import refnn as default_check
 
 baselines = pytest.importorskip("refnn.power.baselines")
-BASELINES = baselines.BASELINES
+BASELINES, FUNCTIONS, torch_functions = baselines.BASELINES, baselines.FUNCTIONS, baselines.adapter.functions
 PAGES = Path(__file__).parents[1] / "conformance" / "power"
 
 NO_SLOPE = Mutant("silu", "", "no slope", vjp=sloped(lambda x: 0 * x))
@@ -183,10 +184,30 @@ def test_the_committed_page_counts_ten_thousand_checks_without_an_alarm() -> Non
 # --- the baselines ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BASELINES)
+CALIBRATED = ("torchtitan", "SOL-ExecBench")  # by how far PyTorch is off, which other sums may exceed
+
+
+@pytest.mark.parametrize("name", [n for n in BASELINES if n not in CALIBRATED])
 @pytest.mark.parametrize("op", ["relu", "softmax", "linear", "mse_loss"])
 def test_a_baseline_is_silent_on_what_is_right(name: str, op: str) -> None:
     assert BASELINES[name](op, refnn.ops[op], refnn.ops[op].vjp, "float32")
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+@pytest.mark.parametrize("op", ["relu", "softmax", "linear", "mse_loss"])
+def test_a_calibrated_baseline_is_silent_on_its_reference_and_not_on_twice_of_it(name: str, op: str) -> None:
+    forward, vjp = torch_functions(refnn.ops[op], FUNCTIONS[op])
+    assert BASELINES[name](op, forward, vjp, "float32")
+    assert not BASELINES[name](op, lambda *a, **p: 2 * forward(*a, **p), vjp, "float32")
+    assert not BASELINES[name](op, forward, lambda g, *a, **p: vjp(2 * g, *a, **p), "float32")
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_a_calibrated_baseline_does_not_cover_float64(name: str) -> None:
+    tally = run([NO_SLOPE, replace(NO_SLOPE, dtype="float64")], {name: BASELINES[name]}, dtypes=["float64"])
+    tally = tally.tallies[name]
+    assert {m.dtype for m in tally.uncovered} == {"float64"} and {m.dtype for m in tally.killed} == {"float32"}
+    assert not tally.controls
 
 
 BLIND = {
@@ -196,6 +217,8 @@ BLIND = {
     "tinygrad": named("softmax: no gradient at all"),  # a cotangent of ones
     "KernelBench": NO_SLOPE,  # the forward alone
     "Liger": named("tanh: 2 sigmoid(2x) - 1"),  # an absolute tolerance
+    "torchtitan": named("softmax: a maximum that starts at 0"),  # normal inputs
+    "SOL-ExecBench": named("softmax: a maximum that starts at 0"),
 }
 SEES = {
     "gradcheck slow": NO_SLOPE,
@@ -204,6 +227,8 @@ SEES = {
     "tinygrad": NO_SLOPE,
     "KernelBench": DOUBLED,
     "Liger": named("softmax: no gradient at all"),
+    "torchtitan": named("softmax: no gradient at all"),
+    "SOL-ExecBench": named("softmax: no gradient at all"),
 }
 
 
@@ -240,6 +265,81 @@ def test_infinity_is_not_near_to_a_number() -> None:
     assert not baselines.inside(np.array([1.0]), np.array([np.inf]), 1e-4, 1e-4, nan_equal=True)
     assert baselines.inside(np.array([np.inf]), np.array([np.inf]), 1e-4, 1e-4, nan_equal=True)
     assert not baselines.inside(np.ones(2, np.float32), np.ones(2), 1e-4, 1e-4, nan_equal=True)
+
+
+ONES = np.array([1.0, -1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("target", "reference", "expected"),
+    [
+        ([0, 0, 0], [0, 0, 0], True),
+        ([0, 2, 0], [1, 0, 0], True),  # twice as far off as the reference, in another element
+        ([0, 3, 0], [1, 0, 0], False),
+        ([0, 1, 0], [0, 0, 0], False),  # the numbers are floats, so rounding them costs nothing
+        ([0, 0, 0], [0, 2**21, 0], None),  # 2^21 ulps are a quarter
+        ([0, 2**23, 0], [0, 2**21, 0], None),
+        ([np.nan, 0, 0], [1, 0, 0], False),
+        ([np.inf, 0, 0], [1, 0, 0], False),
+        ([np.nan, 0, 0], [np.nan, 1, 0], True),
+        ([1, 0, 0], [np.nan, 1, 0], False),
+    ],
+)
+def test_the_gate_of_torchtitan(target: list[float], reference: list[float], expected: bool | None) -> None:
+    """Errors in units of 2^-23, which is one ulp of 1."""
+    off = [(ONES + np.array(e) * 2.0**-23).astype(np.float32) for e in (target, reference)]
+    assert baselines.verified(*off, ONES) is expected
+
+
+def test_torchtitan_allows_one_rounding_where_its_reference_has_none() -> None:
+    golden = np.array([1.0 + 2.0**-25, 1.0])
+    near, one, next_one = np.ones(2, np.float32), np.float32(1), np.float32(1 + 2.0**-23)
+    assert baselines.verified(near, near, golden) is True
+    assert (
+        baselines.verified(np.array([next_one, one]), near, golden) is True
+    )  # 0.75 ulp, where 2 x 0.25 + 0.25 is fine
+    assert baselines.verified(np.array([next_one, next_one]), near, golden) is False
+    assert baselines.verified(near, near.astype(np.float64), golden) is False
+    assert baselines.verified(near[:1], near, golden) is False
+
+
+def test_a_verdict_that_torchtitan_refuses_is_no_objection(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = (lambda x, **p: 2 * refnn.softmax(x, **p), refnn.softmax.vjp)
+    assert not BASELINES["torchtitan"]("softmax", *pair, "float32")
+    monkeypatch.setattr(baselines, "REFUSED", -1.0)  # of every reference
+    assert BASELINES["torchtitan"]("softmax", *pair, "float32")
+
+
+def test_sol_execbench_counts_the_elements_that_match() -> None:
+    want = np.array([1.0, 100.0, -1.0, 0.0], np.float32)
+    assert baselines.matched(want, want, 0.0, 0.0) == 1.0
+    assert baselines.matched(want + np.float32(1e-3), want, 0.0, 1e-4) == 0.25
+    assert baselines.matched(want + np.float32(1e-3), want, 2e-3, 0.0) == 1.0
+    for spoiled in (np.nan, np.inf):
+        assert baselines.matched(np.array([spoiled, 100, -1, 0], np.float32), want, 1.0, 1.0) == 0.0
+    assert baselines.matched(want.astype(np.float64), want, 1.0, 1.0) == 0.0
+    assert baselines.matched(want[:3], want, 1.0, 1.0) == 0.0
+    assert baselines.matched(want.astype(np.float64) + 1e-9, want.astype(np.float64), 0.0, 0.0) > 0  # in float32
+
+
+def test_what_a_probe_needs_is_what_makes_it_pass() -> None:
+    want, got = np.array([1.0, -2.0, 0.0], np.float32), np.array([1.5, -2.25, 0.125], np.float32)
+    assert baselines.needed(got, want, 0.0) == 0.5
+    assert baselines.needed(got, want, 0.25) == 0.25
+    assert baselines.needed(want, want, 0.25) == 0.0
+    assert baselines.needed(np.array([np.inf, 1.0]), np.array([np.inf, 1.5]), 0.0) == 0.5
+
+
+def test_sol_execbench_calibrates_by_its_reference_alone() -> None:
+    """A function that PyTorch rounds nowhere needs nothing beside rtol, a sum needs something."""
+    normal = {
+        op: [c.id for c in baselines.given(refnn.ops[op], "float32", baselines.normal, baselines.normal)]
+        for op in ("relu", "linear")
+    }
+    for op, ids in normal.items():
+        needed = [max(baselines.calibrated(op, "float32", i.rsplit("/", 1)[0])) for i in ids[:3]]
+        assert (max(needed) > 0) == (op == "linear")
+        assert max(needed) < 1e-4
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

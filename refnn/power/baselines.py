@@ -10,8 +10,24 @@ targets that are all ignored: better ones than most tests have. None is given re
 - `tinygrad`: `helper_test_op` of tinygrad's tests: against PyTorch, inputs uniform in (-2, 2), a cotangent of ones.
 - `kernelbench`: against PyTorch, inputs uniform in (0, 1), five seeds, the forward alone, NaN never equal.
 - `liger`: Liger-Kernel's tests: against PyTorch, normal inputs and cotangent, tolerances by op.
+- `torchtitan`: the gate of `kernel-numerics-verifier`, a skill for coding agents (pytorch/torchtitan PR #4348). Golden
+  is PyTorch in float64 on the widened inputs, reference is PyTorch in the dtype; one normal draw, one normal cotangent.
+  For each tensor, in the maximum norm: error of the target <= 2 x error of the reference + error of rounding golden
+  once. Shape, dtype and places of NaN and infinities have to be the reference's. Where the reference is off by more
+  than 10 % of the largest golden value the rule refuses a verdict, and a verdict that is refused is no objection here.
+  Not modelled: what the text leaves to its reader, which is the analysis of conditioning after a refusal, the 1 to 2
+  ulps of kernels that the reader calls simple, adversarial values and tile sizes.
+- `sol_execbench`: the rule of NVIDIA's SOL-ExecBench (arXiv 2603.19173; `calibrate.py` and `correctness.py` of
+  NVIDIA/SOL-ExecBench). |a - b| <= atol + rtol |b| against PyTorch, rtol 1e-2 in bfloat16, 1e-3 in float16, 1e-5 in
+  float32, on three normal draws, everything compared in float32, no NaN or infinity allowed. The share of elements that
+  have to match is 1: the smaller shares are those of fp8 and fp4. atol is 1.25 times the 99th percentile, over 200
+  probes, of what the reference itself needs beside rtol. There a probe compares a GPU with a CPU, or with float64; here
+  is no GPU, and it is the CPU's PyTorch against its float64 results, rounded. The forward is one problem and the
+  backward another, as there. Not modelled: what looks for cheating, and the tolerances of single problems.
 
-PyTorch is the reference of the last four; where it is itself at odds with the definition they object to what is right.
+PyTorch is the reference of all but gradcheck; where it is itself at odds with the definition they object to what is
+right. The last two are about kernels of at most 32 bits and do not cover float64. They measure how far PyTorch happens
+to be off, which a few hundred elements show less steadily than the tensors of millions that they are made for.
 """
 
 from __future__ import annotations
@@ -19,7 +35,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -28,11 +44,12 @@ import numpy as np
 import torch
 
 from refnn.adapters import torch as adapter
+from refnn.formats import FORMATS
 from refnn.inputs import Case, cases, smaller
 from refnn.judge import differentiable
 from refnn.op import Op
 from refnn.ops import OPS
-from refnn.power.mutant import Array, Forward, Vjp
+from refnn.power.mutant import Array, Forward, Pair, Vjp
 from refnn.witnesses.torch import FUNCTIONS
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -55,13 +72,18 @@ def given(op: Op, dtype: str, draw: Draw, cotangent: Draw, seed: int = 0) -> Ite
     for case in cases(op, dtype, families=["normal"]):
         if not case.cotangent.size or any(x is not None and (not x.size or _ignored(x, case)) for x in case.inputs):
             continue
-        rng = np.random.default_rng([seed, zlib.crc32(case.id.encode())])
-        inputs = tuple(
-            draw(rng, x.shape).astype(x.dtype) if x is not None and declared.kind == "real" else x
-            for x, declared in zip(case.inputs, op.inputs.values(), strict=True)
-        )
-        g = cotangent(rng, case.cotangent.shape).astype(case.cotangent.dtype)
-        yield replace(case, id=f"{case.id}/{seed}", inputs=inputs, cotangent=g)
+        yield drawn(case, draw, cotangent, seed)
+
+
+def drawn(case: Case, draw: Draw, cotangent: Draw, seed: int) -> Case:
+    """The case with real inputs and a cotangent that are drawn anew, by a generator that its id and the seed seed."""
+    rng = np.random.default_rng([seed, zlib.crc32(case.id.encode())])
+    inputs = tuple(
+        draw(rng, x.shape).astype(x.dtype) if x is not None and declared.kind == "real" else x
+        for x, declared in zip(case.inputs, case.op.inputs.values(), strict=True)
+    )
+    g = cotangent(rng, case.cotangent.shape).astype(case.cotangent.dtype)
+    return replace(case, id=f"{case.id}/{seed}", inputs=inputs, cotangent=g)
 
 
 def _ignored(x: Array, case: Case) -> bool:
@@ -126,17 +148,27 @@ def gradcheck(case: Case, forward: Forward, vjp: Vjp, *, fast: bool) -> bool:
 # --- against PyTorch -------------------------------------------------------------------------------------------------
 
 
+def results(case: Case, forward: Forward, vjp: Vjp | None) -> Iterator[Array]:
+    """The output of an implementation, then its gradients, if there is a vjp."""
+    yield np.asarray(forward(*case.inputs, **case.params))
+    if vjp is not None:
+        grads = vjp(case.cotangent, *case.inputs, **case.params)
+        yield from (np.asarray(v) for v, wanted in zip(grads, differentiable(case), strict=True) if wanted)
+
+
+def pytorch(case: Case) -> Pair:
+    """PyTorch's function for the op of a case, and its gradients."""
+    return adapter.functions(case.op, FUNCTIONS[case.op.name])
+
+
 def pairs(case: Case, forward: Forward, vjp: Vjp | None) -> Iterator[tuple[Array, Array, bool]]:
     """(got, PyTorch's, whether it is a gradient), the output first."""
-    reference, reference_vjp = adapter.functions(case.op, FUNCTIONS[case.op.name])
-    yield np.asarray(forward(*case.inputs, **case.params)), reference(*case.inputs, **case.params), False
-    if vjp is None:
-        return
-    got = vjp(case.cotangent, *case.inputs, **case.params)
-    want = reference_vjp(case.cotangent, *case.inputs, **case.params)
-    for a, b, wanted in zip(got, want, differentiable(case), strict=True):
-        if wanted:
-            yield np.asarray(a), np.asarray(b), True
+    reference, reference_vjp = pytorch(case)
+    compared = zip(
+        results(case, forward, vjp), results(case, reference, reference_vjp if vjp is not None else None), strict=True
+    )
+    for i, (got, want) in enumerate(compared):
+        yield got, want, i > 0
 
 
 def inside(got: Array, want: Array, absolute: float, relative: float, *, nan_equal: bool) -> bool:
@@ -173,12 +205,114 @@ def liger(case: Case, forward: Forward, vjp: Vjp) -> bool:
     return all(inside(got, want, absolute, relative, nan_equal=True) for got, want, _ in pairs(case, forward, vjp))
 
 
+# --- against PyTorch, by how far PyTorch itself is off ---------------------------------------------------------------
+
+
+def widened(case: Case) -> Case:
+    """The case with all its floats in float64, parameters that are arrays included."""
+
+    def wide(x: Any) -> Any:
+        return x.astype(np.float64) if getattr(x, "dtype", None) is not None and x.dtype.name in FORMATS else x
+
+    params = {k: wide(v) for k, v in case.params.items()}
+    return replace(case, inputs=tuple(map(wide, case.inputs)), cotangent=wide(case.cotangent), params=params)
+
+
+FACTOR = 2.0  # times the reference's error; torchtitan's "start with"
+REFUSED = 0.1  # of the largest golden value: a reference that is further off judges nothing
+
+
+def verified(target: Array, reference: Array, golden: Array) -> bool | None:
+    """Whether a tensor passes torchtitan's gate; None where the rule refuses a verdict."""
+    if target.shape != reference.shape or target.dtype != reference.dtype:
+        return False
+    wide_target, wide_reference = target.astype(np.float64), reference.astype(np.float64)
+    finite = np.isfinite(wide_reference)
+    if not np.array_equal(wide_target[~finite], wide_reference[~finite], equal_nan=True):
+        return False
+    if not np.isfinite(wide_target[finite]).all():
+        return False
+    judged = finite & np.isfinite(golden)
+    exact = golden[judged]
+
+    def furthest(x: Array) -> float:
+        return float(np.abs(x[judged] - exact).max(initial=0.0))
+
+    floor = furthest(golden.astype(target.dtype).astype(np.float64))
+    off = furthest(wide_reference)
+    if off > REFUSED * max(float(np.abs(exact).max(initial=0.0)), floor):
+        return None
+    return furthest(wide_target) <= FACTOR * off + floor
+
+
+def torchtitan(case: Case, forward: Forward, vjp: Vjp) -> bool:
+    wide = widened(case)
+    three = zip(results(case, forward, vjp), results(case, *pytorch(case)), results(wide, *pytorch(wide)), strict=True)
+    return all(verified(*tensors) is not False for tensors in three)
+
+
+RTOL: Mapping[str, float] = MappingProxyType({"bfloat16": 1e-2, "float16": 1e-3, "float32": 1e-5})
+MATCHED = 1.0  # the share of elements that have to be inside
+TRIALS, PROBES = 3, 200
+PERCENTILE, SAFETY = 0.99, 1.25
+
+
+def needed(got: Array, want: Array, relative: float) -> float:
+    """The smallest absolute tolerance that lets all finite elements pass beside a relative one, in float32."""
+    a, b = got.astype(np.float32), want.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(a - b) - np.float32(relative) * np.abs(b)
+    return float(beyond[np.isfinite(beyond)].max(initial=0.0))
+
+
+@cache
+def calibrated(op: str, dtype: str, variant: str) -> tuple[float, float]:
+    """SOL-ExecBench's absolute tolerances of a variant, for the output and for the gradients."""
+    (case,) = (c for c in cases(op, dtype, families=["normal"]) if c.id == variant)
+    outputs, gradients = [], []
+    for seed in range(TRIALS, TRIALS + PROBES):  # other inputs than those that are judged
+        probe = drawn(case, normal, normal, seed)
+        wide = widened(probe)
+        off = [
+            needed(a, b.astype(a.dtype), RTOL[dtype])
+            for a, b in zip(results(probe, *pytorch(probe)), results(wide, *pytorch(wide)), strict=True)
+        ]
+        outputs.append(off[0])
+        gradients.append(max(off[1:], default=0.0))
+    at = int(PERCENTILE * (PROBES - 1))
+    return SAFETY * sorted(outputs)[at], SAFETY * sorted(gradients)[at]
+
+
+def matched(got: Array, want: Array, absolute: float, relative: float) -> float:
+    """The share of elements of `got` that are inside both tolerances together, in float32; 0 for what is no comparison:
+    another shape or dtype, NaN or infinity."""
+    if got.shape != want.shape or got.dtype != want.dtype or not np.isfinite(got.astype(np.float32)).all():
+        return 0.0
+    a, b = got.astype(np.float32), want.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        inside = np.abs(a - b) <= np.float32(absolute) + np.float32(relative) * np.abs(b)
+    return float(inside.mean()) if inside.size else 1.0
+
+
+def sol_execbench(case: Case, forward: Forward, vjp: Vjp) -> bool:
+    dtype, variant = case.cotangent.dtype.name, case.id.rsplit("/", 1)[0]
+    absolute = calibrated(case.op.name, dtype, variant)
+    compared = pairs(case, forward, vjp)
+    return all(matched(a, b, absolute[gradient], RTOL[dtype]) >= MATCHED for a, b, gradient in compared)
+
+
 def _normally(op: Op, dtype: str) -> Iterator[Case]:
     return given(op, dtype, normal, normal)
 
 
 def _five_times(op: Op, dtype: str) -> Iterator[Case]:
     return chain.from_iterable(given(op, dtype, uniform(0, 1), ones, seed) for seed in range(5))
+
+
+def _of_low_precision(op: Op, dtype: str, trials: int) -> Iterator[Case]:
+    if dtype not in RTOL:
+        raise NotImplementedError(f"dtype is {dtype!r}, expected one of {', '.join(RTOL)}")
+    yield from chain.from_iterable(given(op, dtype, normal, normal, seed) for seed in range(trials))
 
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
@@ -189,5 +323,7 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
         "tinygrad": Baseline(lambda op, dtype: given(op, dtype, uniform(-2, 2), ones), tinygrad),
         "KernelBench": Baseline(_five_times, kernelbench),
         "Liger": Baseline(_normally, liger),
+        "torchtitan": Baseline(partial(_of_low_precision, trials=1), torchtitan),
+        "SOL-ExecBench": Baseline(partial(_of_low_precision, trials=TRIALS), sol_execbench),
     }
 )
