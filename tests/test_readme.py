@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from refnn.power import summary
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -47,13 +49,55 @@ POWER = ROOT / "conformance" / "power"
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", POWER / "README.md"], ids=["README", "power"])
-@pytest.mark.parametrize("name", ["first", "last"])
-def test_the_scores_are_those_of_the_committed_runs(page: Path, name: str) -> None:
-    """What `refnn power` wrote: of all mutants, for each checker in the order of the table."""
-    (row,) = re.findall(r"\| \*\*all\*\* \|(.*)\|", (POWER / f"{name}.md").read_text())
-    killed = re.findall(r"\*\*(\d+)/214\*\*", row)
-    assert len(killed) == 7
-    assert f"| {' | '.join(killed)} |" in page.read_text()
+def test_the_scores_are_those_of_the_committed_runs(page: Path) -> None:
+    """`python -m refnn.power.summary` would write the same tables again."""
+    text = page.read_text()
+    assert "<!-- scores -->\n\n| killed of 214 | refnn |" in text and "<!-- alarms -->\n\n" in text
+    assert summary.renewed(text, summary.blocks()) == text
+
+
+def test_the_tables_are_made_of_the_committed_runs() -> None:
+    """By hand, from what `refnn power` wrote: of all mutants, for each checker in the order of the table."""
+    made = summary.blocks()
+    for name, title in (("first", "first score"), ("last", "last score, with new shapes for all")):
+        (row,) = re.findall(r"\| \*\*all\*\* \|(.*)\|", (POWER / f"{name}.md").read_text())
+        killed = re.findall(r"\*\*(\d+)/(\d+)\*\*", row)
+        assert len(killed) >= 7
+        shown = [k if n == "214" else f"{k} of {n}" for k, n in killed]
+        assert f"| {title} | {' | '.join(shown)} |" in made["scores"]
+
+
+RUN = """
+| killed / wrong | refnn | assert_close | new |
+|---|---|---|---|
+| losses | 3/3 | 2/3 | 1/2 |
+| **all** | **3/3** | **2/3** | **1/2** |
+| objections to right implementations | 0/5 | 1/5 | 2/4 |
+| seconds of processor time | 7 | 2 | 1 |
+"""
+
+
+def test_a_checker_that_is_new_is_blank_in_the_first_score_and_says_what_it_covers() -> None:
+    early = "\n".join(line.rsplit("|", 2)[0] + "|" for line in RUN.split("\n") if line).replace("3/3", "2/3")
+    assert list(summary.scores(early, RUN)) == [
+        "",
+        "| killed of 3 | refnn | assert_close | new |",
+        "|---|---|---|---|",
+        "| first score | 2 | 2 |  |",
+        "| last score, with new shapes for all | 3 | 2 | 1 of 2 |",
+        "| objections to right ones | 0 of 5 | 1 of 5 | 2 of 4 |",
+        "| seconds of processor time | 7 | 2 | 1 |",
+    ]
+    assert list(summary.families(early, RUN))[3:] == ["| losses | 3 | 2 | 2 | 3 | 2 |"]
+
+
+def test_false_alarms_are_told_where_there_are_any() -> None:
+    line = "**3 false alarms in 1,000 checks** of 20 right implementations of 2 ops (600 in float32, 400 in float64; 9)"
+    assert list(summary.alarms(line))[1] == (
+        "3 false alarms in 1,000 checks of 20 right implementations (600 in float32, 400 in float64)."
+    )
+    with pytest.raises(ValueError, match=r"alarms\.md has no line"):
+        list(summary.alarms("nothing"))
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", POWER / "README.md"], ids=["README", "power"])

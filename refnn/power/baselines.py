@@ -18,12 +18,12 @@ targets that are all ignored: better ones than most tests have. None is given re
   Not modelled: what the text leaves to its reader, which is the analysis of conditioning after a refusal, the 1 to 2
   ulps of kernels that the reader calls simple, adversarial values and tile sizes.
 - `sol_execbench`: the rule of NVIDIA's SOL-ExecBench (arXiv 2603.19173; `calibrate.py` and `correctness.py` of
-  NVIDIA/SOL-ExecBench). |a - b| <= atol + rtol |b| against PyTorch, rtol 1e-2 in bfloat16, 1e-3 in float16, 1e-5 in
-  float32, on three normal draws, everything compared in float32, no NaN or infinity allowed. The share of elements that
-  have to match is 1: the smaller shares are those of fp8 and fp4. atol is 1.25 times the 99th percentile, over 200
-  probes, of what the reference itself needs beside rtol. There a probe compares a GPU with a CPU, or with float64; here
-  is no GPU, and it is the CPU's PyTorch against its float64 results, rounded. The forward is one problem and the
-  backward another, as there. Not modelled: what looks for cheating, and the tolerances of single problems.
+  NVIDIA/SOL-ExecBench). |a - b| <= c + r |b| against PyTorch, r = 1e-2 in bfloat16, 1e-3 in float16, 1e-5 in float32;
+  three normal draws, everything compared in float32, no NaN or infinity allowed. The share of elements that have to
+  match is 1: the smaller shares are those of fp8 and fp4. c is 1.25 times the 99th percentile, over 200 probes, of what
+  the reference itself needs beside r. There a probe compares a GPU with a CPU, or with float64; here is no GPU, and it
+  is the CPU's PyTorch against its float64 results, rounded. The forward is one problem and the backward another, as
+  there. Not modelled: what looks for cheating, and the tolerances of single problems.
 
 PyTorch is the reference of all but gradcheck; where it is itself at odds with the definition they object to what is
 right. The last two are about kernels of at most 32 bits and do not cover float64. They measure how far PyTorch happens
@@ -251,7 +251,7 @@ def torchtitan(case: Case, forward: Forward, vjp: Vjp) -> bool:
     return all(verified(*tensors) is not False for tensors in three)
 
 
-RTOL: Mapping[str, float] = MappingProxyType({"bfloat16": 1e-2, "float16": 1e-3, "float32": 1e-5})
+RELATIVE: Mapping[str, float] = MappingProxyType({"bfloat16": 1e-2, "float16": 1e-3, "float32": 1e-5})
 MATCHED = 1.0  # the share of elements that have to be inside
 TRIALS, PROBES = 3, 200
 PERCENTILE, SAFETY = 0.99, 1.25
@@ -274,7 +274,7 @@ def calibrated(op: str, dtype: str, variant: str) -> tuple[float, float]:
         probe = drawn(case, normal, normal, seed)
         wide = widened(probe)
         off = [
-            needed(a, b.astype(a.dtype), RTOL[dtype])
+            needed(a, b.astype(a.dtype), RELATIVE[dtype])
             for a, b in zip(results(probe, *pytorch(probe)), results(wide, *pytorch(wide)), strict=True)
         ]
         outputs.append(off[0])
@@ -298,7 +298,7 @@ def sol_execbench(case: Case, forward: Forward, vjp: Vjp) -> bool:
     dtype, variant = case.cotangent.dtype.name, case.id.rsplit("/", 1)[0]
     absolute = calibrated(case.op.name, dtype, variant)
     compared = pairs(case, forward, vjp)
-    return all(matched(a, b, absolute[gradient], RTOL[dtype]) >= MATCHED for a, b, gradient in compared)
+    return all(matched(a, b, absolute[gradient], RELATIVE[dtype]) >= MATCHED for a, b, gradient in compared)
 
 
 def _normally(op: Op, dtype: str) -> Iterator[Case]:
@@ -310,8 +310,8 @@ def _five_times(op: Op, dtype: str) -> Iterator[Case]:
 
 
 def _of_low_precision(op: Op, dtype: str, trials: int) -> Iterator[Case]:
-    if dtype not in RTOL:
-        raise NotImplementedError(f"dtype is {dtype!r}, expected one of {', '.join(RTOL)}")
+    if dtype not in RELATIVE:
+        raise NotImplementedError(f"dtype is {dtype!r}, expected one of {', '.join(RELATIVE)}")
     yield from chain.from_iterable(given(op, dtype, normal, normal, seed) for seed in range(trials))
 
 
