@@ -967,15 +967,16 @@ class Balls:
             return Ball(self, x.mid, _up(np.abs(x.mid) + x.rad, 2), roundings=_ENDLESS)
 
     def either(self, first: Callable[[], Ball], second: Callable[[], Ball]) -> Ball:
-        a, before = first(), self.overflows
-        b, self.overflows = second(), before  # where it overflows, it is not taken
+        a, before = first(), (self.overflows, self.unknown.copy())
+        b = second()
+        self.overflows, self.unknown = before  # where the second overflows, it is not taken
         rad: Radius = 0.0
         if not (_exact(a.rad) and _exact(b.rad)):
             # Both are of the same exact value, and the midpoint is that of the first.
             sound = np.isfinite(b.mid) & np.isfinite(b.rad)
             rad = np.where(sound, np.maximum(a.rad, b.rad), a.rad)
         library = min(a.library, b.library)
-        return Ball(self, a.mid, rad, roundings=max(a.roundings, b.roundings), library=library)
+        return Ball(self, a.mid, rad, roundings=max(a.roundings, b.roundings), library=library, over=a.over)
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)

@@ -15,6 +15,7 @@ the small ones, so nothing cancels or overflows on either side. Other classes ar
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
+from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import ELEMENTWISE, any_array, each_element
 
 
