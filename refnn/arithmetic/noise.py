@@ -381,7 +381,8 @@ class Noise:
                 ),
             ]
             bias = np.where(up, above.bias, below.bias)
-            bias = bias + np.where(near & (side.mid != 0), np.abs(above.mid - below.mid), 0.0)
+            crossed = near & ((side.mid != 0) | (side.std() > 0) | (np.asarray(side.bias) > 0))  # not at an exact kink
+            bias = bias + np.where(crossed, np.abs(above.mid - below.mid), 0.0)
             return self._settled(mid, _merge(terms, self.quadrature), bias)
 
     def windows(self, x: Noisy, w: Windows) -> Noisy:
