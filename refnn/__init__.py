@@ -9,7 +9,7 @@ from refnn.allowance import allowance
 from refnn.check import assert_conforms, check
 from refnn.inputs import case, cases
 from refnn.network import Network, Node
-from refnn.op import Input, Op, Special, Sum
+from refnn.op import Drawn, Input, Op, Special, Sum
 from refnn.ops import OPS as ops
 from refnn.ops import find
 from refnn.report import Finding, Report
@@ -34,6 +34,7 @@ def __dir__() -> list[str]:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Drawn",
     "Finding",
     "Input",
     "Network",

@@ -21,7 +21,7 @@ from refnn import datasets, train
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
 from refnn.network import Network
-from refnn.op import Op, Special, lift
+from refnn.op import Drawn, Op, Special, lift
 from refnn.ops import find
 
 
@@ -202,7 +202,7 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
     return draw(rng, shape, fmt).astype(fmt.dtype)
 
 
-WEIGHTS: Mapping[str, Draw] = {
+WEIGHTS: Mapping[str, Draw] = {  # one for each of refnn.op.DRAWN
     "positive": lambda rng, shape: rng.uniform(0.25, 2.0, shape),
     "negative": lambda rng, shape: -rng.uniform(0.25, 2.0, shape),
     "zeros and negatives": lambda rng, shape: rng.integers(-1, 3, shape),
@@ -210,15 +210,14 @@ WEIGHTS: Mapping[str, Draw] = {
 
 
 def _parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any], fmt: Format) -> Any:
-    """Parameters that are arrays are named by what they hold: one number for each class, or "along 0 -1" for each place
-    in those axes of the first input, to be broadcast along the others."""
-    kind, _, along = str(value).partition(" along ")
-    if kind not in WEIGHTS:
+    """A parameter as it is passed on: what the variant says, or an array of what it says is to be drawn."""
+    if not isinstance(value, Drawn):
         return value
     full = next(iter(variant["shapes"].values()))
-    axes = {int(a) % len(full) for a in along.split()}
-    shape = tuple(n if a in axes else 1 for a, n in enumerate(full))[min(axes) :] if along else ()
-    return WEIGHTS[kind](rng, shape or (full[min(1, len(full) - 1)],)).astype(fmt.dtype)
+    axes = {a % len(full) for a in value.along}
+    kept = [n if a in axes else 1 for a, n in enumerate(full)]
+    shape = kept[min(axes) :] if value.axis is None else [full[value.axis]]
+    return WEIGHTS[value.kind](rng, tuple(shape)).astype(fmt.dtype)
 
 
 def slug(variant: Mapping[str, Any]) -> str:

@@ -59,6 +59,32 @@ class Input:
         return self.axis(len(shape)) if callable(self.axis) else self.axis
 
 
+DRAWN = ("positive", "negative", "zeros and negatives")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A parameter of a variant that is an array, drawn for each case: numbers that are "positive", "negative", or whole
+    and not all positive, "zeros and negatives".
+
+    With `axis` there is one for each place of that axis of the first input, in one row; with `along` they lie along
+    these axes of it and are broadcast along the others. A case calls it by its kind.
+    """
+
+    kind: str
+    axis: int | None = None
+    along: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in DRAWN:
+            raise ValueError(f"a parameter cannot be drawn {self.kind!r}, expected one of {', '.join(DRAWN)}")
+        if (self.axis is None) == (not self.along):
+            raise ValueError(f"Drawn({self.kind!r}) has axis {self.axis} and along {self.along}, expected one of them")
+
+    def __str__(self) -> str:
+        return " ".join([self.kind, *(("along", *map(str, self.along)) if self.along else ())])
+
+
 @dataclass(frozen=True)
 class Special:
     """A row of an op's table of special values: what may come out at these inputs, and why.
@@ -101,8 +127,10 @@ class Op:
 
     `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
     arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
-    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through; one may
-    name `small` shapes for what costs much an element, where axes cannot be shortened one by one.
+    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through, parameters
+    that are arrays as `Drawn`. One may name `kinds` of inputs other than those declared ("ignored" are classes that all
+    are), `points` where the formula changes, which the family "kinks" is drawn around, and `small` shapes for what
+    costs much an element, where axes cannot be shortened one by one.
     `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with what
     it takes at kinks or ties (see `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
     special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
@@ -359,7 +387,9 @@ def check_finite(name: str, x: np.ndarray) -> None:
 
 
 __all__ = [
+    "DRAWN",
     "SOURCES",
+    "Drawn",
     "Input",
     "Op",
     "Special",

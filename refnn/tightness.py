@@ -29,7 +29,7 @@ from refnn.formats import FORMATS
 from refnn.inputs import FAMILIES, RANDOM, Case, cases
 from refnn.judge import EXACT, OK, Judge, call
 from refnn.models import Model, model
-from refnn.op import Op, lift
+from refnn.op import Drawn, Op, lift
 from refnn.ops import OPS
 from refnn.report.header import environment, listed
 from refnn.truth import Algorithm
@@ -196,7 +196,7 @@ _LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
     ),
     "nll_loss": tuple(
-        {"shapes": {"input": (n, 3), "target": (n,)}, "params": {"reduction": r, "weight": "positive"}}
+        {"shapes": {"input": (n, 3), "target": (n,)}, "params": {"reduction": r, "weight": Drawn("positive", axis=1)}}
         for n, r in ((12_007, "none"), (3001, "mean"))
     ),
     "dropout": ({"shapes": {"x": (50_003,), "mask": (50_003,)}, "params": {"p": 0.1}},),

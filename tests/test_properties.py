@@ -17,7 +17,7 @@ from marks import slow_in_16_bits
 
 import refnn
 from refnn.formats import FORMATS, Format
-from refnn.inputs import WEIGHTS
+from refnn.op import Drawn
 from refnn.ops import OPS
 
 SETTINGS = settings(
@@ -51,7 +51,7 @@ def calls(draw: st.DrawFn, name: str, dtype: str) -> dict[str, Any]:
         if n not in shapes:
             inputs.append(None)
         elif kind in ("classes", "ignored"):
-            classes = shapes["input"][min(1, len(shapes["input"]) - 1)]
+            classes = shapes["input"][declared.classes(shapes["input"])]
             inputs.append(draw(hnp.arrays(np.int64, shapes[n], elements=st.integers(0, classes - 1))))
         elif kind == "mask":
             inputs.append(draw(hnp.arrays(fmt.dtype, shapes[n], elements=st.sampled_from([0.0, 1.0]))))
@@ -59,8 +59,8 @@ def calls(draw: st.DrawFn, name: str, dtype: str) -> dict[str, Any]:
             inputs.append(draw(hnp.arrays(np.float64, shapes[n], elements=st.floats(0, 1, width=16))).astype(fmt.dtype))
         else:
             inputs.append(array(shapes[n]))
-    # What is named by what it holds is an array, and may be left out.
-    params = {k: v for k, v in variant["params"].items() if str(v).partition(" along ")[0] not in WEIGHTS}
+    # Arrays among the parameters may be left out.
+    params = {k: v for k, v in variant["params"].items() if not isinstance(v, Drawn)}
     with np.errstate(all="ignore"):
         return {"inputs": tuple(inputs), "params": params, "cotangent": array(np.shape(op(*inputs, **params)))}
 

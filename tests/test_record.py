@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 import refnn
 from refnn import Input, Op
-from refnn.op import Special, Sum
+from refnn.inputs import WEIGHTS
+from refnn.op import DRAWN, Drawn, Special, Sum
 
 
 def forward(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
@@ -205,6 +207,60 @@ def test_classes_may_be_on_any_axis(axis: int, parameter: dict[str, int]) -> Non
     assert set(labels.tolist()) == {*range(shape[axis]), *parameter.values()}
     share = np.mean(labels == 3)
     assert not parameter or share > 1.3 / shape[axis]
+
+
+def scaled(variants: Sequence[Mapping[str, Any]]) -> Op:
+    """x times an array, of which a word says what is kept."""
+
+    def forward(ar: Any, x: Any, *, part: str = "all", by: Any = None) -> Any:
+        y = x if by is None else x * ar.array(by)
+        return {"all": lambda v: v, "positive": ar.relu, "negative": lambda v: -ar.relu(-v)}[part](y)
+
+    def vjp(ar: Any, g: Any, y: Any, x: Any, *, part: str = "all", by: Any = None) -> Any:
+        gx = g if by is None else g * ar.array(by)
+        inside = x if by is None else x * ar.array(by)
+        return ({"all": gx, "positive": ar.branch(inside, gx, 0), "negative": ar.branch(inside, 0, gx)}[part],)
+
+    return Op("scaled", forward, vjp, {"x": Input()}, lambda inputs, params: None, tuple(variants))
+
+
+def test_a_word_stays_a_word_and_what_is_to_be_drawn_says_so() -> None:
+    """A parameter may be called "positive"; only `Drawn` becomes an array."""
+    given: tuple[dict[str, Any], ...] = (
+        {"part": "positive"},
+        {"part": "negative", "by": Drawn("negative", axis=-1)},
+        {"by": Drawn("positive", along=(0, -1))},
+        {"by": Drawn("zeros and negatives", along=(1,))},
+    )
+    op = scaled([{"shapes": {"x": (5, 7, 3)}, "params": params} for params in given])
+    assert refnn.check(op, forward=op, vjp=op.vjp, dtype="float32", families=["normal"]).ok
+    found = list(refnn.cases(op, "float32", families=["normal"]))
+    assert [c.params["part"] for c in found] == ["positive", "negative", "all", "all"]
+    assert [np.shape(c.params["by"]) for c in found] == [(), (3,), (5, 1, 3), (7, 1)]
+    assert (found[1].params["by"] < 0).all()
+    assert (found[2].params["by"] > 0).all()
+    assert {*found[3].params["by"].ravel().tolist()} > {0.0, -1.0}
+    assert [c.id.split("/")[3] for c in found][1:3] == [
+        "x=5x7x3,part=negative,by=negative",
+        "x=5x7x3,by=positive-along-0--1",
+    ]
+    assert {*WEIGHTS} == {*DRAWN}
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda: Drawn("positif", axis=0),
+            "a parameter cannot be drawn 'positif', expected one of positive, negative,",
+        ),
+        (lambda: Drawn("positive"), "Drawn('positive') has axis None and along (), expected one of them"),
+        (lambda: Drawn("positive", 1, (0,)), "Drawn('positive') has axis 1 and along (0,), expected one of them"),
+    ],
+)
+def test_a_wrong_marker_is_one_sentence(call: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        call()
 
 
 def total(over: Callable[..., Any] | None, *, touching: bool = False) -> Op:

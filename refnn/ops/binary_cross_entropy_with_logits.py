@@ -22,7 +22,7 @@ rounds to the target.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_same_shape
+from refnn.op import Drawn, Input, Op, Special, check_same_shape
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce
 
@@ -132,11 +132,16 @@ binary_cross_entropy_with_logits = Op(
         _variant((1031,), reduction="none"),
         _variant((7, 3), reduction="none"),
         _variant((3, 2, 5), reduction="sum"),
-        _variant((5, 3), reduction="none", weight="positive along 0"),
-        _variant((5, 4), weight="positive along 0 1", pos_weight="positive along -1"),
-        _variant((3, 4, 5), reduction="sum", pos_weight="positive along -1"),
-        _variant((3, 5), reduction="none", weight="zeros and negatives along 1", pos_weight="positive along 1"),
-        _variant((4, 3), reduction="none", pos_weight="zeros and negatives along 0 1"),
+        _variant((5, 3), reduction="none", weight=Drawn("positive", along=(0,))),
+        _variant((5, 4), weight=Drawn("positive", along=(0, 1)), pos_weight=Drawn("positive", along=(-1,))),
+        _variant((3, 4, 5), reduction="sum", pos_weight=Drawn("positive", along=(-1,))),
+        _variant(
+            (3, 5),
+            reduction="none",
+            weight=Drawn("zeros and negatives", along=(1,)),
+            pos_weight=Drawn("positive", along=(1,)),
+        ),
+        _variant((4, 3), reduction="none", pos_weight=Drawn("zeros and negatives", along=(0, 1))),
         _variant((), pos_weight=None),
         _variant((0, 4), reduction="none"),
     ),

@@ -20,7 +20,7 @@ log_softmax does; p is exp(z), or softmax itself.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_choice
+from refnn.op import Drawn, Input, Op, Special, check_choice
 from refnn.ops import log_softmax as _log_softmax
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import (
@@ -141,17 +141,19 @@ cross_entropy = Op(
     validate=validate,
     variants=(
         class_variant((5, 7)),
-        class_variant((5, 7), reduction="sum", weight="positive"),
+        class_variant((5, 7), reduction="sum", weight=Drawn("positive", axis=1)),
         class_variant((6, 5), reduction="none", label_smoothing=0.1),
-        class_variant((4, 3, 2), weight="positive", label_smoothing=0.25),
-        class_variant((7, 3), ignore_index=1, weight="positive", label_smoothing=0.1),
+        class_variant((4, 3, 2), weight=Drawn("positive", axis=1), label_smoothing=0.25),
+        class_variant((7, 3), ignore_index=1, weight=Drawn("positive", axis=1), label_smoothing=0.1),
         class_variant((3, 4), "ignored"),
-        class_variant((4, 5), weight="zeros and negatives", reduction="sum"),
+        class_variant((4, 5), weight=Drawn("zeros and negatives", axis=1), reduction="sum"),
         class_variant((3, 1031)),
         class_variant((6,)),
         class_variant((3, 1)),
         class_variant((5, 7), "probabilities"),
-        class_variant((3, 4, 2), "probabilities", reduction="none", weight="positive", label_smoothing=0.1),
+        class_variant(
+            (3, 4, 2), "probabilities", reduction="none", weight=Drawn("positive", axis=1), label_smoothing=0.1
+        ),
         class_variant((4, 6), "probabilities", reduction="sum"),
     ),
     special=(

@@ -14,7 +14,7 @@ Only the entry of each sample's own class is read: no other one can make the los
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_choice
+from refnn.op import Drawn, Input, Op, Special, check_choice
 from refnn.ops._shared import (
     CLASSES,
     REDUCTIONS,
@@ -74,15 +74,15 @@ nll_loss = Op(
     validate=validate,
     variants=(
         class_variant((5, 7)),
-        class_variant((5, 7), reduction="sum", weight="positive"),
+        class_variant((5, 7), reduction="sum", weight=Drawn("positive", axis=1)),
         class_variant((6, 5), reduction="none"),
-        class_variant((4, 3, 2), weight="positive"),
-        class_variant((7, 3), ignore_index=1, weight="positive"),
+        class_variant((4, 3, 2), weight=Drawn("positive", axis=1)),
+        class_variant((7, 3), ignore_index=1, weight=Drawn("positive", axis=1)),
         class_variant((3, 4), "ignored"),
-        class_variant((3, 4), "ignored", weight="positive"),
+        class_variant((3, 4), "ignored", weight=Drawn("positive", axis=1)),
         class_variant((3, 4), "ignored", reduction="sum"),
-        class_variant((4, 5), weight="zeros and negatives", reduction="none"),
-        class_variant((5, 4), weight="negative"),
+        class_variant((4, 5), weight=Drawn("zeros and negatives", axis=1), reduction="none"),
+        class_variant((5, 4), weight=Drawn("negative", axis=1)),
         class_variant((1031, 3)),
         class_variant((6,)),
         class_variant((3, 1)),
