@@ -183,6 +183,8 @@ def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng:
         return None
     declared = op.inputs[name]
     kind = variant.get("kinds", {}).get(name, declared.kind)
+    if kind == "target":
+        kind = "probabilities" if shape == variant["shapes"][declared.of] else "classes"
     if kind == "probabilities":
         return _probabilities(rng, shape, declared.classes(shape)).astype(fmt.dtype)
     if kind == "unit":

@@ -31,8 +31,9 @@ KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
 @dataclass(frozen=True)
 class Input:
     """An array input of an op. `kind` says what it holds: "real", "classes" (int64 indices), "probabilities", "target"
-    (either of the two), "unit" (from 0 to 1), "mask" (0 and 1) or "slope" (from 1/8 to 1/3). `optional` inputs may be
-    None; `differentiable` says whether the vjp has a gradient for it.
+    (either of the two: probabilities in the shape of what they are of), "unit" (from 0 to 1), "mask" (0 and 1) or
+    "slope" (from 1/8 to 1/3). `optional` inputs may be None; `differentiable` says whether the vjp has a gradient for
+    it.
 
     The classes are the places on an axis of the input `of`: on `axis`, which may be a function of the number of axes.
     Probabilities have theirs on `axis` of their own array. `ignored` names the parameter that holds the index of

@@ -209,6 +209,25 @@ def test_classes_may_be_on_any_axis(axis: int, parameter: dict[str, int]) -> Non
     assert not parameter or share > 1.3 / shape[axis]
 
 
+def test_a_target_is_what_its_shape_says() -> None:
+    """Probabilities in the shape of the input, adding up on the axis of the classes; classes without that axis."""
+    target = Input("target", of="input", axis=-1)
+    op = replace(
+        refnn.ops["cross_entropy"],
+        inputs={"input": Input(), "target": target},
+        variants=tuple(
+            {"shapes": {"input": (4, 3, 3), "target": shape}, "params": {"reduction": "sum"}}
+            for shape in ((4, 3, 3), (4, 3))
+        ),
+    )
+    p, k = (c.inputs[1] for c in refnn.cases(op, "float64", families=["normal"]))
+    assert p is not None
+    assert k is not None
+    assert (p >= 0).all()
+    assert np.ptp(p.sum(-1)) < 2.0**-50 < np.ptp(p.sum(1))  # one sum for all, but for 7 roundings of each
+    assert {*k.ravel().tolist()} == {0, 1, 2}
+
+
 def scaled(variants: Sequence[Mapping[str, Any]]) -> Op:
     """x times an array, of which a word says what is kept."""
 
