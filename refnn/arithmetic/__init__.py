@@ -29,6 +29,12 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     either(first, second)       what two functions of nothing give: two formulas of one number, of which an
                                 implementation may take either, the second where it stays finite
     saved(x)                    x, a value that an implementation may store between two kernels, and round for that
+    inexact(x, operands, worst, expected, reach)
+                                x as an algorithm gives it that is not written down: off by at most
+                                worst(floor, *magnitudes) unit roundoffs, with a standard deviation of about
+                                expected(floor, *magnitudes), and by way of numbers up to reach(floor, *magnitudes), if
+                                given; plain functions of the magnitudes of its operands, and of the number below which
+                                results lose digits
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
     one_hot(target, n, axis)    exact zeros and ones
     take(x, target, axis)       the entries that integer targets select

@@ -291,6 +291,7 @@ class Balls:
         count: float = 1,
         library: float = 0.0,
         half: Callable[[], Array] | None = None,
+        surely: Any = False,
     ) -> Ball:
         """The ball of a result: the radius rounded outward, and what is not finite put in order. Of what overflowed in
         an operand nothing is known here. `what` names the operation.
@@ -298,7 +299,8 @@ class Balls:
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
         tells which of those that are not finite nothing is known about, `count` how many local roundings were made,
-        `library` is the result's own (see Ball); `half` the result is in the range of float64 where it is not itself.
+        `library` is the result's own (see Ball); `half` the result is in the range of float64 where it is not itself,
+        and `surely` says which results overflow although float64 has no number for them.
         """
         count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
@@ -329,6 +331,7 @@ class Balls:
             certain &= False if half is None else np.abs(half()) > _LARGEST / 2 * _OUT40
         else:
             certain = np.abs(mid) - rad > fmt.max * (1 + fmt.unit_roundoff)
+        certain |= surely
         surely = over & certain & ~np.isnan(mid) & (not partial)
         self.overflows += int(np.count_nonzero(surely))
         mid[surely] = np.copysign(np.inf, mid[surely])
@@ -706,6 +709,7 @@ class Balls:
         fmt, x = self.model.compute, self._clamped(x)
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
+            surely = x.mid - 2 * x.rad > math.log(fmt.max) + 1  # above the largest number by a factor of e
             if _exact(x.rad):
                 local = self._ulps_of("exp", mid * _OUT48) * (x.mid != 0)  # exp(0) is exact
                 return self._close(
@@ -717,6 +721,7 @@ class Balls:
                     fmt,
                     library=self._library("exp"),
                     half=lambda: np.exp(x.mid - 1) * (math.e / 2),
+                    surely=surely,
                 )
             library = self._library("exp")
             if fmt.name != "float64" and np.max(x.rad, initial=0.0) <= 2.0**-10:
@@ -734,7 +739,7 @@ class Balls:
             top = np.exp(x.mid + 2 * x.rad + np.abs(x.mid) * 2.0**-51) * _OUT40
             prop = np.where(x.rad < 1, near, top)
             local = np.where((x.mid == 0) & (x.rad == 0), 0.0, self._ulps_of("exp", top))
-            return self._close("exp", mid, prop, local, (x,), fmt, library=self._library("exp"))
+            return self._close("exp", mid, prop, local, (x,), fmt, library=self._library("exp"), surely=surely)
 
     @_blockwise
     def log(self, x: Ball) -> Ball:
@@ -970,13 +975,37 @@ class Balls:
         a, before = first(), (self.overflows, self.unknown.copy())
         b = second()
         self.overflows, self.unknown = before  # where the second overflows, it is not taken
-        rad: Radius = 0.0
+        rad, over = a.rad, a.over
         if not (_exact(a.rad) and _exact(b.rad)):
             # Both are of the same exact value, and the midpoint is that of the first.
             sound = np.isfinite(b.mid) & np.isfinite(b.rad)
             rad = np.where(sound, np.maximum(a.rad, b.rad), a.rad)
+            if over is not False:  # the first alone is infinite
+                rad, over = np.where(over & sound, np.inf, rad), _mask(over & ~sound)
         library = min(a.library, b.library)
-        return Ball(self, a.mid, rad, roundings=max(a.roundings, b.roundings), library=library, over=a.over)
+        return Ball(self, a.mid, rad, roundings=max(a.roundings, b.roundings), library=library, over=over)
+
+    def inexact(
+        self,
+        x: Ball,
+        operands: tuple[Ball, ...],
+        worst: Callable[..., np.ndarray],
+        expected: Callable[..., np.ndarray],
+        reach: Callable[..., np.ndarray] | None = None,
+    ) -> Ball:
+        fmt = self.model.compute
+        floor = self._loss(fmt) / fmt.unit_roundoff
+        with np.errstate(all="ignore"):
+            sizes = [np.abs(b.mid) + 2 * b.rad for b in operands]
+            # In float64, by sums of less than 2**36 terms.
+            error = worst(floor, *sizes) * (fmt.unit_roundoff * (1 + 2.0**-16))
+            top = np.abs(x.mid) + x.rad + error
+            if reach is not None:
+                top = np.maximum(top, reach(floor, *sizes))
+            lost = np.broadcast_to(~np.isfinite(error), x.shape)
+            return self._close(
+                "inexact", x.mid, x.rad, error, (x,), fmt, reach=top, partial=True, lost=lambda: lost, count=_ENDLESS
+            )
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)

@@ -174,6 +174,16 @@ class ObjectArrays:
     def either(self, first: Callable[[], Array], second: Callable[[], Array]) -> Array:
         return first()
 
+    def inexact(
+        self,
+        x: Array,
+        operands: tuple[Array, ...],
+        worst: Callable[..., np.ndarray],
+        expected: Callable[..., np.ndarray],
+        reach: Callable[..., np.ndarray] | None = None,
+    ) -> Array:
+        return x
+
     def where(self, mask: np.ndarray, a: Array, b: Array) -> Array:
         return np.where(mask, self._lifted(a), self._lifted(b))
 

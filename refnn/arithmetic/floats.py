@@ -140,6 +140,16 @@ class Floats:
     def either(self, first: Callable[[], Array], second: Callable[[], Array]) -> Array:
         return first()
 
+    def inexact(
+        self,
+        x: Array,
+        operands: tuple[Array, ...],
+        worst: Callable[..., np.ndarray],
+        expected: Callable[..., np.ndarray],
+        reach: Callable[..., np.ndarray] | None = None,
+    ) -> Array:
+        return x
+
     def where(self, mask: Array, a: Array, b: Array) -> Array:
         return self.xp.where(mask, a, b)
 

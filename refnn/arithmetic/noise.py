@@ -477,6 +477,20 @@ class Noise:
             bias = np.where(sound, np.maximum(a.bias, b.bias), a.bias)
             return Noisy(self, a.mid, _merge(terms, self.quadrature), bias)
 
+    def inexact(
+        self,
+        x: Noisy,
+        operands: tuple[Noisy, ...],
+        worst: Callable[..., np.ndarray],
+        expected: Callable[..., np.ndarray],
+        reach: Callable[..., np.ndarray] | None = None,
+    ) -> Noisy:
+        fmt = self.model.compute
+        floor = self._loss(fmt) / (2 * fmt.unit_roundoff)
+        with np.errstate(all="ignore"):
+            std = expected(floor, *(np.abs(o.mid) for o in operands)) * fmt.unit_roundoff
+            return self._rounded(x.mid, x.terms, x.bias, np.broadcast_to(std, x.shape))
+
     def where(self, mask: np.ndarray, a: Noisy | int, b: Noisy | int) -> Noisy:
         a, b = self.lift(a), self.lift(b)
         mid = np.where(mask, a.mid, b.mid)

@@ -485,6 +485,16 @@ class Pairs:
     def either(self, first: Callable[[], Pair], second: Callable[[], Pair]) -> Pair:
         return first()
 
+    def inexact(
+        self,
+        x: Pair,
+        operands: tuple[Pair, ...],
+        worst: Callable[..., np.ndarray],
+        expected: Callable[..., np.ndarray],
+        reach: Callable[..., np.ndarray] | None = None,
+    ) -> Pair:
+        return x
+
     def where(self, mask: np.ndarray, a: Pair | int, b: Pair | int) -> Pair:
         a, b = self.lift(a), self.lift(b)
         lo, rad = (0.0 if _none(p) and _none(q) else np.where(mask, p, q) for p, q in ((a.lo, b.lo), (a.rad, b.rad)))

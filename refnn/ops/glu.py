@@ -6,7 +6,8 @@ r"""Gated linear unit: one half of an axis, gated by the logistic function of th
 
 Any shape whose axis is even in length; the output has the dtype of x, and half the length. No exponential is above 1,
 and nothing cancels. The class `exp(-x)` computes 1 / (1 + exp(-b)), which is zero where exp(-b) overflows, and
-differentiates with s (1 - s), which loses all digits where b is large. Where the gate is 0 and the other half infinite,
+differentiates with s (1 - s), which loses all digits where b is large; the classes `exp2(-x log2 e)` and
+`(1 + tanh(x/2))/2` take that class of sigmoid for both. Where the gate is 0 and the other half infinite,
 both definitions give NaN.
 """
 
@@ -33,11 +34,20 @@ def by_exp(ar, x, *, axis=-1):
     return ar.product(a, over=1 + ar.exp(-b)).reshape(_half(x, axis))
 
 
-def by_exp_vjp(ar, g, y, x, *, axis=-1):
-    a, b = _halves(x, axis)
-    g = g.reshape(a.shape)
-    s = _sigmoid.by_exp(ar, b)
-    return (_joined(ar, x, axis, g * s, ar.product(g, a, s, 1 - s)),)
+def gated(sigmoid):
+    """The forward and the vjp from one value of the sigmoid."""
+
+    def forward(ar, x, *, axis=-1):
+        a, b = _halves(x, axis)
+        return (a * sigmoid(ar, b)).reshape(_half(x, axis))
+
+    def vjp(ar, g, y, x, *, axis=-1):
+        a, b = _halves(x, axis)
+        g = g.reshape(a.shape)
+        s = sigmoid(ar, b)
+        return (_joined(ar, x, axis, g * s, ar.product(g, a, s, 1 - s)),)
+
+    return forward, vjp
 
 
 def _split(x, axis):
@@ -83,7 +93,11 @@ glu = Op(
         {"shapes": {"x": (2,)}, "params": {"axis": -1}},
         {"shapes": {"x": (0, 4)}, "small": {"x": (0, 4)}, "params": {"axis": -1}},
     ),
-    classes={"exp(-x)": (by_exp, by_exp_vjp)},
+    classes={
+        "exp(-x)": (by_exp, gated(_sigmoid.by_exp)[1]),
+        "exp2(-x log2 e)": gated(_sigmoid.by_exp2),
+        "(1 + tanh(x/2))/2": gated(_sigmoid.by_tanh),
+    },
     special=(
         Special(([1.0, inf],), [1], ([1, 0],), "an open gate; its slope is 0"),
         Special(([1.0, -inf],), [0], ([0, 0],), "a shut gate; its slope is 0"),

@@ -6,7 +6,9 @@ r"""Logarithm of softmax along one axis.
 Any shape with at least one axis; the output has the shape and dtype of x. The accurate class is (a_j - max a) - log of
 the shifted sum; its bound is absolute, u (|a_j - max a| + |z_j| + n + ...): where z_j is nearly zero no relative
 accuracy is promised. The class `softmax` differentiates with exp(a_j - max a) / sum instead of exp(z_j); the class
-`online` rescales a running sum (see `rescaled`).
+`log(softmax)` takes the logarithm of that, too, which is minus infinity where softmax underflows; the class
+`x - logsumexp(x)` adds max a before it subtracts, an error of u |max a|; the class `online` rescales a running sum (see
+`rescaled`).
 """
 
 from math import inf, nan
@@ -34,6 +36,15 @@ def from_softmax(ar, g, y, x, *, axis=-1):
     return (g - _softmax.forward(ar, x, axis=axis) * ar.sum(g, axis, keepdims=True),)
 
 
+def of_softmax(ar, x, *, axis=-1):
+    return ar.log(_softmax.forward(ar, x, axis=axis))
+
+
+def less_logsumexp(ar, x, *, axis=-1):
+    top = ar.pivot(x, axis)
+    return x - (top + ar.log(ar.sum(ar.exp(x - top), axis, keepdims=True)))
+
+
 def validate(inputs, params):
     check_axis("log_softmax", inputs["x"], params["axis"])
 
@@ -45,7 +56,12 @@ log_softmax = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=_softmax.softmax.variants,
-    classes={"softmax": (forward, from_softmax), "online": (online, vjp)},
+    classes={
+        "softmax": (forward, from_softmax),
+        "log(softmax)": (of_softmax, from_softmax),
+        "x - logsumexp(x)": (less_logsumexp, vjp),
+        "online": (online, vjp),
+    },
     special=along_axis(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(([0.0, -inf],), [0, -inf], ([-1, 1],), "the logarithm of a masked entry; the gradients stay finite"),

@@ -8,7 +8,9 @@ Any shape with at least one axis; the output has the shape and dtype of x. The a
 The arithmetic's own bound of these lines is, to first order and relative to y_j,
 u (|a_j - max a| + sum_k y_k |a_k - max a| + n + 1) + 2K ulps of exp twice: the shift costs an entry its own distance
 from the maximum and the weighted mean of all distances (compare Blanchard, Higham and Higham, IMA J. Numer. Anal. 41
-(2021) 2311, who bound both by the largest distance).
+(2021) 2311, who bound both by the largest distance). The class `online` rescales a running sum (see `rescaled`), and
+the class `exp(x - logsumexp(x))` takes the exponential of the logarithm of softmax, whose absolute error, u |a_j| or
+more, is a relative one then.
 """
 
 from math import inf, nan
@@ -25,6 +27,12 @@ def forward(ar, x, *, axis=-1):
 def online(ar, x, *, axis=-1):
     e = rescaled(ar, x.shape[axis])(x - ar.pivot(x, axis))
     return e / ar.sum(e, axis, keepdims=True)
+
+
+def of_logarithm(ar, x, *, axis=-1):
+    top = ar.pivot(x, axis)
+    rest = ar.log(ar.sum(ar.exp(x - top), axis, keepdims=True))
+    return ar.either(lambda: ar.exp(x - top - rest), lambda: ar.exp(x - (top + rest)))
 
 
 def vjp(ar, g, y, x, *, axis=-1):
@@ -50,7 +58,7 @@ softmax = Op(
         {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
         {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
     ),
-    classes={"online": (online, vjp)},
+    classes={"online": (online, vjp), "exp(x - logsumexp(x))": (of_logarithm, vjp)},
     special=along_axis(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(
