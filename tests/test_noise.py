@@ -586,6 +586,35 @@ def test_storing_rounds_once_more_where_storage_is_narrower() -> None:
         assert stored.std()[0] == expected
 
 
+@pytest.mark.parametrize("name", ["bfloat16-each-op", "float16-each-op"])
+def test_no_error_is_expected_of_a_sum_that_stagnates(name: str) -> None:
+    """Added one by one, positive numbers below an ulp of their sum are lost. Until they are a few ulps, their roundings
+    have a mean of zero; numbers of either sign stay so far longer."""
+    ar, rng, dtype = Noise(name), np.random.default_rng(0), model(name).compute.dtype
+    limit = round(0.5 / model(name).compute.unit_roundoff)
+    for n in (limit // 8, limit // 2, 8 * limit):
+        x = rng.uniform(size=(n, 1000)).astype(dtype)
+        total = x[0]
+        for row in x[1:]:
+            total = (total + row).astype(dtype)
+        exact, errors = x.astype(np.float64), total.astype(np.float64)
+        std = ar.sum(ar.array(exact), 0).std()
+        ratio = (errors - exact.sum(0)) / std
+        if n < limit:
+            assert abs(ratio.mean()) < 0.2
+            assert np.abs(ratio).max() < 4
+        else:
+            assert np.isinf(std).all()
+            assert (errors < 0.9 * exact.sum(0)).all()
+            assert np.isinf(ar.dot(ar.array(exact.T[:3]), ar.array(exact[:, :3])).std()).all()
+            apart = exact * rng.choice([-1.0, 1.0], size=x.shape)
+            assert np.isinf(ar.sum(ar.array(apart), 0).std()).mean() < 0.5
+            # What has no expected error has none after it, and not NaN, even times zero.
+            none = ar.sum(ar.array(exact), 0) * ar.array(np.resize([0.0, 1.0], 1000))
+            assert np.isinf(none.std()).tolist() == [False, True] * 500
+            assert np.isinf(ar.dot(none.reshape(1, 1000), ar.array(np.resize([0.0, 1.0], (1000, 1)))).std()).all()
+
+
 def test_the_line_falls_with_the_probability_and_grows_with_the_elements() -> None:
     lines = [false_alarm_line(p, n) for p, n in ((1e-2, 1), (1e-7, 1), (1e-7, 1000), (1e-7, 10**6))]
     assert lines == sorted(lines)

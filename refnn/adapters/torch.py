@@ -190,7 +190,7 @@ def _step(
         {**op.defaults, **node.params},
         seen["cotangent"],
         case.family,
-        random=all(varied(x) for x in (*values, seen["cotangent"]) if x.dtype.kind not in "iu"),
+        random=varied(*values, seen["cotangent"]),
     )
     names = {"output": node.name, **{f"grad[{s}]": f"grad[{n}]" for s, n in zip(op.inputs, node.inputs, strict=False)}}
     return Step(step, lambda *_, **__: output, lambda *_, **__: every, names)

@@ -42,6 +42,7 @@ _ROOT3 = math.sqrt(3.0)
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
 _FAR = 2.0**50  # a number whose square times the terms of a sum is far from overflow in float32
+STAGNANT = 0.25  # unit roundoffs of the partial sums, in root mean square, to a term: half an ulp to two
 _NEAR = 10.0  # a kink within this many standard deviations may be crossed
 
 
@@ -173,6 +174,13 @@ class Noise:
                 bias = np.where(known, bias, 0.0)
         return Noisy(self, mid, terms, bias)
 
+    def _unless_stagnant(self, chain: Array, terms: Array) -> Array:
+        """`chain`, the root of the sum of squares of partial sums, and infinity where a term is no more than a few ulps
+        of them: it is rounded one way then, or lost, and nothing is independent. `terms` is the root of their sum of
+        squares. Of n equally large terms of one sign the ratio is n/2, so that n u = 1/2 is the limit; of either sign,
+        it is about sqrt(n/2)."""
+        return np.where(self.model.accumulate.unit_roundoff * chain > STAGNANT * terms, np.inf, chain)
+
     def _loss(self, fmt: Any) -> float:
         """What one operation may lose below the normal range; half of a subnormal number may be none in float64."""
         return float(fmt.smallest_normal if self.model.flush else fmt.smallest_subnormal)
@@ -254,9 +262,9 @@ class Noise:
             blocks = np.add.reduceat(scaled, starts, axis=1).T
             squares = np.add.reduceat(scaled * scaled, starts, axis=1).T
             sizes = np.diff([*starts, n])
-            chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares) * scale[:, 0]
-            chain = chain.reshape(np.shape(mid))
-            own = chain * (self.model.accumulate.unit_roundoff / _ROOT3)
+            chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares)
+            chain = self._unless_stagnant(chain, np.sqrt(np.sum(squares, axis=0))) * scale[:, 0]
+            own = chain.reshape(np.shape(mid)) * (self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
     def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
@@ -297,7 +305,7 @@ class Noise:
                 mid = mid + plus.mid
                 terms, bias = [*terms, *self._spread(plus.terms, mid.ndim)], bias + plus.bias
             further = None if plus is None else np.broadcast_to(plus.mid / scale, mid.shape)
-            own = _contraction_roundings(form, rows, columns, mid.shape, further)
+            own = _contraction_roundings(form, rows, columns, mid.shape, further, self._unless_stagnant)
             own *= scale * (m.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, m.accumulate, form.terms + 1)
 
@@ -598,7 +606,7 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, further: Any = None) -
 
 
 def _contraction_roundings(
-    form: Contraction, a: Array, b: Array, shape: tuple[int, ...], further: Array | None
+    form: Contraction, a: Array, b: Array, shape: tuple[int, ...], further: Array | None, unless_stagnant: Any
 ) -> Array:
     """The root of the sum of squares of what is rounded in a contraction, products and partial sums; in pieces of the
     result that stay in the cache, where the first axis allows it."""
@@ -625,7 +633,8 @@ def _contraction_roundings(
         rounded = np.sqrt(total)
         if form.terms > 1 or extra is not None:
             # One product of squares, with the longest block's share of it, where each block's own would take as many.
-            rounded += _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, extra)
+            chain = _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, extra)
+            rounded += unless_stagnant(chain, rounded if extra is None else np.hypot(rounded, extra))
         if np.any(total < small):
             # Squares may have vanished: no partial sum is above the sum of magnitudes, and zeros are not rounded.
             products = applied(np.abs(part), np.abs(b))
@@ -678,6 +687,8 @@ def _contracted(
         out = np.sqrt(applied(np.square(rows), np.square(other / largest))) * (row_scale * largest.reshape(()))
     else:
         out = applied(std, other)
+    if np.isnan(np.sum(out)):  # an infinite deviation, of which nothing is known, met a zero
+        out = np.where(np.isnan(out), np.inf, out)
     kept = [1] * ndim
     if axis is not None:
         kept[axis[1]] = t.shape[axis[0]]
