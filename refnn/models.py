@@ -8,6 +8,8 @@ smallest normal number, and how many ulps its elementary functions may be off.
     float16  bfloat16             stored in 16 bits, computed and accumulated in float32
     float16-saved  bfloat16-saved    likewise, by several kernels: what one hands to the next may be rounded, too
     float16-each-op  bfloat16-each-op    every intermediate rounded to 16 bits
+    dpbf16                        bfloat16-saved, with the dot products of x86: their instructions for bfloat16
+                                  (VDPBF16PS, TDPBF16PS) read subnormal numbers as zero and flush their results
     tf32                          float32, but the factors of a dot product lose all but 10 fraction bits
 
 `NAME-ftz` flushes subnormal inputs and results to zero. `NAME@ROW` declares the elementary functions of one library:
@@ -16,6 +18,7 @@ smallest normal number, and how many ulps its elementary functions may be off.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
@@ -59,7 +62,8 @@ class Model:
     compute: Format
     accumulate: Format
     dot_input: float = 0.0  # relative error with which the factors of a dot product are read (tf32)
-    dot_floor: float = 0.0  # what a factor of a dot product that is below the normal range may lose beside that
+    dot_floor: float = 0.0  # what a factor below the normal range may lose beside that, up to all of it
+    dot_flush: bool = False  # the partial sums of a dot product, and what becomes of them, may be flushed to zero
     saved: bool = False  # what an op marks by `ar.saved` may be rounded to the storage format
     flush: bool = False  # subnormal inputs and results may become zero
     row: str = "generic"
@@ -88,6 +92,8 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             _plain("bfloat16", "float32", "bfloat16"),
             _plain("float16-saved", "float32", "float16", saved=True),
             _plain("bfloat16-saved", "float32", "bfloat16", saved=True),
+            # Exact products, sums in float32, whatever the processor's flags for subnormal numbers say (Intel SDM).
+            _plain("dpbf16", "float32", "bfloat16", saved=True, dot_floor=2.0**-126, dot_flush=True),
             _plain("float16-each-op", "float16"),
             _plain("bfloat16-each-op", "bfloat16"),
             # The hardware may truncate, so a factor loses up to 2**-10, not 2**-11; below 2**-126 it has no more
@@ -111,12 +117,29 @@ def model(name: str | Model) -> Model:
     return replace(MODELS[plain], name=name, flush=base.endswith("-ftz"), row=row or "generic")
 
 
+def multiplies_bfloat16(torch: Any = None, flags: str = "/proc/cpuinfo") -> bool:
+    """Whether this processor has x86's dot products of bfloat16: as the kernel lists it or, where there is no such
+    list, as the module `torch` knows it."""
+    try:
+        with open(flags, encoding="utf-8", errors="replace") as file:
+            return any(line.startswith("flags") and not _DOTS.isdisjoint(line.split()) for line in file)
+    except OSError:
+        cpu = getattr(torch, "cpu", None)
+        return any(getattr(cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+_DOTS = {"avx512_bf16", "amx_bf16"}
+
+
 def default_model(dtype: str, framework: str | None = None) -> str:
     """The name of the model that an implementation is judged by if none is given.
 
     PyTorch computes in float32 inside a kernel, and runs a composite function as several kernels, each of which stores
-    its result.
+    its result. Whether its dot products of bfloat16 know subnormal numbers depends on the processor, and so does the
+    model; `dpbf16` allows all that `bfloat16-saved` does.
     """
     if framework is None:
         return dtype
+    if dtype == "bfloat16" and multiplies_bfloat16(sys.modules.get(framework)):
+        return "dpbf16@torch-cpu"
     return f"{dtype}-saved@torch-cpu" if dtype in ("float16", "bfloat16") else f"{dtype}@torch-cpu"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from refnn.arithmetic.balls import Balls
-from refnn.models import MODELS, ULPS, VERSION, Model, model
+from refnn.models import MODELS, ULPS, VERSION, Model, default_model, model, multiplies_bfloat16
 
 NAMES = [f"{n}{f}{r}" for n in MODELS for f in ("", "-ftz") for r in ("", *(f"@{row}" for row in ULPS))]
 
@@ -39,6 +41,7 @@ def test_what_each_model_computes_in() -> None:
         "bfloat16": ("bfloat16", "float32", "float32", 0.0),
         "float16-saved": ("float16", "float32", "float32", 0.0),
         "bfloat16-saved": ("bfloat16", "float32", "float32", 0.0),
+        "dpbf16": ("bfloat16", "float32", "float32", 0.0),
         "float16-each-op": ("float16", "float16", "float16", 0.0),
         "bfloat16-each-op": ("bfloat16", "bfloat16", "bfloat16", 0.0),
         "tf32": ("float32", "float32", "float32", 2.0**-10),
@@ -54,6 +57,36 @@ def test_a_model_is_frozen_and_describes_itself_as_data() -> None:
     assert described["name"] == m.name
     assert (described["storage"], described["compute"]) == ("float16", "float32")
     assert (described["version"], described["ulps"]) == (VERSION, dict(ULPS["glibc"]))
+
+
+def test_a_framework_in_16_bits_is_judged_as_kernels_that_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, name in ((False, "bfloat16-saved@torch-cpu"), (True, "dpbf16@torch-cpu")):
+        monkeypatch.setattr("refnn.models.multiplies_bfloat16", lambda torch, has=has: has)
+        assert default_model("bfloat16", "torch") == name
+        assert default_model("float16", "torch") == "float16-saved@torch-cpu"
+        assert default_model("float32", "torch") == "float32@torch-cpu"
+        assert default_model("bfloat16") == "bfloat16"
+    described = model("dpbf16@torch-cpu").describe()
+    assert (described["saved"], described["dot_flush"], described["dot_floor"]) == (True, True, 2.0**-126)
+
+
+def test_the_processors_dot_products_are_found_where_it_is_described(tmp_path: Path) -> None:
+    flags = tmp_path / "cpuinfo"
+    for line, expected in (
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("flags\t\t: fpu avx512f\n", False),
+        ("model name\t: avx512_bf16 in name only\nflags\t\t: fpu avx2\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+    ):
+        flags.write_text(line)
+        assert multiplies_bfloat16(flags=str(flags)) is expected
+    nowhere = str(tmp_path / "none")
+    for avx, amx in ((True, False), (False, True), (False, False)):
+        cpu = SimpleNamespace(_is_avx512_bf16_supported=lambda a=avx: a, _is_amx_tile_supported=lambda a=amx: a)
+        assert multiplies_bfloat16(SimpleNamespace(cpu=cpu), nowhere) is (avx or amx)
+    assert multiplies_bfloat16(None, nowhere) is False
+    assert multiplies_bfloat16(SimpleNamespace(), nowhere) is False
 
 
 @pytest.mark.parametrize("row", ULPS)

@@ -6,7 +6,7 @@ import collections
 
 import numpy as np
 import pytest
-from units import Tf32, judged
+from units import Dots, Tf32, judged
 
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.noise import Noise
@@ -27,6 +27,20 @@ def test_a_unit_that_truncates_factors_is_inside_tf32(op: str) -> None:
             total.update(counts)
             assert not [f for f in findings if f.verdict in FAULTS], str(findings[0])
     assert total["ok"] + total["exact"] > 1000
+
+
+@pytest.mark.parametrize("op", CONTRACTIONS)
+def test_dot_products_that_know_no_subnormal_numbers_are_inside_their_model_alone(op: str) -> None:
+    total: collections.Counter[str] = collections.Counter()
+    beyond = 0
+    for seed in range(2):
+        for case in cases(OPS[op], "bfloat16", seed=seed, families=["subnormal", "limits", "tiny", "normal"]):
+            counts, findings = judged(case, Dots(), "dpbf16")
+            total.update(counts)
+            assert not [f for f in findings if f.verdict in FAULTS], str(findings[0])
+            beyond += judged(case, Dots(), "bfloat16-saved")[0].get("violation", 0)
+    assert total["ok"] + total["exact"] > 1000
+    assert beyond > 10
 
 
 def test_a_subnormal_factor_has_no_more_fraction_bits_than_the_smallest_normal_one() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction, matrix_product
+from refnn.formats import FORMATS
 from refnn.inputs import Case
 from refnn.judge import check_case
 from refnn.models import model
@@ -38,6 +39,54 @@ class Tf32(Floats):
 def _cut(x: Array) -> Array:
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)
     return bits.view(np.float32).reshape(x.shape)
+
+
+class Dots(Floats):
+    """Bfloat16 stored, float32 inside, and x86's dot products: subnormal factors are read as zero, and so are subnormal
+    partial sums. Sums are dot products with ones."""
+
+    name = "Dots"
+
+    def __init__(self) -> None:
+        super().__init__(FORMATS["bfloat16"].dtype)
+
+    def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
+        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+
+    def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
+        result = form.apply(self._matmul, flushed(a), flushed(b))
+        return np.asarray(result if plus is None else flushed(flushed(result) + flushed(plus)))
+
+    def _matmul(self, a: Array, b: Array) -> Array:
+        a, b = (m[(None,) * (max(a.ndim, b.ndim) - m.ndim)] for m in (a, b))
+        total: Array = np.zeros(
+            (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), np.float32
+        )
+        for k in range(a.shape[-1]):
+            product = a[..., :, k, None].astype(np.float64) * b[..., None, k, :]
+            total = flushed((total + product).astype(np.float32))
+        return total
+
+    def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+        return flushed(np.sum(flushed(x), axis=axis, keepdims=keepdims))
+
+
+class Flushing(Floats):
+    """One dtype, in which every subnormal input and result becomes zero."""
+
+    name = "Flushing"
+
+    def array(self, x: Array) -> Array:
+        return flushed(super().array(x))
+
+    def store(self, x: Array) -> Array:
+        return flushed(super().store(x))
+
+
+def flushed(x: Array) -> Array:
+    """x with zeros for its subnormal numbers; bfloat16 and float32 have the same."""
+    x = np.asarray(x)
+    return np.where(np.abs(x) < FORMATS[x.dtype.name].smallest_normal, x * 0, x)
 
 
 def as_functions(case: Case, unit: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

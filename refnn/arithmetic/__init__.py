@@ -28,7 +28,8 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     optional(x)                 x, a term that an implementation may leave out
     either(first, second)       what two functions of nothing give: two formulas of one number, of which an
                                 implementation may take either, the second where it stays finite
-    saved(x)                    x, a value that an implementation may store between two kernels, and round for that
+    saved(x, times)             x, a value that an implementation may store between two kernels, and round for that; a
+                                product may be stored several `times`, after some of its factors
     inexact(x, operands, worst, expected, reach)
                                 x as an algorithm gives it that is not written down: off by at most
                                 worst(floor, *magnitudes) unit roundoffs, with a standard deviation of about

@@ -581,6 +581,9 @@ class Balls:
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
             one_sign = np.array_equal(np.abs(mid), total)
             least = ramp_share(terms) if one_sign else chain_share(terms // SUM_BLOCKS, SUM_BLOCKS)
+            if self.model.dot_flush:  # as a dot product with ones
+                size = np.abs(x.mid)
+                prop = prop + np.sum(self._unread(size, size + 3 * x.rad), axis=axis, keepdims=keepdims)
             result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
             if x.over is False:
                 return result
@@ -643,7 +646,7 @@ class Balls:
             count = max(terms, 1) * (a.roundings + b.roundings) + (0 if plus is None else plus.roundings)
             least = chain_share(form.shortest(mb, DOT_BLOCKS), DOT_BLOCKS, plus=plus is not None)
             result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
-            if nothing.any() and not self.model.flush:  # zeros add up to what is added to them
+            if nothing.any() and not (self.model.flush or self.model.dot_flush):  # zeros add up to what is added
                 result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)
             used: Any = False if plus is None else plus.over
             for x, y, met in ((a, b, True), (b, a, False)):
@@ -672,14 +675,18 @@ class Balls:
         inherited: float,
         least: float,
         library: float,
+        *,
+        dot: bool = True,
     ) -> Ball:
         """A sum with its own roundings, whose standard deviation is at `least` so many u / sqrt(3) of `total`, the sum
-        of magnitudes; those of its terms count as `inherited`."""
+        of magnitudes; those of its terms count as `inherited`. Units for `dot` products may make it."""
         m, fmt = self.model, self.model.accumulate
+        flush = m.flush or (dot and m.dot_flush)
         relative = growth(fmt.unit_roundoff, roundings)
         count = inherited * (1 + 2 * relative) ** 2 + (relative / fmt.unit_roundoff / least) ** 2
-        steps = products + (roundings if m.flush else 0)
-        local = relative * (total + 2 * prop) + steps * (1 + relative) * self._loss(fmt)
+        steps = products + (roundings if flush else 0)
+        loss = fmt.smallest_normal if flush else self._loss(fmt)
+        local = relative * (total + 2 * prop) + steps * (1 + relative) * loss
         reach = total + prop + local
         if special is not False:  # the rules of IEEE 754 hold as long as the finite terms cannot overflow
             special = special & (reach <= fmt.max)
@@ -892,7 +899,9 @@ class Balls:
             total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
             special: Any = False if finite.all() else w.fold((~finite).astype(float)) > 0
             inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
-            result = self._accumulated(mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library)
+            result = self._accumulated(
+                mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library, dot=False
+            )
             self._lose("a sum with what overflowed", over)
             return result if over is False else self._unknown_where(result, over)
 
@@ -964,8 +973,10 @@ class Balls:
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
         return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings, over=over)
 
-    def saved(self, x: Ball) -> Ball:
-        return self._stored(x, optional=True) if self.model.saved else x
+    def saved(self, x: Ball, times: int = 1) -> Ball:
+        for _ in range(times if self.model.saved else 0):
+            x = self._stored(x, optional=True)
+        return x
 
     def optional(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):

@@ -265,6 +265,8 @@ class Noise:
             chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares)
             chain = self._unless_stagnant(chain, np.sqrt(np.sum(squares, axis=0))) * scale[:, 0]
             own = chain.reshape(np.shape(mid)) * (self.model.accumulate.unit_roundoff / _ROOT3)
+            if self.model.dot_flush:  # as a dot product with ones; each term and each partial sum may be lost
+                bias = bias + 2 * n * self.model.accumulate.smallest_normal
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
     def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
@@ -297,16 +299,18 @@ class Noise:
             if m.dot_input:  # the factors of a product are truncated, not rounded: a bound, no variance
                 bias = bias + 2 * m.dot_input * (1 + m.dot_input) * applied(ma, mb)
             if m.dot_floor:
-                lost_a, lost_b = (
-                    np.where(x < m.compute.smallest_normal, np.minimum(x, m.dot_floor), 0.0) for x in (ma, mb)
-                )
-                bias = bias + applied(lost_a, mb) + applied(ma, lost_b)
+                lost = [np.where(x < m.compute.smallest_normal, np.minimum(x, m.dot_floor), 0.0) for x in (ma, mb)]
+                if any(x.any() for x in lost):
+                    finite = [np.where(np.isfinite(x), x, 0.0) for x in (ma, mb)]
+                    bias = bias + applied(lost[0], finite[1]) + applied(finite[0], lost[1])
             if plus is not None:
                 mid = mid + plus.mid
                 terms, bias = [*terms, *self._spread(plus.terms, mid.ndim)], bias + plus.bias
             further = None if plus is None else np.broadcast_to(plus.mid / scale, mid.shape)
             own = _contraction_roundings(form, rows, columns, mid.shape, further, self._unless_stagnant)
             own *= scale * (m.accumulate.unit_roundoff / _ROOT3)
+            if m.dot_flush:
+                bias = bias + (2 * form.terms + 1) * m.accumulate.smallest_normal
             return self._rounded(mid, terms, bias, own, m.accumulate, form.terms + 1)
 
     # --- elementary functions ----------------------------------------------------------------------------------------
@@ -467,8 +471,10 @@ class Noise:
         top = np.max(x.mid, axis=axis, keepdims=True)  # it cancels, and so does its noise
         return Noisy(self, np.where(np.isinf(top), 0.0, top) if finite else top)
 
-    def saved(self, x: Noisy) -> Noisy:
-        return self.store(x) if self.model.saved else x
+    def saved(self, x: Noisy, times: int = 1) -> Noisy:
+        for _ in range(times if self.model.saved else 0):
+            x = self.store(x)
+        return x
 
     def optional(self, x: Noisy) -> Noisy:
         return self._settled(x.mid, x.terms, x.bias + np.abs(x.mid))

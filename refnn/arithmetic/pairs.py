@@ -476,7 +476,7 @@ class Pairs:
         """The largest hi: any constant will do, and this one is exact."""
         return self._closed(np.max(x.hi, axis=axis, keepdims=True))
 
-    def saved(self, x: Pair) -> Pair:
+    def saved(self, x: Pair, times: int = 1) -> Pair:
         return x
 
     def optional(self, x: Pair) -> Pair:

@@ -200,8 +200,8 @@ def spread(x: Array, shape: tuple[int, ...], axis: int) -> Array:
 def counted(ar: Any, weight: Array | None, target: Array, valid: Array) -> Any:
     """What the mean divides by: the number of samples that count, or the sum of their classes' weights."""
     if weight is None:
-        return int(valid.sum())
-    return ar.sum(ar.where(valid, ar.array(weight)[valid * target], 0))
+        return ar.saved(ar.real(int(valid.sum())))
+    return ar.saved(ar.sum(ar.where(valid, ar.array(weight)[valid * target], 0)))
 
 
 def hit(target: Array, valid: Array, shape: tuple[int, ...], axis: int) -> Array:

@@ -57,8 +57,9 @@ def vjp(ar, g, y, input, target, *, weight=None, pos_weight=None, reduction="mea
     common, over = _pulled(ar, g, input, reduction, weight)
     gt = -input
     if pos_weight is not None:
-        gt = ar.array(pos_weight) * _log1p_exp(ar, -input) - _log1p_exp(ar, input)
-    return ar.product(slope, *common, over=over), ar.product(gt, *common, over=over)
+        below, above = (ar.saved(_log1p_exp(ar, z)) for z in (-input, input))
+        gt = ar.saved(ar.saved(ar.array(pos_weight) * below) - above)
+    return ar.product(slope, *common, over=over), ar.saved(ar.product(gt, *common, over=over), 2)
 
 
 def _of_logarithm(logarithm):
@@ -86,11 +87,11 @@ def textbook(ar, g, y, input, target, *, weight=None, pos_weight=None, reduction
     s = ar.saved(_sigmoid.forward(ar, input))
     gt = vjp(ar, g, y, input, target, weight=weight, pos_weight=pos_weight, reduction=reduction)[1]
     if pos_weight is None:
-        return ar.product(ar.saved(s - target), *common, over=over), gt
+        return ar.saved(ar.product(ar.saved(s - target), *common, over=over)), gt
     hit = ar.saved(ar.array(pos_weight) * target)
     both = ar.saved(1 + hit)
     slope = ar.saved(ar.saved(ar.saved(both - target) * s) - hit)
-    return ar.product(slope, *common, over=over), gt
+    return ar.saved(ar.product(slope, *common, over=over)), gt
 
 
 from_below = _of_logarithm(lambda ar, e: ar.log1p(e))

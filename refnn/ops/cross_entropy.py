@@ -15,7 +15,7 @@ With every sample ignored the mean is 0/0 = NaN, and the gradients are zero.
 
 The logarithm of softmax has an absolute bound (see log_softmax), so the loss has one too. The gradient may be formed as
 p sum(t) - t and then multiplied by g / S, as kernels of the loss do, or from the cotangent of the logarithms, as
-log_softmax does; p is exp(z), or softmax itself.
+log_softmax does; p is exp(z), or softmax itself. The class `stored sum` is that of log_softmax.
 """
 
 from math import inf, nan
@@ -49,9 +49,19 @@ def _column(ar, weight, ndim, axis):
 
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
-    factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
+    z = _log_softmax.forward(ar, input, axis=class_axis(input.ndim))
+    return _loss(ar, z, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def stored_forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    z = _log_softmax.stored(ar, input, axis=class_axis(input.ndim))
+    return _loss(ar, z, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _loss(ar, z, target, weight, ignore_index, reduction, label_smoothing):
+    axis = class_axis(z.ndim)
+    classes, z = z.shape[axis], ar.saved(z)
+    factors = (z,) if weight is None else (z, _column(ar, weight, z.ndim, axis))
     if not _is_index(target):
         terms = ar.saved(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors))
         losses = ar.saved(ar.sum(terms, axis))
@@ -74,8 +84,18 @@ def _smoothed(ar, target, classes, label_smoothing):
 
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    z = _log_softmax.forward(ar, input, axis=class_axis(input.ndim))
+    return _gradients(ar, g, z, input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def stored_vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    z = _log_softmax.stored(ar, input, axis=class_axis(input.ndim))
+    return _gradients(ar, g, z, input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _gradients(ar, g, z, input, target, weight, ignore_index, reduction, label_smoothing):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
+    classes, z = input.shape[axis], ar.saved(z)
     column = () if weight is None else (_column(ar, weight, input.ndim, axis),)
     if reduction == "none":
         g = spread(g, input.shape, axis)
@@ -93,7 +113,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         smoothed = _smoothed(ar, target, classes, label_smoothing)
         t, gz = ar.product(smoothed, *column), ar.saved(ar.product(smoothed, g, *column, over=over))
         keep = () if not label_smoothing else (1 - ar.real(label_smoothing),)
-        return pulled(t, gz, summed(t), summed(gz), over), -ar.product(z, g, *column, *keep, over=over)
+        return pulled(t, gz, summed(t), summed(gz), over), -ar.saved(ar.product(z, g, *column, *keep, over=over), 2)
     valid = target != ignore_index
     over = counted(ar, weight, target, valid) if reduction == "mean" else None
     hits = ar.one_hot(valid * target, classes, axis)
@@ -173,6 +193,7 @@ cross_entropy = Op(
         ),
         Special(([0.0, 0.0], 0), None, (nan, None), "NaN in the cotangent is handed on", cotangent=nan),
     ),
+    classes={"stored sum": (stored_forward, stored_vjp)},
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
 )

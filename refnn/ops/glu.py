@@ -44,8 +44,8 @@ def gated(sigmoid):
     def vjp(ar, g, y, x, *, axis=-1):
         a, b = _halves(x, axis)
         g = g.reshape(a.shape)
-        s = sigmoid(ar, b)
-        return (_joined(ar, x, axis, g * s, ar.product(g, a, s, 1 - s)),)
+        s = ar.saved(sigmoid(ar, b))
+        return (_joined(ar, x, axis, g * s, ar.saved(ar.product(g, a, s, ar.saved(1 - s)), 2)),)
 
     return forward, vjp
 

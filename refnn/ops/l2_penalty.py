@@ -18,7 +18,7 @@ def forward(ar, x, *, weight_decay):
 
 def vjp(ar, g, y, x, *, weight_decay):
     # 1/2 and 2 cancel, but an implementation may apply them in any grouping.
-    return (ar.saved(ar.product(2, ar.real(weight_decay), x, g, over=2)),)
+    return (ar.saved(ar.product(2, ar.real(weight_decay), x, g, over=2), 2),)
 
 
 def validate(inputs, params):

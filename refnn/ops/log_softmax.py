@@ -9,6 +9,8 @@ accuracy is promised. The class `softmax` differentiates with exp(a_j - max a) /
 `log(softmax)` takes the logarithm of that, too, which is minus infinity where softmax underflows; the class
 `x - logsumexp(x)` adds max a before it subtracts, an error of u |max a|; the class `online` rescales a running sum (see
 `rescaled`).
+The class `stored sum` rounds the sum and its logarithm to the format of the results, where that is shorter than the one
+computed in: of a probability near 1 no digit is left.
 """
 
 from math import inf, nan
@@ -30,6 +32,11 @@ def vjp(ar, g, y, x, *, axis=-1):
 def online(ar, x, *, axis=-1):
     d = x - ar.pivot(x, axis)
     return d - ar.log(ar.sum(rescaled(ar, x.shape[axis])(d), axis, keepdims=True))
+
+
+def stored(ar, x, *, axis=-1):
+    d = x - ar.pivot(x, axis)
+    return d - ar.saved(ar.log(ar.saved(ar.sum(ar.exp(d), axis, keepdims=True))))
 
 
 def from_softmax(ar, g, y, x, *, axis=-1):
@@ -61,6 +68,7 @@ log_softmax = Op(
         "log(softmax)": (of_softmax, from_softmax),
         "x - logsumexp(x)": (less_logsumexp, vjp),
         "online": (online, vjp),
+        "stored sum": (stored, vjp),
     },
     special=along_axis(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),

@@ -16,6 +16,7 @@ def forward(ar, input, target, *, reduction="mean"):
 
 def vjp(ar, g, y, input, target, *, reduction="mean"):
     gx = ar.product(2, ar.saved(input - target), g, over=input.size if reduction == "mean" else None)
+    gx = ar.saved(gx, 2)
     return gx, -gx
 
 

@@ -34,13 +34,13 @@ from refnn.ops._shared import (
 def _weighted(ar, factor, weight, classes, over=None):
     """A factor for each sample, times the weight of its class."""
     factors = (factor,) if weight is None else (factor, ar.array(weight)[classes])
-    return ar.product(*factors, over=over)
+    return ar.saved(ar.product(*factors, over=over))
 
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean"):
     valid = target != ignore_index
     own = ar.take(input, valid * target, class_axis(input.ndim))
-    losses = ar.where(valid, -ar.saved(_weighted(ar, own, weight, valid * target)), 0)
+    losses = ar.where(valid, -_weighted(ar, own, weight, valid * target), 0)
     return reduce(ar, losses, reduction, counted(ar, weight, target, valid))
 
 

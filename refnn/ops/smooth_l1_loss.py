@@ -20,10 +20,10 @@ from refnn.ops._shared import by_samples, each_sample, every_element, pairs, red
 def forward(ar, input, target, *, beta=1.0, reduction="mean"):
     if beta == 0:
         return _l1_loss.forward(ar, input, target, reduction=reduction)
-    d, edge = input - target, ar.real(beta)
+    d, edge = ar.saved(input - target), ar.real(beta)
     size = ar.abs(d)
     losses = ar.branch(size, size - edge / 2, ar.product(d, d, over=2 * edge), at=edge)
-    return reduce(ar, ar.saved(losses), reduction, input.size)
+    return reduce(ar, ar.saved(losses, 2), reduction, input.size)
 
 
 def vjp(ar, g, y, input, target, *, beta=1.0, reduction="mean"):

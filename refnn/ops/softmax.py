@@ -11,6 +11,8 @@ from the maximum and the weighted mean of all distances (compare Blanchard, High
 (2021) 2311, who bound both by the largest distance). The class `online` rescales a running sum (see `rescaled`), and
 the class `exp(x - logsumexp(x))` takes the exponential of the logarithm of softmax, whose absolute error, u |a_j| or
 more, is a relative one then.
+
+The class `stored exponentials` rounds them to the format of the result, where that is shorter than the one computed in.
 """
 
 from math import inf, nan
@@ -33,6 +35,11 @@ def of_logarithm(ar, x, *, axis=-1):
     top = ar.pivot(x, axis)
     rest = ar.log(ar.sum(ar.exp(x - top), axis, keepdims=True))
     return ar.either(lambda: ar.exp(x - top - rest), lambda: ar.exp(x - (top + rest)))
+
+
+def stored(ar, x, *, axis=-1):
+    e = ar.saved(ar.exp(x - ar.pivot(x, axis)))
+    return e / ar.sum(e, axis, keepdims=True)
 
 
 def vjp(ar, g, y, x, *, axis=-1):
@@ -58,7 +65,11 @@ softmax = Op(
         {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
         {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
     ),
-    classes={"online": (online, vjp), "exp(x - logsumexp(x))": (of_logarithm, vjp)},
+    classes={
+        "online": (online, vjp),
+        "exp(x - logsumexp(x))": (of_logarithm, vjp),
+        "stored exponentials": (stored, vjp),
+    },
     special=along_axis(
         Special(([nan, 1.0, 2.0],), nan, ([None, nan, nan],), "NaN in gives NaN out, through the sum in every entry"),
         Special(
