@@ -65,7 +65,7 @@ def check(
     A record that is not of the catalogue is first verified (see `refnn.witnesses.record`).
 
     The report never hides a failure of the implementation in an exception; TypeError, ValueError and LookupError say
-    what is wrong with the call itself.
+    what is wrong with the call itself, RuntimeError that this thread flushes subnormal numbers.
     """
     name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
     own = isinstance(subject, Op) and OPS.get(name) is not subject

@@ -484,7 +484,8 @@ def _average_out(group: list[np.ndarray], coarse: bool, functions: bool) -> bool
     if not coarse and any(len(v) > FEW for v, _ in counted):
         return False
     terms = max(int(np.count_nonzero(flat)) for flat in group)
-    sums = [(t, c) for v, c in counted for t in (v, v * v, *((np.exp(v - v.max()),) if functions else ()))]
+    with np.errstate(over="ignore"):  # a sum of what overflows is seen as such
+        sums = [(t, c) for v, c in counted for t in (v, v * v, *((np.exp(v - v.max()),) if functions else ()))]
     for (v, c), (w, d) in itertools.combinations(counted, 2):
         if len(v) * len(w) > FEW * FEW:
             return False
@@ -496,6 +497,8 @@ def _no_drift(t: np.ndarray, share: np.ndarray, terms: int, eps: float) -> bool:
     """Whether so many `terms`, of which each value of t makes a `share`, round without a drift while they are added, in
     the sum of all and in those of fewer."""
     total = terms * float(share @ np.abs(t))
+    if not 0 < total < math.inf:
+        return False
     for halvings in range(max(1, int(math.log2(terms)) - 3)):
         steps = t / (eps * 2.0 ** math.floor(math.log2(total / 2**halvings)))  # in ulps of the sum
         drift = float(share @ (steps - np.rint(steps)))

@@ -1,11 +1,10 @@
-"""Laws of verdicts: a definition conforms to itself, and each declared class as its own, whatever overflows on the way."""
+"""Laws of verdicts: a definition conforms to itself, and each class as its own, whatever overflows on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -121,7 +120,14 @@ def record(term: Term) -> Op:
         return (None,)
 
     shapes = [(5,), (3, 7)]
-    return Op("composed", forward, vjp, {"x": Input()}, lambda i, p: None, tuple({"shapes": {"x": s}, "params": {}} for s in shapes))
+    return Op(
+        "composed",
+        forward,
+        vjp,
+        {"x": Input()},
+        lambda i, p: None,
+        tuple({"shapes": {"x": s}, "params": {}} for s in shapes),
+    )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)

@@ -25,6 +25,8 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
     product(*factors, over)     a product in any grouping, divided by `over`
     pivot(x, axis, finite)      a constant near max(x) that cancels from the final result; 0 where that is infinite,
                                 if `finite` is asked for
+    often(most, typical)        how often something is done that changes no exact value: at most, and where an error is
+                                only to be expected
     optional(x)                 x, a term that an implementation may leave out
     either(first, second)       what two functions of nothing give: two formulas of one number, of which an
                                 implementation may take either, the second where it stays finite

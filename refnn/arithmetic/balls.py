@@ -97,8 +97,9 @@ def check_gradual_underflow() -> None:
     tiny = np.array([2.0**-1022, _TINY])
     if not (tiny * np.array([0.5, 1.0]) > 0).all():
         raise RuntimeError(
-            "this thread flushes subnormal numbers to zero (torch.set_flush_denormal?), expected gradual underflow: "
-            "the error bounds are computed in float64 and do not hold without it"
+            "this thread flushes subnormal numbers to zero, expected gradual underflow, without which the error bounds "
+            "do not hold: torch.set_flush_denormal(True) does that, and so does loading a library that was linked with "
+            "-Ofast or -ffast-math (compile with it, but link without it)"
         )
 
 
@@ -871,6 +872,9 @@ class Balls:
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
                 rad = np.where(np.isnan(side), x.rad, rad)  # NaN, whatever the others are
             count = x.roundings + above.roundings + below.roundings
+            if self.model.flush and at.mid.any():  # where the sign of the difference is taken, and that is flushed
+                doubt = doubt + np.where(np.abs(side) < 2 * self.model.compute.smallest_normal, np.abs(side), 0.0)
+                kinked &= side == 0
             if not _exact(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
@@ -977,6 +981,9 @@ class Balls:
         for _ in range(times if self.model.saved else 0):
             x = self._stored(x, optional=True)
         return x
+
+    def often(self, most: int, typical: int) -> int:
+        return most
 
     def optional(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):

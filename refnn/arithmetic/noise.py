@@ -476,6 +476,9 @@ class Noise:
             x = self.store(x)
         return x
 
+    def often(self, most: int, typical: int) -> int:
+        return typical
+
     def optional(self, x: Noisy) -> Noisy:
         return self._settled(x.mid, x.terms, x.bias + np.abs(x.mid))
 

@@ -479,6 +479,9 @@ class Pairs:
     def saved(self, x: Pair, times: int = 1) -> Pair:
         return x
 
+    def often(self, most: int, typical: int) -> int:
+        return most
+
     def optional(self, x: Pair) -> Pair:
         return x
 

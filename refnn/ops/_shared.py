@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, nan
@@ -78,9 +79,10 @@ def rescaled(ar: Any, n: int) -> Any:
     have summed by exp(old maximum - new maximum), for single entries or for blocks, in any order. So an entry reaches
     the end as a product of at most n exponentials, none above 1, whose exponents add up to d: they cost u |d| in all,
     the exponentials n times their ulps, and the products n - 1 roundings. A power of two of equal factors, n or more of
-    them, costs as much or more.
+    them, costs as much or more. The errors of n exponentials of different numbers do not all go one way: sqrt(n) times
+    the error of one is what to expect of them, and in random order only about log(n) of them are not exp(0).
     """
-    doublings = (n - 1).bit_length()
+    doublings = (ar.often(n, math.isqrt(n) + 1) - 1).bit_length()
 
     def exp(d: Array) -> Array:
         e = ar.exp(d / 2**doublings)
