@@ -484,12 +484,12 @@ def _average_out(group: list[np.ndarray], coarse: bool, functions: bool) -> bool
     if not coarse and any(len(v) > FEW for v, _ in counted):
         return False
     terms = max(int(np.count_nonzero(flat)) for flat in group)
-    with np.errstate(over="ignore"):  # a sum of what overflows is seen as such
+    with np.errstate(over="ignore", under="ignore"):  # sums of what overflows are told apart below
         sums = [(t, c) for v, c in counted for t in (v, v * v, *((np.exp(v - v.max()),) if functions else ()))]
-    for (v, c), (w, d) in itertools.combinations(counted, 2):
-        if len(v) * len(w) > FEW * FEW:
-            return False
-        sums.append((np.multiply.outer(v, w).ravel(), np.multiply.outer(c, d).ravel()))
+        for (v, c), (w, d) in itertools.combinations(counted, 2):
+            if len(v) * len(w) > FEW * FEW:
+                return False
+            sums.append((np.multiply.outer(v, w).ravel(), np.multiply.outer(c, d).ravel()))
     return all(_no_drift(t.astype(np.float64), share, terms, float(np.finfo(t.dtype).eps)) for t, share in sums)
 
 

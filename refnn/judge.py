@@ -594,7 +594,8 @@ def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
         # No sound algorithm makes NaN or infinity of a number, or NaN of an infinity.
         sound = np.where(np.isnan(j.got), np.isnan(j.expected), np.isfinite(j.got) | ~np.isfinite(j.expected))
         j.call(inside & sound, EXPLAINED, name)
-        j.call(unknown & sound, SCOPE, f"unknown under the class {name}, where something overflows")
+        finite = np.isfinite(j.got) & np.isfinite(j.expected)
+        j.call(unknown & finite, SCOPE, f"unknown under the class {name}, where something overflows")
 
 
 def why_unknown(worst: WorstCase) -> str:

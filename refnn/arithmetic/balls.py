@@ -431,6 +431,7 @@ class Balls:
             # A power of two does not round, but it loses below the normal range where it makes a product smaller.
             losses = roundings + sum(f.pure and bool(np.any((f.mid != 0) & (np.abs(f.mid) < 1))) for f in balls)
             special: Any = False
+            zero: Any = False  # where the divisor may be
             factors = balls
             if over is not None:
                 d = over
@@ -443,12 +444,19 @@ class Balls:
                     moved = 0.0 if _exact(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
                     prop = self._outward(prop * inverse + moved, 12)
                     if not np.all(low > 0):
+                        zero = ~(low > 0) & np.logical_not(special) & np.isfinite(d.mid)
+                        self._lose("a divisor may be zero", zero & (d.rad < np.inf))
                         prop = np.where(low > 0, prop, np.where(special, 0.0, np.inf))
                 mid = mid / d.mid
                 roundings += 0 if d.pure else 2
                 losses += 1 if d.pure else 2
                 balls = [*balls, d]
-            lost = functools.partial(_infinite_times_unsure, balls)
+
+            def lost() -> Any:
+                unsure = _infinite_times_unsure(balls)
+                self._lose("an infinity times what may be of either sign", unsure)
+                return unsure | zero
+
             if losses == 0:
                 result = self._close(
                     "a product",
@@ -759,10 +767,7 @@ class Balls:
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
-            self._lose("a logarithm of what overflowed", x.over)
-            return self._close(
-                "log", mid, prop, local, (x,), self.model.compute, special=special, library=self._library("log")
-            )
+            return self._logarithm("log", x, low, mid, prop, local, special)
 
     @_blockwise
     def tanh(self, x: Ball) -> Ball:
@@ -809,10 +814,16 @@ class Balls:
             local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
-            self._lose("a logarithm of what overflowed", x.over)
-            return self._close(
-                "log1p", mid, prop, local, (x,), self.model.compute, special=special, library=self._library("log1p")
-            )
+            return self._logarithm("log1p", x, low, mid, prop, local, special)
+
+    def _logarithm(self, name: str, x: Ball, low: Array, mid: Array, prop: Radius, local: Array, special: Any) -> Ball:
+        """The ball of a logarithm, unknown where the argument may reach zero or overflowed; `low` is its least."""
+        fmt = self.model.compute
+        zero = False if special is False else ~(low > 0) & ~special & np.isfinite(x.mid) & (x.rad < np.inf)
+        self._lose("a logarithm of what overflowed", x.over)
+        self._lose("the argument of a logarithm may be zero or less", zero)
+        library = self._library(name)
+        return self._close(name, mid, prop, local, (x,), fmt, special=special, lost=lambda: zero, library=library)
 
     @_blockwise
     def erf(self, x: Ball) -> Ball:

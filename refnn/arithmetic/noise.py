@@ -385,6 +385,8 @@ class Noise:
             mid = np.where(up, above.mid, below.mid)
             # Not a product with a mask: what is not taken may be infinite.
             near = self._near(side)
+            if self.model.flush and at.mid.any():  # where the sign of the difference is taken, and that is flushed
+                near = near | (np.abs(side.mid) < 2 * self.model.compute.smallest_normal)
             terms = [
                 *(Term(np.where(up | near, t.std, 0.0), t.shape, t.roots) for t in self._spread(above.terms, mid.ndim)),
                 *(
