@@ -387,17 +387,22 @@ EXACT: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+def large(name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Input, target and parameters of a loss."""
+    rng, op = np.random.default_rng(shape[0]), OPS[name]
+    x = np.ldexp(rng.normal(size=shape), rng.integers(-20, 5, shape))
+    classes = op.inputs["target"].kind in ("classes", "target")
+    target = rng.integers(0, shape[1], shape[0]) if classes else rng.uniform(size=shape)
+    return x, target, {k: v[: shape[1]] if k == "weight" else v for k, v in EXACT[name][1].items()}
+
+
 @pytest.mark.parametrize("shape", [(4681, 7), (4096, 8), (13001, 5)], ids=lambda s: str(math.prod(s)))
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_beyond_a_piece_are_the_exact_sums(name: str, shape: tuple[int, int]) -> None:
     """At the size that is one piece, one element above it and nearly twice that, in pairs and in Arb."""
     assert 4681 * 7 == CHUNK == 4096 * 8 - 1
-    (losses, params), op = EXACT[name], OPS[name]
-    rng = np.random.default_rng(shape[0])
-    x = np.ldexp(rng.normal(size=shape), rng.integers(-20, 5, shape))
-    kind = op.inputs["target"].kind
-    target = rng.integers(0, shape[1], shape[0]) if kind in ("classes", "target") else rng.uniform(size=shape)
-    params = {k: v[: shape[1]] if k == "weight" else v for k, v in params.items()}
+    op, losses = OPS[name], EXACT[name][0]
+    x, target, params = large(name, shape)
     with Arb(400).working():
         found, count = losses(x, target, **params)
         total = sum(found, 0 * found[0])
@@ -417,3 +422,26 @@ def test_losses_beyond_a_piece_are_the_exact_sums(name: str, shape: tuple[int, i
                 else:
                     assert abs(want - float(value) - float(low)) <= float(radius)
                     assert radius <= float(abs(want)) * 2.0**-80
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_beyond_a_piece_are_those_of_single_samples(name: str) -> None:
+    """Of the mean, times what it divides by: of the first sample and of the last two, which another piece holds."""
+    op = OPS[name]
+    x, target, params = large(name, (4096, 8))
+    with Arb(400).working():
+        count = EXACT[name][0](x, target, **params)[1]
+    full = {**op.defaults, **params, "reduction": "mean"}
+    found = evaluate(op, op.algorithm("accurate"), (x, target), full, np.asarray(1.0), 128)[1]
+    assert found is not None
+    for row in (slice(0, 1), slice(4094, 4095), slice(4095, 4096)):
+        alone = refnn.truth(op, x[row], target[row], cotangent=np.asarray(1.0), **{**full, "reduction": "sum"}).grads[0]
+        mean, nonzero = found.rows(row), 0
+        for i in np.ndindex(alone.value.shape):
+            with Arb(400).working():
+                one, many = (arb(arb(float(v.value[i])) + float(v.low[i]), float(v.radius[i])) for v in (alone, mean))
+                divisor = arb(count.numerator) / count.denominator if isinstance(count, Fraction) else arb(count)
+                assert one.overlaps(many * divisor)
+                assert many.rad() <= abs(many.mid()) / 2**80
+                nonzero += not many.contains(0)
+        assert nonzero or target[row].tolist() == [params.get("ignore_index")]
