@@ -183,6 +183,23 @@ def softplus_of_log(x: Array, *, beta: float, threshold: float | None) -> Array:
     return np.where(b * x > (20 if threshold is None else threshold), np.where(b > 0, x, -relu(-x)), y)
 
 
+def terms_divided(x: Array, *, kernel_size: int, stride: int | None, **rest: Any) -> Array:
+    """The average as a sum of products with the rounded 1/k, one tap after the other."""
+    step = kernel_size if stride is None else stride
+    taps = np.lib.stride_tricks.sliding_window_view(x, kernel_size, -1)[..., ::step, :]
+    total = np.zeros(taps.shape[:-1], x.dtype)
+    for t in range(kernel_size):
+        total += taps[..., t] * (x.dtype.type(1) / x.dtype.type(kernel_size))
+    return total
+
+
+def divided_last(g: Array, x: Array, *, kernel_size: int, stride: int | None, **rest: Any) -> tuple[Array]:
+    step, gx = kernel_size if stride is None else stride, np.zeros(x.shape, x.dtype)
+    for t in range(kernel_size):
+        gx[..., t : t + step * g.shape[-1] : step][..., : g.shape[-1]] += g
+    return (gx / x.dtype.type(kernel_size),)
+
+
 SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 
@@ -241,6 +258,20 @@ FORMS: dict[str, tuple[str, str, Any, Any, dict[str, Any]]] = {
         lambda x: (np.exp(c := np.clip(x, -30, 30)) - np.exp(-c)) / (np.exp(c) + np.exp(-c)),
         None,
         {},
+    ),
+    "hardswish as ONNX has it": (
+        "hardswish",
+        "x/6 + 1/2",
+        lambda x: x * np.clip(x / 6 + x.dtype.type(0.5), 0, 1),
+        None,
+        {},
+    ),
+    "avg_pool1d of quotients": (
+        "avg_pool1d",
+        "",
+        terms_divided,
+        divided_last,
+        {"padding": 0, "ceil_mode": False},
     ),
     "elu by exp(x) - 1": (
         "elu",
@@ -325,3 +356,14 @@ def test_a_form_with_a_wrong_factor_is_a_violation(form: str, dtype: str) -> Non
     wrong = refnn.check(op, forward=more(forward), vjp=more(vjp or op.vjp), dtype=dtype, where=where)
     for what in ("output", "grad[x]"):
         assert {f.what for f in wrong.findings if f.verdict == "violation"} >= {what}, str(wrong)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_average_of_quotients_loses_subnormal_numbers_whole(dtype: str) -> None:
+    x = np.full((1, 1, 20), 2 * np.finfo(dtype).smallest_subnormal, dtype)
+    case = {"inputs": (x,), "params": {"kernel_size": 5}}
+    assert (terms_divided(x, kernel_size=5, stride=None) == 0).all()
+    report = refnn.check("avg_pool1d", forward=terms_divided, dtype=dtype, inputs=case)
+    assert report.ok, str(report)
+    wrong = refnn.check("avg_pool1d", forward=lambda x, **k: -1024 * x[..., ::5], dtype=dtype, inputs=case)
+    assert wrong.verdict == "violation", str(wrong)

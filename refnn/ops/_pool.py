@@ -74,13 +74,26 @@ def divisors(w: Windows, count_include_pad: bool, divisor_override: int | None =
 
 
 def average(ar, x, w, over):
-    total = ar.sum(ar.windows(planes(x, w), w), 0)
-    return ar.product(total, over=_lifted(ar, over)).reshape(*x.shape[: -w.rank], *w.count)
+    taps, over = ar.windows(planes(x, w), w), _lifted(ar, over)
+    mean = ar.either(
+        lambda: ar.product(ar.sum(taps, 0), over=over),
+        lambda: ar.sum(ar.product(taps, over=over), 0),
+    )
+    return mean.reshape(*x.shape[: -w.rank], *w.count)
 
 
 def average_vjp(ar, g, x, w, over):
-    each = ar.saved(ar.product(g.reshape(-1, *w.count), over=_lifted(ar, over)))
-    return ar.fold(ar.where(inside(w), each, 0), w).reshape(*x.shape)
+    g, divisor = g.reshape(-1, *w.count), _lifted(ar, over)
+
+    def folded(each):
+        return ar.fold(ar.where(inside(w), each, 0), w)
+
+    def divided():
+        return folded(ar.saved(ar.product(g, over=divisor)))
+
+    if not isinstance(over, int):
+        return divided().reshape(*x.shape)
+    return ar.either(divided, lambda: ar.product(folded(g), over=divisor)).reshape(*x.shape)
 
 
 def _lifted(ar, over):

@@ -8,8 +8,9 @@ floor((n + 2p - k) / s) + 1 windows along an axis of n cells. With ceil_mode one
 if it starts inside the input or the padding before it. K counts the cells of the window in the input, and with
 count_include_pad those in the padding too (at most half the kernel); what overhangs the padding never counts.
 
-One sum in any order and one quotient, or a product with the rounded 1/K: (1+u)^(n-1) - 1 of the sum of magnitudes for n
-cells, then 2u. The gradient divides first, and sums over the windows that cover the cell.
+One sum in any order and one quotient, or the quotients first and their sum, each of them perhaps as a product with the
+rounded 1/K: (1+u)^(n-1) - 1 of the sum of magnitudes for n cells, and 2u. The gradient is a sum over the windows that
+cover the cell, and divides first or, where K is the same for all, last.
 """
 
 from refnn.op import Input, Op

@@ -9,8 +9,9 @@ ceil_mode one more is taken where they leave a rest, if it starts inside the inp
 the cells of the window in the input, and with count_include_pad those in the padding too (at most half the kernel);
 divisor_override, an integer other than 0, takes its place; what overhangs the padding never counts.
 
-One sum in any order and one quotient, or a product with the rounded 1/K: (1+u)^(n-1) - 1 of the sum of magnitudes for n
-cells, then 2u. The gradient divides first, and sums over the windows that cover the cell.
+One sum in any order and one quotient, or the quotients first and their sum, each of them perhaps as a product with the
+rounded 1/K: (1+u)^(n-1) - 1 of the sum of magnitudes for n cells, and 2u. The gradient is a sum over the windows that
+cover the cell, and divides first or, where K is the same for all, last.
 """
 
 from refnn.op import Input, Op
