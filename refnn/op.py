@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -132,8 +134,11 @@ class Op:
     that are arrays as `Drawn`. One may name `kinds` of inputs other than those declared ("ignored" are classes that all
     are), `points` where the formula changes, which the family "kinks" is drawn around, and `small` shapes for what
     costs much an element, where axes cannot be shortened one by one.
-    `classes` names other sound algorithms, as pairs of a forward and a vjp. `kinks` names conventions, each with what
-    it takes at kinks or ties (see `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
+    `classes` names other sound algorithms, as pairs of a forward and a vjp. Those of other ops that the definition
+    calls are added to them: where it takes refnn.gelu.forward or refnn.gelu.vjp_definition, the class "gelu: sum" is
+    the same definition with gelu's class `sum` in their place. Which ops it calls is seen when the classes are first
+    asked for, as its variants are run. `kinks` names conventions, each with what it takes at kinks or ties (see
+    `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
     special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
     do not touch each other; ndim is that of the first input. `summed(params)` says how a loss adds up what it gives for
     each row, if it does: a large one is then evaluated in pieces, any other as a whole.
@@ -173,10 +178,14 @@ class Op:
                 raise ValueError(f"op {self.name!r}: the row {row.inputs} of special values lets anything pass")
         if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
             return  # a network: its inputs have names that are no Python parameters
+        # Set as a frozen dataclass allows: what was given, so that others may call it, and what they make of it.
+        object.__setattr__(self, "classes", Classes(self, self.classes))
+        for which, half in enumerate(("forward", "vjp_definition")):
+            object.__setattr__(self, half, _replaceable(self, which, getattr(self, half)))
         taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
         if taken != list(self.inputs):
             raise ValueError(f"op {self.name!r}: forward takes {taken}, but its inputs are {list(self.inputs)}")
-        for forward, vjp in (self.algorithm("accurate"), *self.classes.values()):
+        for forward, vjp in (self.algorithm("accurate"), *_own(self.classes).values()):
             for f, extra in ((forward, 1), (vjp, 3)):
                 names = [p.name for p in self._signature(f)]
                 if names[extra:] != [*self.inputs, *self.defaults]:
@@ -330,6 +339,105 @@ class Op:
     def __repr__(self) -> str:
         params = [f"{k}" if v is inspect.Parameter.empty else f"{k}={v!r}" for k, v in self.defaults.items()]
         return f"refnn.{self.name}({', '.join([*self.inputs, *(['*', *params] if params else [])])})"
+
+
+# --- classes of the ops that a definition calls -----------------------------------------------------------------------
+
+Half = Callable[..., Any]
+
+# The class that is to take the place of an op's definition, for ops that a definition calls; and the halves of ops that
+# were called: 0 for a forward, 1 for a vjp.
+_CHOSEN: ContextVar[Mapping[Op, str]] = ContextVar("chosen", default=MappingProxyType({}))
+_CALLED: ContextVar[dict[Op, set[int]] | None] = ContextVar("called", default=None)
+
+
+class Classes(Mapping[str, tuple[Half, Half]]):
+    """The classes that an op declares (its `own`), and those of the ops that its definition calls."""
+
+    def __init__(self, op: Op, given: Mapping[str, tuple[Half, Half]]) -> None:
+        self.own, self._op = _own(given), op
+
+    @cached_property
+    def _all(self) -> Mapping[str, tuple[Half, Half]]:
+        op, found = self._op, dict(self.own)
+        for part, halves in _called_by(op).items():
+            own = [getattr(half, "__wrapped__", half) for half in (part.forward, part.vjp_definition)]
+            for name, other in _own(part.classes).items():
+                if any(other[half] is not own[half] for half in halves):
+                    found[f"{part.name}: {name}"] = (
+                        _with(part, name, op.forward),
+                        _with(part, name, op.vjp_definition),
+                    )
+        return found
+
+    def __getitem__(self, name: str) -> tuple[Half, Half]:
+        return self.own[name] if name in self.own else self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+def _own(classes: Mapping[str, tuple[Half, Half]]) -> Mapping[str, tuple[Half, Half]]:
+    """Without those of other ops."""
+    return classes.own if isinstance(classes, Classes) else classes
+
+
+def _replaceable(op: Op, which: int, half: Half) -> Half:
+    """The forward (0) or the vjp (1) of an op as others call it: a chosen class may take its place."""
+    if getattr(half, "part_of", None) == op.name:  # of a record that this one was made from
+        half = half.__wrapped__  # type: ignore[attr-defined]
+
+    @functools.wraps(half)
+    def called(*args: Any, **params: Any) -> Any:
+        if (seen := _CALLED.get()) is not None:
+            seen.setdefault(op, set()).add(which)
+        chosen = _CHOSEN.get()
+        if op not in chosen:
+            return half(*args, **params)
+        token = _CHOSEN.set({k: v for k, v in chosen.items() if k is not op})  # a class may call the definition
+        try:
+            return op.classes[chosen[op]][which](*args, **params)
+        finally:
+            _CHOSEN.reset(token)
+
+    called.part_of = op.name  # type: ignore[attr-defined]
+    return called
+
+
+def _with(part: Op, name: str, half: Half) -> Half:
+    """Half of a definition, with a class of one of the ops that it calls."""
+
+    @functools.wraps(half)
+    def called(*args: Any, **params: Any) -> Any:
+        token = _CHOSEN.set({**_CHOSEN.get(), part: name})
+        try:
+            return half(*args, **params)
+        finally:
+            _CHOSEN.reset(token)
+
+    return called
+
+
+def _called_by(op: Op) -> dict[Op, set[int]]:
+    """The other ops that a definition calls, itself or by way of others, in the order of the first calls, and the
+    halves of each that it calls."""
+    from refnn.inputs import cases  # which need this module
+    from refnn.truth import run
+
+    seen: dict[Op, set[int]] = {}
+    token = _CALLED.set(seen)
+    try:
+        for case in cases(op, "float32", families=["normal"]):
+            with np.errstate(all="ignore"):
+                run(Floats(np.float32), op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+    except Exception:
+        return {}  # what cannot be run says so where it is judged
+    finally:
+        _CALLED.reset(token)
+    return {part: halves for part, halves in seen.items() if part.name != op.name}
 
 
 def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import refnn
+from refnn.arithmetic import _erf
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
@@ -367,3 +369,117 @@ def test_an_average_of_quotients_loses_subnormal_numbers_whole(dtype: str) -> No
     assert report.ok, str(report)
     wrong = refnn.check("avg_pool1d", forward=lambda x, **k: -1024 * x[..., ::5], dtype=dtype, inputs=case)
     assert wrong.verdict == "violation", str(wrong)
+
+
+# --- classes of the ops that a definition calls -----------------------------------------------------------------------
+
+
+def gated(gelu: Any) -> refnn.Op:
+    """A record of one's own, a gelu(b), made of the catalogue's gelu."""
+
+    def forward(ar: Any, a: Any, b: Any) -> Any:
+        return a * gelu.forward(ar, b)
+
+    def vjp(ar: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
+        h = gelu.forward(ar, b)
+        return g * h, gelu.vjp_definition(ar, ar.product(g, a), h, b)[0]
+
+    variants = ({"shapes": {"a": (3, 5), "b": (3, 5)}, "params": {}},)
+    inputs = {"a": refnn.Input(), "b": refnn.Input()}
+    return refnn.Op("geglu", forward, vjp, inputs, lambda inputs, params: None, variants)
+
+
+def geglu_by_sum(a: Array, b: Array) -> Array:
+    return a * (b * (1 + erf(b * b.dtype.type(np.sqrt(0.5)))) / 2)
+
+
+def geglu_by_sum_vjp(g: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    twice, density = 1 + erf(b * b.dtype.type(np.sqrt(0.5))), np.exp(-b * b / 2) * b.dtype.type(1 / np.sqrt(2 * np.pi))
+    return g * (b * twice / 2), g * a * (twice / 2 + b * density)
+
+
+def erf(x: Array) -> Array:
+    return _erf.erf(x.astype(np.float64)).astype(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_record_takes_over_the_classes_of_the_ops_that_it_calls(dtype: str) -> None:
+    op = gated(refnn.ops["gelu"])
+    assert list(op.classes) == ["gelu: sum"]
+    report = refnn.check(op, forward=quiet(geglu_by_sum), vjp=quiet(geglu_by_sum_vjp), dtype=dtype)
+    explained = {f.what for f in report.findings if (f.verdict, f.name) == ("explained", "gelu: sum")}
+    assert explained == {"output", "grad[a]", "grad[b]"}, str(report)
+    own = refnn.check(
+        op,
+        forward=quiet(geglu_by_sum),
+        vjp=quiet(geglu_by_sum_vjp),
+        dtype=dtype,
+        families=["normal", "negative", "tiny"],
+        algorithm="gelu: sum",
+    )
+    assert own.ok, str(own)
+    wrong = refnn.check(op, forward=quiet(lambda a, b: geglu_by_sum(a, b) * (1 + 2.0**-10)), dtype=dtype)
+    assert wrong.verdict == "violation"
+
+
+def test_classes_are_found_through_other_records_once_and_where_they_differ() -> None:
+    inner = gated(refnn.gelu)
+    outer = refnn.Op(
+        "half",
+        lambda ar, a, b: inner.forward(ar, a, b) / 2,
+        lambda ar, g, y, a, b: tuple(v / 2 for v in inner.vjp_definition(ar, g, y, a, b)),
+        inner.inputs,
+        inner.validate,
+        inner.variants,
+    )
+    assert list(outer.classes) == ["gelu: sum"]
+    assert list(dataclasses.replace(outer, name="other").classes) == ["gelu: sum"]
+    softened = refnn.Op(
+        "softened",
+        lambda ar, x: refnn.log_softmax.forward(ar, x, axis=-1) / 2,
+        lambda ar, g, y, x: (refnn.log_softmax.vjp_definition(ar, g / 2, 2 * y, x, axis=-1)[0],),
+        {"x": refnn.Input()},
+        lambda inputs, params: None,
+        ({"shapes": {"x": (2, 3)}, "params": {}},),
+    )
+    assert list(softened.classes) == [f"log_softmax: {c}" for c in refnn.log_softmax.classes]
+    # The loss never calls the vjp, in which the class `softmax` differs alone.
+    assert set(refnn.cross_entropy.classes) == {
+        f"log_softmax: {c}" for c in refnn.log_softmax.classes if c != "softmax"
+    }
+
+
+def test_a_chosen_class_takes_the_place_of_the_definition_and_no_longer_than_that() -> None:
+    x, ar = np.array([-7.0]), Floats(np.float64)
+    accurate, by_sum = refnn.gelu.forward(ar, x), refnn.gelu.classes["sum"][0](ar, x)
+    assert accurate != by_sum
+    op = gated(refnn.gelu)
+    assert op.classes["gelu: sum"][0](ar, np.ones(1), x) == by_sum
+    assert op.forward(ar, np.ones(1), x) == refnn.gelu.forward(ar, x) == accurate
+    with pytest.raises(TypeError):
+        op.classes["gelu: sum"][0](ar, np.ones(1), x, approximate="tanh")
+    assert refnn.gelu.forward(ar, x) == accurate
+
+
+def test_a_record_that_cannot_run_has_its_own_classes_and_says_so() -> None:
+    op = dataclasses.replace(gated(refnn.gelu), forward=lambda ar, a, b: refnn.gelu.forward(ar, a) + [][1])
+    assert list(op.classes) == []
+    with pytest.raises(ValueError, match="op 'geglu': no case can be drawn, IndexError"):
+        refnn.check(op, forward=geglu_by_sum)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_logarithm_of_a_probability_is_explained(dtype: str) -> None:
+    """-log(softmax) where probabilities are normal, or lose digits below that; the loss is wrong where they vanish."""
+
+    def loss(x: Array, target: Array, **params: Any) -> Array:
+        return -np.log(np.take_along_axis(softmax(x, 1), target[:, None], 1)[:, 0])
+
+    bottom = -float(np.log(np.finfo(dtype).tiny))
+    gaps = {"ok": np.linspace(0, bottom / 2, 64), "explained": np.linspace(bottom + 4, bottom + 12, 64)}
+    for wanted, gap in {**gaps, "violation": np.full(64, 2 * bottom)}.items():
+        x = np.stack([np.zeros(64), -gap], 1).astype(dtype)
+        case = {"inputs": (x, np.ones(64, int)), "params": {"reduction": "none"}}
+        report = refnn.check("cross_entropy", forward=quiet(loss), dtype=dtype, inputs=case)
+        assert report.ok if wanted == "ok" else report.verdict == wanted, str(report)
+        assert wanted != "explained" or found(report) == {("explained", "log_softmax: log(softmax)")}

@@ -59,7 +59,14 @@ ORDER = (
 )
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Imports inside functions that go the other way on purpose, so that an import of refnn stays light.
-LAZY = {("network", "adapters"), ("check", "adapters"), ("check", "witnesses"), ("inputs", "fixtures")}
+LAZY = {
+    ("network", "adapters"),
+    ("check", "adapters"),
+    ("check", "witnesses"),
+    ("inputs", "fixtures"),
+    ("op", "inputs"),
+    ("op", "truth"),
+}
 HEAVY = {"torch": {"adapters", "power", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
 
 

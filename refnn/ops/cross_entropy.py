@@ -15,13 +15,13 @@ With every sample ignored the mean is 0/0 = NaN, and the gradients are zero.
 
 The logarithm of softmax has an absolute bound (see log_softmax), so the loss has one too. The gradient may be formed as
 p sum(t) - t and then multiplied by g / S, as kernels of the loss do, or from the cotangent of the logarithms, as
-log_softmax does; p is exp(z), or softmax itself. The class `stored sum` is that of log_softmax.
+log_softmax does; p is exp(z), or softmax itself. The classes are those of the forward of log_softmax.
 """
 
 from math import inf, nan
 
 from refnn.op import Drawn, Input, Op, Special, check_choice
-from refnn.ops import log_softmax as _log_softmax
+from refnn.ops import OPS
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import (
     CLASSES,
@@ -38,6 +38,8 @@ from refnn.ops._shared import (
     spread,
 )
 
+_log_softmax = OPS["log_softmax"]  # the op, whose classes this one takes over
+
 
 def _is_index(target):
     return getattr(target, "dtype", None) is not None and target.dtype.kind in "iu"
@@ -49,19 +51,9 @@ def _column(ar, weight, ndim, axis):
 
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    z = _log_softmax.forward(ar, input, axis=class_axis(input.ndim))
-    return _loss(ar, z, target, weight, ignore_index, reduction, label_smoothing)
-
-
-def stored_forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    z = _log_softmax.stored(ar, input, axis=class_axis(input.ndim))
-    return _loss(ar, z, target, weight, ignore_index, reduction, label_smoothing)
-
-
-def _loss(ar, z, target, weight, ignore_index, reduction, label_smoothing):
-    axis = class_axis(z.ndim)
-    classes, z = z.shape[axis], ar.saved(z)
-    factors = (z,) if weight is None else (z, _column(ar, weight, z.ndim, axis))
+    axis = class_axis(input.ndim)
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
+    factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
         terms = ar.saved(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors))
         losses = ar.saved(ar.sum(terms, axis))
@@ -84,18 +76,8 @@ def _smoothed(ar, target, classes, label_smoothing):
 
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    z = _log_softmax.forward(ar, input, axis=class_axis(input.ndim))
-    return _gradients(ar, g, z, input, target, weight, ignore_index, reduction, label_smoothing)
-
-
-def stored_vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    z = _log_softmax.stored(ar, input, axis=class_axis(input.ndim))
-    return _gradients(ar, g, z, input, target, weight, ignore_index, reduction, label_smoothing)
-
-
-def _gradients(ar, g, z, input, target, weight, ignore_index, reduction, label_smoothing):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(z)
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
     column = () if weight is None else (_column(ar, weight, input.ndim, axis),)
     if reduction == "none":
         g = spread(g, input.shape, axis)
@@ -193,7 +175,6 @@ cross_entropy = Op(
         ),
         Special(([0.0, 0.0], 0), None, (nan, None), "NaN in the cotangent is handed on", cotangent=nan),
     ),
-    classes={"stored sum": (stored_forward, stored_vjp)},
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
 )

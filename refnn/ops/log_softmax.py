@@ -49,7 +49,8 @@ def of_softmax(ar, x, *, axis=-1):
 
 def less_logsumexp(ar, x, *, axis=-1):
     top = ar.pivot(x, axis)
-    return x - (top + ar.log(ar.sum(ar.exp(x - top), axis, keepdims=True)))
+    whole = top + ar.log(ar.sum(ar.exp(x - top), axis, keepdims=True))
+    return x - whole
 
 
 def validate(inputs, params):

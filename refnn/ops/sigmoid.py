@@ -14,8 +14,6 @@ negative. The class `(1 + tanh(x/2))/2` has an absolute error of about u, and no
 
 from math import inf, nan
 
-import numpy as np
-
 from refnn.op import Input, Op, Special
 from refnn.ops._shared import ELEMENTWISE, any_array, each_element
 
@@ -40,7 +38,7 @@ def by_exp2(ar, x):
 def in_binary(ar, x):
     """x as the argument of an exponential that is taken as exp2 of its product with log2 e: the constant and the
     product are rounded."""
-    return ar.inexact(x, (x,), lambda floor, x: 2 * np.maximum(x, floor), lambda floor, x: np.maximum(x, floor))
+    return ar.inexact(x, (x,), lambda floor, x: 2 * x.clip(floor), lambda floor, x: x.clip(floor))
 
 
 def by_tanh(ar, x):

@@ -33,8 +33,10 @@ def online(ar, x, *, axis=-1):
 
 def of_logarithm(ar, x, *, axis=-1):
     top = ar.pivot(x, axis)
-    rest = ar.log(ar.sum(ar.exp(x - top), axis, keepdims=True))
-    return ar.either(lambda: ar.exp(x - top - rest), lambda: ar.exp(x - (top + rest)))
+    d = x - top
+    rest = ar.log(ar.sum(ar.exp(d), axis, keepdims=True))
+    whole = top + rest
+    return ar.either(lambda: ar.exp(d - rest), lambda: ar.exp(x - whole))
 
 
 def stored(ar, x, *, axis=-1):
