@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,15 +14,20 @@ import pytest
 
 import refnn
 from refnn import cli
-from refnn.power.alarms import alarms, right
+from refnn.formats import FORMATS
+from refnn.ops import OPS
+from refnn.power import alarms, everyday
+from refnn.power.alarms import Alarms, on_cases, on_layer
 from refnn.power.alarms import lines as alarm_lines
 from refnn.power.catalogue import MUTANTS
 from refnn.power.mutant import Mutant, elementwise, sloped
 from refnn.power.page import lines, revealed
+from refnn.power.right import Right, formulas, of_numpy, of_torch
 from refnn.power.score import controls, mutated, objections, revealing, run, search, steps
 from refnn.power.score import refnn as default_check
 
 baselines = pytest.importorskip("refnn.power.baselines")
+
 BASELINES, FUNCTIONS, torch_functions = baselines.BASELINES, baselines.FUNCTIONS, baselines.adapter.functions
 PAGES = Path(__file__).parents[1] / "conformance" / "power"
 
@@ -147,13 +153,15 @@ def test_what_no_variant_reveals_is_said_to_need_another() -> None:
 # --- false alarms ----------------------------------------------------------------------------------------------------
 
 
+SILU = Right("silu", "definition", "float32", (refnn.silu, refnn.silu.vjp))
+
+
 def test_a_right_implementation_raises_no_alarm_and_a_wrong_one_does() -> None:
     """The wrong one in more than half of its cases: in some everything is zero, or out of scope when doubled."""
-    silu = (refnn.silu, refnn.silu.vjp)
-    quiet = alarms("silu", [("definition", "float32", silu)], seeds=[3])
-    loud = alarms("silu", [("doubled", "float32", mutated(DOUBLED))], seeds=[3])
+    quiet = on_cases("silu", [SILU], seeds=[3])
+    loud = on_cases("silu", [replace(SILU, what="doubled", pair=mutated(DOUBLED))], seeds=[3])
     assert not quiet.alarms and quiet.checks.total() > 30 and quiet.elements > 10_000
-    assert len(loud.alarms) > 0.5 * loud.checks["float32"] and "doubled: " in loud.alarms[0]
+    assert len(loud.alarms) > 0.5 * loud.checks["float32"] and "doubled: violation of " in loud.alarms[0]
     page = "\n".join(alarm_lines([quiet, loud]))
     assert f"**{len(loud.alarms)} false alarms in {2 * quiet.checks.total():,} checks** of 2 right" in page
     assert "confidence" not in page and f"- silu: {loud.alarms[0]}" in page
@@ -162,16 +170,144 @@ def test_a_right_implementation_raises_no_alarm_and_a_wrong_one_does() -> None:
 
 def test_a_check_of_nothing_is_no_check() -> None:
     """Every default case is counted but the empty ones, those of NaN among them, which some elements are left of."""
-    found = alarms("relu", [("definition", "float32", (refnn.relu, refnn.relu.vjp))], seeds=[3])
+    found = on_cases("relu", [Right("relu", "definition", "float32", (refnn.relu, refnn.relu.vjp))], seeds=[3])
     drawn = list(refnn.cases("relu", "float32", seed=3))
     empty = [c for c in drawn if not c.cotangent.size]
     assert empty and found.checks.total() == len(drawn) - len(empty)
 
 
+def raised(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError
+
+
+def test_what_raises_is_an_alarm_though_nothing_was_judged() -> None:
+    found = on_cases("silu", [replace(SILU, pair=(raised, raised))], seeds=[3])
+    assert found.alarms and "error of output" in found.alarms[0]
+
+
 def test_what_the_catalogue_has_of_right_ones_is_among_them() -> None:
-    labels = {label for label, _ in right("relu", "float32")}
+    labels = {right.what for right in of_numpy("relu", "float32")}
     assert {"sums from first to last", "relu'(0)=1", "-0 below 0"} <= labels
     assert not labels & {m.what for m in MUTANTS if m.op == "relu" and m.kind == "wrong"}
+
+
+def test_a_declared_class_may_be_explained_and_nothing_else_may() -> None:
+    """sigmoid's class `textbook` loses digits of the gradient on the positive side."""
+    (textbook,) = [r for r in of_numpy("sigmoid", "float32") if r.what == "class textbook"]
+    case = {"inputs": (np.linspace(5, 10, 50, dtype=np.float32),)}
+    for right, objects, names in (
+        (textbook, False, set()),
+        (replace(textbook, classes=None), False, set()),
+        (replace(textbook, classes=frozenset(["another"])), False, {"class textbook as textbook"}),
+        (replace(textbook, classes=frozenset()), True, set()),
+    ):
+        found = Alarms("sigmoid")
+        found.check(right, case, "here")
+        assert bool(found.alarms) == objects and found.misnamed == names
+        assert not objects or found.alarms == ["class textbook: explained [textbook] of grad[x] in here"]
+    page = "\n".join(alarm_lines([replace(Alarms("sigmoid"), misnamed={"class textbook as textbook"})]))
+    assert "another class that covers the result, too:\n\n- sigmoid: class textbook as textbook" in page
+
+
+def test_a_class_that_doubles_is_an_alarm() -> None:
+    (textbook,) = [r for r in of_numpy("sigmoid", "float32") if r.what == "class textbook"]
+    forward, vjp = textbook.pair
+    doubled = replace(textbook, pair=(lambda x: 2 * forward(x), vjp))
+    found = Alarms("sigmoid")
+    found.check(doubled, {"inputs": (np.linspace(-1, 1, 5, dtype=np.float32),)}, "here")
+    assert found.alarms == ["class textbook: violation of output in here"]
+
+
+def test_what_pytorch_is_known_for_is_no_alarm_and_what_is_new_is_one() -> None:
+    """tanh's gradient by 1 - y^2 is committed as expected of PyTorch; without the list it is an alarm."""
+    case = {"inputs": (np.linspace(3, 8, 50, dtype=np.float32),)}
+    known, bare = Alarms("tanh"), Alarms("tanh")
+    known.check(of_torch("tanh", "float32"), case)
+    bare.check(replace(of_torch("tanh", "float32"), known={}), case)
+    assert known.checks == {"float32": 1} and not known.alarms
+    assert len(bare.alarms) == 1 and "explained [textbook] of grad[x]" in bare.alarms[0]
+
+
+# --- layers of everyday size -----------------------------------------------------------------------------------------
+
+
+def test_the_layers_are_of_everyday_size_and_have_all_dtypes() -> None:
+    sizes = {op: max(math.prod(x.shape) for x in everyday.LAYERS if x.op == op) for op in EVERYDAY}
+    assert min(sizes.values()) >= 2_048 and sizes["softmax"] >= 64_000
+    assert set(everyday.KINDS) == {"float32", "float64", "bfloat16", "float16"}
+    assert set(everyday.KINDS["float32"]) == set(everyday.DATA)
+
+
+EVERYDAY = sorted({layer.op for layer in everyday.LAYERS})
+
+
+@pytest.mark.parametrize("data", everyday.DATA)
+def test_data_are_what_they_are_called(data: str) -> None:
+    (x,) = everyday.Layer("relu", (40, 25)).case("float32", data, 0)["inputs"]
+    flat = x.ravel()
+    assert x.dtype == np.float32 and x.shape == (40, 25)
+    distinct = {"normal": 1000, "tenths": 11, "bytes / 255": 256, "sorted": 1000}[data]
+    assert 0.5 * distinct < len(np.unique(flat)) <= distinct
+    assert (np.diff(flat) >= 0).all() == (data == "sorted")
+
+
+def test_a_layer_draws_another_case_for_each_seed_and_the_same_for_one() -> None:
+    layer = everyday.LAYERS[0]
+    a, b, c = (layer.case("float32", "normal", seed)["inputs"][0] for seed in (1, 1, 2))
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def smaller_layer(layer: everyday.Layer) -> everyday.Layer:
+    """The layer with less data: weights and classes as they are."""
+    if layer.op in everyday.SMOOTH + everyday.PIECES or layer.op == "glu":
+        return replace(layer, shape=(2, 6))
+    return layer
+
+
+@pytest.mark.parametrize("layer", [x for x in everyday.LAYERS if math.prod(x.shape) <= 2_560 or not x.others], ids=str)
+def test_the_formulas_of_a_layer_are_right(layer: everyday.Layer) -> None:
+    """Against the definition in float64, in every dtype: an accident would be counted as a false alarm of refnn's. No
+    claim of accuracy: a formula may lose half of the digits of the largest element."""
+    layer = smaller_layer(layer)
+    for dtype in everyday.KINDS:
+        for right in formulas(layer.op, dtype):
+            case = layer.case(dtype, "normal", 0)
+            wide = tuple(
+                np.float64(x) if x is not None and x.dtype == FORMATS[dtype].dtype else x for x in case["inputs"]
+            )
+            params = {**OPS[layer.op].defaults, **case["params"]}
+            want = OPS[layer.op](*wide, **params)
+            drawn = np.random.default_rng(0).normal(size=want.shape).astype(FORMATS[dtype].dtype)
+            g = case.get("cotangent", drawn)
+            wanted = (want, *OPS[layer.op].vjp(np.float64(g), *wide, **params))
+            got = (right.pair[0](*case["inputs"], **params), *right.pair[1](g, *case["inputs"], **params))
+            for a, b in zip(got, wanted, strict=True):
+                if b is not None:
+                    assert a.dtype == FORMATS[dtype].dtype
+                    half = math.sqrt(FORMATS[dtype].unit_roundoff) * np.abs(b).max()
+                    assert (np.abs(a.astype(np.float64) - b) <= half).all(), right.what
+
+
+def test_the_implementations_of_a_layer_raise_no_alarm_and_a_wrong_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = everyday.Layer("relu", (32, 8))
+    found = on_layer(layer, seeds=[0])
+    assert not found.alarms and {"definition", "PyTorch"} <= found.implementations
+    assert set(found.checks) == set(everyday.KINDS) and found.checks["float32"] >= 4 * 4
+    monkeypatch.setattr(alarms, "of_torch", lambda op, dtype: Right(op, "doubled", dtype, (lambda x: 2 * x, None)))
+    wrong = on_layer(layer, seeds=[0])
+    assert len(wrong.alarms) == 10 and wrong.alarms[0].startswith("doubled: violation of output in relu 32x8, float32")
+
+
+def test_parts_of_a_run_are_put_together(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command, on one op and one layer, in processes of its own."""
+    monkeypatch.setattr(alarms, "MUTANTS", [replace(NO_SLOPE, op="threshold")])
+    monkeypatch.setattr(everyday, "LAYERS", (everyday.Layer("relu", (32, 8)),))
+    monkeypatch.setattr(alarms, "SEEDS", (1,))
+    alarms.main()
+    page = capsys.readouterr().out
+    assert re.search(r"\n\| threshold \| \d \| [1-9]\d+ \| [1-9]\d+ \| [\d,]+ \| 0 \|\n", page)
+    assert re.search(r"\n\| relu 32x8 \| \d \| \d\d \| \d\d \| \d\d \| \d\d \| [\d,]+ \| 0 \|\n", page)
+    assert "**0 false alarms in " in page and "of 1 ops and 1 layers" in page
 
 
 def test_the_committed_page_counts_ten_thousand_checks_without_an_alarm() -> None:

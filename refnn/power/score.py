@@ -46,24 +46,27 @@ def original(op: str) -> Pair:
     return RIGHT.get(op, (OPS[op], OPS[op].vjp))
 
 
-def evaluated(op: str, kind: type[Floats], *, wide: bool = False) -> Pair:
-    """The definition of an op in a kind of floats; `wide` computes in the next longer format and rounds once."""
+def evaluated(op: str, kind: type[Floats], *, wide: bool = False, algorithm: str = "accurate") -> Pair:
+    """The definition of an op, or of a class that it declares, in a kind of floats; `wide` computes in the next longer
+    format and rounds once. 16-bit formats are computed in float32, as kernels do."""
     record = OPS[op]
+    define, differentiate = record.algorithm(algorithm)
 
     def floats(arrays: Sequence[Any]) -> tuple[Floats, np.dtype[Any]]:
         dtype = record.dtype_of(arrays)
-        longer = np.dtype(np.longdouble if dtype == np.float64 else np.float64) if wide else dtype
+        short = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+        longer = np.dtype(np.longdouble if dtype == np.float64 else np.float64) if wide else short
         return kind(longer, convention=record.convention), dtype
 
     def forward(*arrays: Any, **params: Any) -> Any:
         ar, dtype = floats(arrays)
-        return ar.store(record.forward(ar, *lift(ar, arrays), **params)).astype(dtype)
+        return ar.store(define(ar, *lift(ar, arrays), **params)).astype(dtype)
 
     def vjp(g: Any, *arrays: Any, **params: Any) -> Any:
         ar, dtype = floats(arrays)
         lifted = lift(ar, arrays)
-        y = ar.store(record.forward(ar, *lifted, **params))
-        grads = record.vjp_definition(ar, ar.array(g), y, *lifted, **params)
+        y = ar.store(define(ar, *lifted, **params))
+        grads = differentiate(ar, ar.array(g), y, *lifted, **params)
         return tuple(None if v is None else ar.store(v).astype(dtype) for v in grads)
 
     return forward, vjp
