@@ -29,6 +29,7 @@ import numpy as np
 from refnn.arithmetic import Convention, ties
 from refnn.arithmetic.floats import Floats, hits, one_hot, take
 from refnn.arithmetic.windows import Contraction, Windows
+from refnn.formats import Format
 from refnn.models import Model
 
 Array = np.ndarray
@@ -59,6 +60,11 @@ def cast(x: Array, dtype: Any) -> Array:
     with np.errstate(all="ignore"):
         single = np.asarray(x.astype(np.float32))
         return to_odd(single, np.sign(x - single)).astype(dtype)
+
+
+def flushed(x: Array, fmt: Format) -> Array:
+    """x with zeros of their sign for what is subnormal in `fmt`."""
+    return np.where(np.abs(x) < x.dtype.type(fmt.smallest_normal), x * x.dtype.type(0), x)
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -127,7 +133,7 @@ class Num:
     __array_ufunc__ = None
 
     def __init__(self, ar: Ordered, a: Any, factors: tuple[Array, Array] | None = None) -> None:
-        self.ar, self.a, self.factors = ar, np.asarray(a), factors
+        self.ar, self.a, self.factors = ar, ar.settled(np.asarray(a)), factors
         assert self.a.dtype == ar.compute, f"an operation left {ar.compute} for {self.a.dtype}"
 
     shape = property(lambda self: self.a.shape)
@@ -190,11 +196,23 @@ class Ordered(Floats):
             raise ValueError(f"order {order!r} or grouping {grouping!r} is unknown")
         super().__init__(model.storage.dtype, each_op=model.compute == model.storage, convention=convention)
         assert np.dtype(self.compute) == model.compute.dtype == model.accumulate.dtype
-        self.compute, self.order, self.grouping = model.compute.dtype, order, grouping
+        self.compute, self.order, self.grouping, self.rules = model.compute.dtype, order, grouping, model
         self._rng = np.random.default_rng(seed)
 
+    def settled(self, a: Array) -> Array:
+        """A result as a register holds it: a model that flushes has no subnormal numbers."""
+        return flushed(a, self.rules.compute) if self.rules.flush else a
+
+    def read(self, factor: Array) -> Array:
+        """A factor of a dot product as the unit for those reads it."""
+        if self.rules.dot_input:
+            bits = np.ascontiguousarray(factor, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)
+            return bits.view(np.float32).reshape(factor.shape)
+        return flushed(factor, self.rules.compute) if self.rules.dot_flush else factor
+
     def array(self, x: Any) -> Num:
-        return Num(self, np.asarray(x).astype(self.compute))
+        a = np.asarray(x)
+        return Num(self, (flushed(a, self.rules.storage) if self.rules.flush else a).astype(self.compute))
 
     def lift(self, x: Any) -> Num:
         return x if isinstance(x, Num) else self.real(x)
@@ -203,7 +221,13 @@ class Ordered(Floats):
         return Num(self, cast(np.asarray(value), self.compute))
 
     def store(self, x: Num) -> Num:
-        return Num(self, np.asarray(x.a.astype(self.dtype)).astype(self.compute))
+        a = np.asarray(x.a.astype(self.dtype))
+        return Num(self, (flushed(a, self.rules.storage) if self.rules.flush else a).astype(self.compute))
+
+    def saved(self, x: Num, times: int = 1) -> Num:
+        for _ in range(times if self.rules.saved else 0):
+            x = self.store(x)
+        return x
 
     def exp(self, x: Num) -> Num:
         return Num(self, np.exp(x.a))
@@ -237,7 +261,10 @@ class Ordered(Floats):
         return Num(self, np.maximum(x.a, self.lift(0).a))
 
     def branch(self, x: Num, above: Any, below: Any, at: Any = 0, kink: str = "0") -> Num:
-        return Num(self, super().branch(x.a, self.lift(above).a, self.lift(below).a, self.lift(at).a, kink))
+        side, edge = x.a, self.lift(at).a
+        if self.rules.flush:  # a sign is that of a difference, which is flushed
+            side, edge = self.settled(np.asarray(side - edge)), self.lift(0).a
+        return Num(self, super().branch(side, self.lift(above).a, self.lift(below).a, edge, kink))
 
     def windows(self, x: Num, w: Windows) -> Num:
         return Num(self, w.gather(x.a))
@@ -261,7 +288,7 @@ class Ordered(Floats):
         return result if plus is None else result + plus
 
     def _matmul(self, a: Array, b: Array) -> Array:
-        a, b = (m[(None,) * (max(a.ndim, b.ndim) - m.ndim)] for m in (a, b))
+        a, b = (self.read(m)[(None,) * (max(a.ndim, b.ndim) - m.ndim)] for m in (a, b))
         left, right = np.moveaxis(a, -1, 0)[..., None], np.moveaxis(b, -2, 0)[..., None, :]
         terms = left * right
         return self._total(terms, (np.broadcast_to(left, terms.shape), np.broadcast_to(right, terms.shape)))
@@ -281,7 +308,7 @@ class Ordered(Floats):
     def dot(self, a: Num, b: Num, plus: Num | None = None) -> Num:
         shape = (a.shape[0], b.shape[1])
         extra = None if plus is None else np.broadcast_to(plus.a, shape)[None]
-        left, right = a.a.T[:, :, None], b.a[:, None, :]
+        left, right = self.read(a.a).T[:, :, None], self.read(b.a)[:, None, :]
         if self.order == "fma":
             full = (a.shape[1], *shape)
             factors = (np.broadcast_to(left, full), np.broadcast_to(right, full))
@@ -291,6 +318,8 @@ class Ordered(Floats):
 
     def _total(self, terms: Array, factors: tuple[Array, Array] | None = None, start: Array | None = None) -> Array:
         """The sum along axis 0, in this arithmetic's order."""
+        if self.rules.flush or self.rules.dot_flush:
+            return self._flushing_total(terms, factors, start)
         if not len(terms):
             return np.zeros(terms.shape[1:], self.compute)
         if self.order == "fma" and factors is not None:
@@ -314,6 +343,25 @@ class Ordered(Floats):
                 terms = np.concatenate([terms[:pairs] + terms[pairs : 2 * pairs], terms[2 * pairs :]])
             return terms[0]
         return _chain(terms)
+
+    def _flushing_total(self, terms: Array, factors: tuple[Array, Array] | None, start: Array | None) -> Array:
+        """As `_total`, with every term and every partial sum flushed: one by one, or in pairs."""
+        total = np.zeros(terms.shape[1:], self.compute)
+        if self.order == "fma" and factors is not None:
+            total = total if start is None else start
+            for a, b in zip(*factors, strict=True):
+                total = flushed(fma(a, b, total), self.rules.compute)
+            return total
+        terms = flushed(terms if start is None else np.concatenate([total[None], terms]), self.rules.compute)
+        if self.order in ("sequential", "fma", "reversed"):
+            for t in terms[::-1] if self.order == "reversed" else terms:
+                total = flushed(total + t, self.rules.compute)
+            return total
+        while len(terms) > 1:
+            half = len(terms) // 2
+            sums = flushed(terms[:half] + terms[half : 2 * half], self.rules.compute)
+            terms = np.concatenate([sums, terms[2 * half :]])
+        return terms[0] if len(terms) else total
 
     def _permuted(self, terms: Array) -> Array:
         """Each column in an order of its own; NumPy's generator does not know bfloat16, so its bits are permuted."""

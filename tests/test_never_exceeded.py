@@ -26,14 +26,15 @@ from refnn.conformance import data
 from refnn.formats import FORMATS, Format
 from refnn.inputs import FAMILIES, Case, cases
 from refnn.judge import NAMES, Judge
-from refnn.models import MODELS, Model
+from refnn.models import MODELS, Model, model
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.report import Finding, Report
 from refnn.tightness import large
 from refnn.truth import run
 
-TESTED = ("float32", "float64", "float16", "bfloat16", "float16-each-op", "bfloat16-each-op")
+SIXTEEN = ("float16", "bfloat16", "float16-saved", "bfloat16-saved", "float16-each-op", "bfloat16-each-op", "dpbf16")
+TESTED = ("float32", "float64", *SIXTEEN, "tf32", *(f"{n}-ftz" for n in ("float32", "float64", *SIXTEEN, "tf32")))
 ALLOWED = {"exact", "ok", "suspect", "convention", "out_of_scope"}
 ENOUGH = 10_000
 MANY = 1_000_000
@@ -217,7 +218,7 @@ def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
 @pytest.mark.parametrize("name", slow_in_16_bits(TESTED))
 @pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
 def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
-    rules, tally = MODELS[name], Tally()
+    rules, tally = model(name), Tally()
     numbered = enumerate(all_cases(op, rules))
     for family, group in itertools.groupby(numbered, key=lambda item: item[1].family):
         share = Tally()
@@ -239,7 +240,7 @@ def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
 @pytest.mark.parametrize("name", TESTED)
 @pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
 def test_no_order_exceeds_the_allowance_in_a_million_elements(op: Op, name: str) -> None:
-    rules, tally = MODELS[name], Tally()
+    rules, tally = model(name), Tally()
     for seed in itertools.count(1):
         for case in cases(large(op), rules.storage.name, seed=seed):
             try_orders(case, rules, tally)

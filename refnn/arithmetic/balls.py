@@ -212,7 +212,8 @@ class Balls:
             exact = (rounded == mid) & (rest == 0)
             if exact.all():
                 return Ball(self, mid, 0.0, bool(((mid == 0) | (np.abs(np.frexp(mid)[0]) == 0.5)).all()))
-            once = np.where(np.isfinite(rounded), _up(self._half_ulp(np.abs(mid), fmt) + rest, 3), np.inf)
+            lost = self._half_ulp(np.abs(mid), fmt) + self._flush(np.abs(rounded), fmt)
+            once = np.where(np.isfinite(rounded), _up(lost + rest, 3), np.inf)
             return Ball(self, mid, np.where(exact, 0.0, once))
 
     def constant(self, name: str) -> Ball:
@@ -260,16 +261,15 @@ class Balls:
         half *= fmt.unit_roundoff
         if fmt.name == "float64":
             half = np.maximum(half, _TINY)
-        return half + self._flush(top, fmt) if self.model.flush else half
+        return half
 
     def _ulps_of(self, function: str, top: np.ndarray) -> np.ndarray:
         fmt = self.model.compute
-        error = (2 * self._ulps[function] * fmt.unit_roundoff) * _binade(_at_least(top, fmt.smallest_normal))
-        return error + self._flush(top, fmt) if self.model.flush else error
+        return (2 * self._ulps[function] * fmt.unit_roundoff) * _binade(_at_least(top, fmt.smallest_normal))
 
-    def _flush(self, top: Array, fmt: Format) -> Array:
-        """What a result near the bottom of the normal range may lose where subnormal numbers become zero."""
-        return np.where(top < 2 * fmt.smallest_normal, fmt.smallest_normal, 0.0)
+    def _flush(self, least: Array, fmt: Format) -> Array:
+        """What a rounded result of magnitude `least` or more may lose where subnormal numbers become zero."""
+        return np.where(least < fmt.smallest_normal, fmt.smallest_normal, 0.0) if self.model.flush else 0.0
 
     def _loss(self, fmt: Format) -> float:
         """What one product may lose below the normal range."""
@@ -305,6 +305,8 @@ class Balls:
         """
         count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
+        if self.model.flush and not _exact(local):
+            local = local + (local > 0) * self._flush(np.abs(mid) - 2 * (prop + local), fmt)
         if isinstance(prop, float) and isinstance(local, float) and prop == local == 0.0:
             rad: Radius = 0.0
         elif fmt.name == "float64":
@@ -579,6 +581,9 @@ class Balls:
             prop: Radius = 0.0
             if not _exact(x.rad):
                 prop = np.sum(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=keepdims)
+            if self.model.dot_flush:  # as a dot product with ones
+                size = np.abs(x.mid)
+                prop = prop + np.sum(self._unread(size, size + 3 * x.rad), axis=axis, keepdims=keepdims)
             if terms <= 1:
                 return Ball(self, mid, prop, roundings=x.roundings, library=x.library)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
@@ -590,9 +595,6 @@ class Balls:
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
             one_sign = np.array_equal(np.abs(mid), total)
             least = ramp_share(terms) if one_sign else chain_share(terms // SUM_BLOCKS, SUM_BLOCKS)
-            if self.model.dot_flush:  # as a dot product with ones
-                size = np.abs(x.mid)
-                prop = prop + np.sum(self._unread(size, size + 3 * x.rad), axis=axis, keepdims=keepdims)
             result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
             if x.over is False:
                 return result
@@ -871,6 +873,8 @@ class Balls:
             side, doubt = x.mid, x.rad
             if at.mid.any():  # the sign of a difference of float64 numbers is right, and zero only where they are equal
                 side, doubt = x.mid - at.mid, doubt + at.rad
+                if self.model.flush:  # where it is flushed, the sides are equal
+                    doubt = doubt + (side != 0) * self._flush(np.abs(side) - 2 * doubt, self.model.compute)
             kinked = (side == 0) & (doubt == 0.0)
             self.kinks += int(np.count_nonzero(kinked))
             own = share(self.convention, kink)
@@ -883,9 +887,6 @@ class Balls:
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
                 rad = np.where(np.isnan(side), x.rad, rad)  # NaN, whatever the others are
             count = x.roundings + above.roundings + below.roundings
-            if self.model.flush and at.mid.any():  # where the sign of the difference is taken, and that is flushed
-                doubt = doubt + np.where(np.abs(side) < 2 * self.model.compute.smallest_normal, np.abs(side), 0.0)
-                kinked &= side == 0
             if not _exact(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():

@@ -253,6 +253,8 @@ class Noise:
             if not isinstance(x.bias, float) or x.bias:
                 bias = np.sum(np.broadcast_to(x.bias, x.shape), axis=axis, keepdims=keepdims)
             n = x.size // max(np.size(mid), 1)
+            if self.model.dot_flush:  # as a dot product with ones; each term and each partial sum may be lost
+                bias = bias + 2 * n * self.model.accumulate.smallest_normal
             if n <= 1:
                 return self._settled(mid, _merge(terms, self.quadrature), bias)
             rows = np.moveaxis(x.mid, tuple(axes), range(-len(axes), 0)).reshape(-1, n)
@@ -265,8 +267,6 @@ class Noise:
             chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares)
             chain = self._unless_stagnant(chain, np.sqrt(np.sum(squares, axis=0))) * scale[:, 0]
             own = chain.reshape(np.shape(mid)) * (self.model.accumulate.unit_roundoff / _ROOT3)
-            if self.model.dot_flush:  # as a dot product with ones; each term and each partial sum may be lost
-                bias = bias + 2 * n * self.model.accumulate.smallest_normal
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
     def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
