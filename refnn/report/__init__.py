@@ -6,6 +6,7 @@ a look. JSON Lines is its written form; HTML, Markdown and JUnit are functions o
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -318,9 +319,12 @@ class Report:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    return pattern == text or (
-        "*" in pattern and re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
-    )
+    return pattern == text or ("*" in pattern and _compiled(pattern).fullmatch(text) is not None)
+
+
+@functools.cache  # every finding of a report is held against every pattern, several times
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))))
 
 
 def _names(pattern: str, finding: Finding) -> bool:
