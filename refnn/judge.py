@@ -570,9 +570,9 @@ class Part:
 
 
 def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
-    """The first declared class that explains all of one result that the accurate one does not; one under which nothing
-    in it is unknown before the others. A class explains a whole result or none of it: an implementation does not change
-    its algorithm from element to element."""
+    """The first declared class that explains all of one result that the accurate one does not. What it knows nothing of
+    is left open, if it explains anything; where none does, the first that knows nothing of all of it. A class explains
+    a whole result or none of it: an implementation does not change its algorithm from element to element."""
     best: tuple[str, list[tuple[np.ndarray, np.ndarray]]] | None = None
     for name in classes:
         found = []
@@ -581,10 +581,10 @@ def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
             if (_unexplained(p.judgement) & ~(found[-1][0] | found[-1][1])).any():
                 break
         else:
-            known = not any(unknown.any() for _, unknown in found)
-            if known or best is None:
+            explains = any(inside.any() for inside, _ in found)
+            if explains or best is None:
                 best = name, found
-            if known:
+            if explains:
                 break
     if best is None:
         return

@@ -22,9 +22,10 @@ model fl(x op y) = (x op y)(1 + d), |d| <= u; Higham, Accuracy and Stability of 
 where v of the operands replaces t at most at distance rad, so magnitudes are those of |mid| + 2 rad or more.
 Where a partial sum or product may reach the overflow threshold nothing is known and rad is infinite (out of scope).
 Where a single result surely does, every evaluation gives mid = +-inf, while t is a number of that sign beyond the
-format's largest: rad is 0, and `over` says so. What is made of such a result has a sound radius where that is possible
-(1/t is within 1/max of 1/inf, tanh(t) is 1 to every digit), stays `over` where nothing can bring t back into the range,
-and is unknown otherwise. Infinities and NaN that are no overflows propagate by IEEE 754, with rad 0.
+format's largest, and rad is 0. `over` marks these results and those near them, where v may be infinite and is at least
+half the largest number otherwise, as t is. What is made of them has a sound radius where that is possible (1/t is
+within 2/max of 1/inf, tanh(t) is 1 to every digit), stays `over` where nothing can bring t back into the range, and is
+unknown otherwise. Infinities and NaN that are no overflows propagate by IEEE 754, with rad 0.
 
 Everything is evaluated in float64 to nearest and rounded outward by `_up`. That needs gradual underflow in the thread,
 which `Balls` checks when it is made.
@@ -112,7 +113,7 @@ class Ball(Operators):
     normal range. Roundings add, by Cauchy and Schwarz; a sum counts more of them than it makes, because its partial
     results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
     that elementary functions are allowed beside the rounding of their result. `over` is a mask of the elements that
-    surely overflowed, or False.
+    overflowed or may have (see above), or False.
     """
 
     __slots__ = ("ar", "library", "mid", "over", "pure", "rad", "roundings")
@@ -236,7 +237,7 @@ class Balls:
             stored = self._close(
                 "storing", x.mid, x.rad, half, (x,), fmt, reach=top, partial=optional, library=x.library
             )
-            return self._still_over(stored, x.mid, x.over)
+            return self._still_over(stored, x.mid, x.over, _surely(x))
 
     # --- local errors ------------------------------------------------------------------------------------------------
 
@@ -336,7 +337,13 @@ class Balls:
             certain = np.abs(mid) - rad > fmt.max * (1 + fmt.unit_roundoff)
         certain |= surely
         surely = over & certain & ~np.isnan(mid) & (not partial)
-        self.overflows += int(np.count_nonzero(surely))
+        near = over & ~surely & (not partial)
+        if near.any():
+            beyond = half is not None and fmt.name == "float64" and (np.abs(half()) >= fmt.max / 4)
+            near &= np.where(
+                np.isinf(mid), beyond & np.broadcast_to(prop == 0.0, mid.shape), np.abs(mid) - rad >= fmt.max / 2
+            )
+        self.overflows += int(np.count_nonzero(surely | near))
         mid[surely] = np.copysign(np.inf, mid[surely])
         rad[special | surely] = 0.0
         fresh = over & ~surely & ~unknown
@@ -344,16 +351,18 @@ class Balls:
         rad[fresh | unknown] = np.inf
         for lost_ in used:
             rad[np.broadcast_to(lost_, mid.shape)] = np.inf
-        return Ball(self, mid, rad, roundings=count, library=library, over=_mask(surely))
+        return Ball(self, mid, rad, roundings=count, library=library, over=_mask(surely | (near & ~unknown)))
 
     def _lose(self, why: str, where: Any) -> None:
         """Note how many results are unknown, and why."""
         if n := int(np.count_nonzero(where)):
             self.unknown[why] += n
 
-    def _still_over(self, result: Ball, mid: Array, over: Any, within: Any = False, rad: Any = 0.0) -> Ball:
-        """The result with what became of overflows put in: infinite as `mid` where nothing brings them back (`over`), a
-        number `within` some `rad` of zero, and unknown elsewhere."""
+    def _still_over(
+        self, result: Ball, mid: Array, over: Any, surely: Any, within: Any = False, rad: Any = 0.0
+    ) -> Ball:
+        """The result with what became of overflows put in: as `mid`, and `surely` infinite or perhaps, where nothing
+        brings them back (`over`), a number `within` some `rad` of zero, and unknown elsewhere."""
         if over is False and within is False:
             return result
         shape = result.shape
@@ -361,7 +370,7 @@ class Balls:
         if over is not False:
             over = np.broadcast_to(over, shape)
             full[over] = np.broadcast_to(mid, shape)[over]
-            radius[over] = 0.0
+            radius[over] = np.where(np.broadcast_to(surely, shape)[over], 0.0, np.inf)
         if within is not False:
             within = np.broadcast_to(within, shape)
             full[within], radius[within] = 0.0, np.broadcast_to(rad, shape)[within]
@@ -369,12 +378,19 @@ class Balls:
         return Ball(self, full, radius, False, result.roundings, result.library, _mask(kept))
 
     def _clamped(self, x: Ball) -> Ball:
-        """x with the largest number in place of what overflowed, for functions that are constant from there on, to
+        """x with half the largest number in place of what overflowed, for functions that are constant from there on, to
         every digit of every format, or overflow themselves."""
         if x.over is False:
             return x
-        mid = np.where(x.over, np.copysign(self.model.compute.max, x.mid), x.mid)
-        return Ball(self, mid, x.rad, roundings=x.roundings, library=x.library)
+        mid = np.where(x.over, np.copysign(self.model.compute.max / 2, x.mid), x.mid)
+        rad = np.where(x.over, 0.0, x.rad)
+        return Ball(self, mid, rad, roundings=x.roundings, library=x.library)
+
+    def _far(self, x: Ball) -> Ball:
+        """x, no further than where exponentials overflow every format but float64, in which they are to stay finite."""
+        if self.model.compute.name == "float64" or np.max(x.mid, initial=0.0) <= 700:
+            return x
+        return Ball(self, np.where(x.mid < np.inf, np.minimum(x.mid, 700.0), x.mid), x.rad, roundings=x.roundings)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -401,7 +417,7 @@ class Balls:
             # A term of the same sign leaves what overflowed beyond the range.
             grows = (a.over & _has_sign(b, a.mid)) | (b.over & _has_sign(a, b.mid))
             self._lose("a sum with what overflowed", (a.over | np.asarray(b.over)) & ~grows)
-            return self._still_over(result, mid, grows)
+            return self._still_over(result, mid, grows, _surely(a) | _surely(b))
 
     def product(self, *factors: Ball | int, over: Ball | int | None = None) -> Ball:
         """The factors multiplied in any grouping, and divided by `over`."""
@@ -516,11 +532,12 @@ class Balls:
             return result
         most = self.model.compute.max
         above: Any = False
+        surely: Any = False
         grows: Any = True if over is None else ~np.asarray(over.over) & (np.abs(over.mid) + 2 * over.rad <= 1)
         reach: Any = (1 + growth(self.model.compute.unit_roundoff, len(factors))) * _OUT40
         size: Any = 1.0
         for f in factors:
-            above = above | np.asarray(f.over)
+            above, surely = above | np.asarray(f.over), surely | _surely(f)
             grows = grows & (np.asarray(f.over) | (np.isfinite(f.mid) & (np.abs(f.mid) - 2 * f.rad >= 1)))
             reach = reach * np.maximum(np.abs(f.mid) + 2 * f.rad, 1.0)
             size = size * (np.abs(f.mid) + 2 * f.rad)
@@ -529,9 +546,9 @@ class Balls:
         rad: Any = 0.0
         if over is not None:
             within = np.asarray(over.over) & ~np.asarray(above) & (reach <= most)
-            rad = _up(size / most, 2 * len(factors) + 4)
+            rad = _up(2 * size / most, 2 * len(factors) + 4)
         self._lose("a product with what overflowed", _any_over(every) & ~grows & ~within)
-        return self._still_over(result, mid, grows, within, rad)
+        return self._still_over(result, mid, grows, surely, within, rad)
 
     def _partial_products_are_normal(
         self, magnitudes: list[Any], over: Ball | None, roundings: int, fmt: Format
@@ -603,7 +620,8 @@ class Balls:
             up, down = (np.all(_has_sign(x, s), axis=axis, keepdims=keepdims) for s in (1.0, -1.0))
             grows = touched & (up | down)
             self._lose("a sum with what overflowed", touched & ~grows)
-            return self._still_over(self._unknown_where(result, touched), mid, grows)
+            surely = np.any(np.broadcast_to(_surely(x), x.shape), axis=axis, keepdims=keepdims)
+            return self._still_over(self._unknown_where(result, touched), mid, grows, surely)
 
     def _unknown_where(self, result: Ball, where: Any) -> Ball:
         rad = np.where(where, np.inf, result.rad)
@@ -724,7 +742,7 @@ class Balls:
 
     @_blockwise
     def exp(self, x: Ball) -> Ball:
-        fmt, x = self.model.compute, self._clamped(x)
+        fmt, x = self.model.compute, self._far(self._clamped(x))
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
             surely = x.mid - 2 * x.rad > math.log(fmt.max) + 1  # above the largest number by a factor of e
@@ -787,7 +805,7 @@ class Balls:
 
     @_blockwise
     def expm1(self, x: Ball) -> Ball:
-        x = self._clamped(x)
+        x = self._far(self._clamped(x))
         with np.errstate(all="ignore"):
             mid = np.expm1(x.mid)
             prop: Radius = 0.0
@@ -857,7 +875,9 @@ class Balls:
 
     def relu(self, x: Ball) -> Ball:
         mid, rad = np.maximum(x.mid, 0.0), x.rad
-        over = x.over if x.over is False else x.over & (x.mid > 0)
+        over: Any = False
+        if x.over is not False:
+            over, rad = x.over & (x.mid > 0), np.where(x.over & (x.mid < 0), 0.0, rad)
         if _exact(rad):
             return Ball(self, mid, rad, library=x.library, over=over)
         # Below zero no value is above mid + 2 rad, and none of those below zero counts.
@@ -870,7 +890,7 @@ class Balls:
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
         with np.errstate(all="ignore"):
-            side, doubt = x.mid, x.rad
+            side, doubt = x.mid, x.rad if x.over is False else np.where(x.over, 0.0, x.rad)
             if at.mid.any():  # the sign of a difference of float64 numbers is right, and zero only where they are equal
                 side, doubt = x.mid - at.mid, doubt + at.rad
                 if self.model.flush:  # where it is flushed, the sides are equal
@@ -926,8 +946,8 @@ class Balls:
         unsure = np.isinf(x.rad)
         low, high = np.where(unsure, -np.inf, x.mid - 2 * x.rad), np.where(unsure, np.inf, x.mid + 2 * x.rad)
         if x.over is not False:  # beyond the largest number, nobody knows how far
-            low = np.where(x.over & (x.mid > 0), self.model.compute.max, low)
-            high = np.where(x.over & (x.mid < 0), -self.model.compute.max, high)
+            low = np.where(x.over & (x.mid > 0), self.model.compute.max / 2, low)
+            high = np.where(x.over & (x.mid < 0), -self.model.compute.max / 2, high)
         if among is not None:
             low, high = np.where(among, low, -np.inf), np.where(among, high, -np.inf)
         able = (high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid)
@@ -937,10 +957,9 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.max(x.mid if among is None else np.where(among, x.mid, -np.inf), axis=axis)
             over: Any = False
-            if x.over is not False:
-                over = np.isinf(mid) & ~np.any(
-                    np.isinf(x.mid) & ~x.over & (x.mid == np.expand_dims(mid, axis)), axis=axis
-                )
+            if x.over is not False:  # unless an infinity that is none takes part
+                top = x.mid == np.expand_dims(mid, axis)
+                over = np.any(x.over & top, axis=axis) & ~np.any(np.isinf(x.mid) & ~x.over & top, axis=axis)
             if _exact(x.rad):
                 return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library, over=over)
             # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
@@ -1084,13 +1103,19 @@ def _any_over(balls: Iterable[Ball]) -> Any:
     return functools.reduce(np.logical_or, masks) if masks else False
 
 
+def _surely(x: Ball) -> np.ndarray:
+    """Where x overflowed in every evaluation."""
+    return np.asarray(x.over) & (np.asarray(x.rad) == 0)
+
+
 def _mask(over: np.ndarray) -> Any:
     return over if over.any() else False
 
 
 def _has_sign(x: Ball, like: Any) -> np.ndarray:
     """Where the exact value of x, and what any evaluation makes of it, is zero or surely of the sign of `like`."""
-    return np.asarray(np.where(x.over, x.mid * like > 0, x.mid * np.sign(like) - 2 * x.rad >= 0))
+    at_least = np.where(x.over, 1.0, np.abs(x.mid) - 2 * x.rad)  # where it may be zero, this is not above zero
+    return np.asarray((x.mid * np.sign(like) >= 0) & (at_least >= 0))
 
 
 def _exact(radius: Radius) -> bool:

@@ -135,7 +135,7 @@ class Floats:
         return x
 
     def often(self, most: int, typical: int) -> int:
-        return most
+        return typical
 
     def optional(self, x: Array) -> Array:
         return x
