@@ -14,6 +14,7 @@ import refnn
 from refnn import Input, Op
 from refnn.inputs import WEIGHTS
 from refnn.op import DRAWN, Drawn, Special, Sum
+from refnn.witnesses import record as record_of
 
 
 def forward(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
@@ -302,6 +303,16 @@ def total(over: Callable[..., Any] | None, *, touching: bool = False) -> Op:
         rowwise=lambda ndim, params: not params["mean"],
         summed=lambda params: Sum({"mean": False}, over) if params["mean"] else None,
     )
+
+
+@pytest.mark.parametrize("name", refnn.ops)
+def test_what_the_catalogue_says_of_rows_holds_in_every_class(name: str) -> None:
+    """Ignored samples alone included, whose mean is NaN by rows and as a whole."""
+    op = refnn.ops[name]
+    for algorithm in ("accurate", *op.classes):
+        for case in refnn.cases(op, "float64", families=["normal"]):
+            if case.elements <= record_of.SMALL:
+                record_of._splits(case, algorithm)
 
 
 def test_what_a_record_says_of_its_samples_is_tried() -> None:

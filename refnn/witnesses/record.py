@@ -101,7 +101,8 @@ def _splits(case: Case, algorithm: str) -> None:
         if a is None or b is None:
             continue
         for i in np.ndindex(a.value.shape):
-            if a.certain[i] and b.certain[i] and a.value[i] != b.value[i]:
+            same = np.array_equal(a.value[i], b.value[i], equal_nan=True)  # the mean of nothing is NaN both times
+            if a.certain[i] and b.certain[i] and not same:
                 raise ValueError(
                     f"op {op.name!r}, {algorithm}: {said} does not hold, row by row {name}{list(i) or ''} is "
                     f"{float(b.value[i])!r}, as a whole {float(a.value[i])!r}, in {case.id}"
