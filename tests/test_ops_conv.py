@@ -277,9 +277,51 @@ def test_what_is_wrong_is_no_class(algorithm: Any) -> None:
     def one_percent_more(x: np.ndarray, *rest: Any) -> np.ndarray:
         return algorithm(x * x.dtype.type(1.01), *rest)
 
-    for wrong in (one_tap_less, one_percent_more):
+    def a_little_more(x: np.ndarray, *rest: Any) -> np.ndarray:
+        return algorithm(x * x.dtype.type(1.0001), *rest)
+
+    for wrong in (one_tap_less, one_percent_more, a_little_more):
         assert checked(wrong, "float32", decades=0).verdict == "violation"
     assert checked(algorithm, "float32", decades=0, accept=("explained",)).ok
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_transforms_are_expected_to_err_as_they_do(dtype: str) -> None:
+    """The deviation of the class covers the root mean square of a transform's errors, within a factor of 16."""
+    rng = np.random.default_rng(0)
+    for n, c, o, size in ((2, 3, 4, (9, 7)), (1, 32, 8, (30, 30)), (2, 4, 3, (64, 61))):
+        x, w = rng.normal(size=(n, c, *size)).astype(dtype), rng.normal(size=(o, c, 3, 3)).astype(dtype)
+        allowed = refnn.allowance("conv2d", x, w, None, padding=1, model=dtype, algorithm="fft").output
+        truth = refnn.truth("conv2d", x, w, None, padding=1).output
+        assert truth is not None
+        error = np.abs((fft(x, w, (1, 1), size) - truth.value) - truth.low)
+        ratio = np.sqrt(np.mean((error / allowed.expected) ** 2))
+        print(
+            f"{dtype} {n}x{c}x{size}: rms of error/expected {ratio:.2g}, {(error / allowed.worst).max():.2g} of worst"
+        )
+        assert 1 / 16 < ratio < 1
+        assert (error < allowed.worst).all()
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_transforms_mix_no_groups_and_no_samples(name: str) -> None:
+    """What is a million times as large in one group leaves the bounds of the other as they are."""
+    rng = np.random.default_rng(0)
+    shape = (4, 3, 3, 2) if name == "conv_transpose2d" else (6, 2, 3, 2)
+    x, w = rng.normal(size=(2, 4, 6, 5)), rng.normal(size=shape)
+    y = refnn.ops[name](x, w, groups=2)
+    g = rng.normal(size=y.shape)
+    bounds = []
+    for factor in (1.0, 2.0**20):
+        half = np.where(np.arange(len(w)) < len(w) // 2, 1, factor)[:, None, None, None]
+        given = {"groups": 2, "cotangent": g, "model": "float64", "algorithm": "fft"}
+        a = refnn.allowance(name, x, w * half, None, **given)
+        sample = refnn.allowance(name, x * np.array([1, factor])[:, None, None, None], w, None, **given)
+        assert a.grads[0] is not None and a.grads[1] is not None
+        first = [b[:, : b.shape[1] // 2] for b in (a.output.worst, a.output.expected, a.grads[0].worst)]
+        bounds.append([*first, a.grads[1].worst, sample.output.worst[0], sample.output.expected[0]])
+    for one, other in zip(*bounds, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_winograd_is_the_direct_sum_where_it_does_not_apply() -> None:

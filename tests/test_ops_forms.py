@@ -11,7 +11,7 @@ import pytest
 
 import refnn
 from refnn.arithmetic import _erf
-from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
@@ -483,3 +483,41 @@ def test_the_logarithm_of_a_probability_is_explained(dtype: str) -> None:
         report = refnn.check("cross_entropy", forward=quiet(loss), dtype=dtype, inputs=case)
         assert report.ok if wanted == "ok" else report.verdict == wanted, str(report)
         assert wanted != "explained" or found(report) == {("explained", "log_softmax: log(softmax)")}
+
+
+# --- algorithms that are not written down -----------------------------------------------------------------------------
+
+
+def test_what_is_inexact_is_off_by_what_is_said_of_it() -> None:
+    """By unit roundoffs of the magnitudes of its operands, radii included, and of the number where digits are lost."""
+    x, size = np.array([1.0, -3.0, 0.0]), np.array([2.0, 5.0, 0.0])
+
+    def said(factor: float) -> Callable[..., Array]:
+        return lambda floor, v: factor * v.clip(floor)
+
+    for dtype in DTYPES:
+        u, least = np.finfo(dtype).eps / 2, float(np.finfo(dtype).tiny)
+        balls, noise = Balls(dtype), Noise(dtype)
+        given = said(8), said(2), lambda floor, v: 1e3 * v
+        ball = balls.inexact(balls.array(x), (balls.array(size),), *given)
+        noisy = noise.inexact(noise.array(x), (noise.array(size),), *given)
+        most = 8 * u * np.maximum(size, least)
+        assert (most <= ball.rad).all()
+        assert (ball.rad <= most * (1 + 2.0**-10))[:2].all()
+        assert 0 < ball.rad[2] < 2.0**8 * np.finfo(dtype).smallest_subnormal
+        assert (np.abs(noisy.std() / (2 * u * np.maximum(size, least)) - 1) < 2.0**-10)[:2].all()
+        for exact in (Floats(dtype), Arb(64)):
+            assert exact.inexact(x, (size,), *given) is x
+    balls = Balls("float32")
+    far = balls.inexact(balls.array(x), (balls.array(size * 1e35),), said(1), said(1), lambda floor, v: 1e3 * v)
+    assert np.isinf(far.rad).tolist() == [False, True, False]  # by way of 5e38
+    wide = balls.inexact(balls.array(x), (Ball(balls, size, np.full(3, 2.0)),), said(8), said(2))
+    assert (wide.rad >= 8 * 2.0**-24 * (size + 2)).all()
+    for infinite in (np.inf, np.nan):
+        operand = np.array([infinite, 1.0, 1.0])
+        assert np.isnan(balls.inexact(balls.array(x), (balls.array(operand),), said(1), said(1)).mid).tolist() == [
+            True,
+            False,
+            False,
+        ]
+        assert np.isnan(Floats().inexact(x, (operand,), said(1), said(1))).tolist() == [True, False, False]

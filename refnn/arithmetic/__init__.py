@@ -37,7 +37,7 @@ An op is written once, as functions of an arithmetic `ar` and of arrays in it. I
                                 worst(floor, *magnitudes) unit roundoffs, with a standard deviation of about
                                 expected(floor, *magnitudes), and by way of numbers up to reach(floor, *magnitudes), if
                                 given; plain functions of the magnitudes of its operands, and of the number below which
-                                results lose digits
+                                results lose digits. Where worst is not finite since operands are not, the result is NaN
     where(mask, a, b)           a choice by a plain boolean array, never by computed values
     one_hot(target, n, axis)    exact zeros and ones
     take(x, target, axis)       the entries that integer targets select

@@ -1052,9 +1052,23 @@ class Balls:
             if reach is not None:
                 top = np.maximum(top, reach(floor, *sizes))
             lost = np.broadcast_to(~np.isfinite(error), x.shape)
-            return self._close(
-                "inexact", x.mid, x.rad, error, (x,), fmt, reach=top, partial=True, lost=lambda: lost, count=_ENDLESS
+            result = self._close(
+                "a transform",
+                x.mid,
+                x.rad,
+                error,
+                (x,),
+                fmt,
+                reach=top,
+                partial=True,
+                lost=lambda: lost,
+                count=_ENDLESS,
             )
+            given = all(b.over is False and np.isfinite(b.rad).all() for b in operands)
+            if lost.any() and given and not all(np.isfinite(b.mid).all() for b in operands):
+                # Of infinities and NaN that are given, not made, an algorithm that mixes them all makes NaN.
+                result.mid, result.rad = np.where(lost, np.nan, result.mid), np.where(lost, 0.0, result.rad)
+            return result
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)

@@ -151,7 +151,10 @@ class Floats:
         expected: Callable[..., np.ndarray],
         reach: Callable[..., np.ndarray] | None = None,
     ) -> Array:
-        return x
+        if all(self.xp.isfinite(o).all() for o in operands):
+            return x
+        mixed = worst(0.0, *(np.abs(np.asarray(o, np.float64)) for o in operands))
+        return self.xp.where(np.isfinite(mixed), x, self.real(math.nan))
 
     def where(self, mask: Array, a: Array, b: Array) -> Array:
         return self.xp.where(mask, a, b)

@@ -508,7 +508,8 @@ class Noise:
         floor = self._loss(fmt) / (2 * fmt.unit_roundoff)
         with np.errstate(all="ignore"):
             std = expected(floor, *(np.abs(o.mid) for o in operands)) * fmt.unit_roundoff
-            return self._rounded(x.mid, x.terms, x.bias, np.broadcast_to(std, x.shape))
+            std = np.broadcast_to(np.where(np.isfinite(std), std, 0.0), x.shape)
+            return self._rounded(x.mid, x.terms, x.bias, std)
 
     def where(self, mask: np.ndarray, a: Noisy | int, b: Noisy | int) -> Noisy:
         a, b = self.lift(a), self.lift(b)

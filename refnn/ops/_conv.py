@@ -13,15 +13,8 @@ with c over the channels of o's group. The three sums of products are derivative
 The accurate class is the direct sum, in any order: ((1+u)^(k+1) - 1) (sum |w||x| + |b|) for k products, where padding
 is no product. Infinity times padding may be left out or formed, and is NaN then.
 
-The class `fft` multiplies Fourier transforms. With transforms whose lengths are powers of two, L the sum of their
-logarithms, and twiddle factors within 3u/2, every element of a convolution errs by at most
-
-    ||x|| ||w|| ((1 + u)^(3L) (1 + sqrt(5) u)^(3L + 1) (1 + 3u/2)^(3L) - 1)  <=  (16 L + 3) u ||x|| ||w||
-
-in 2-norms (Percival, Math. Comp. 72 (2003) 387, theorem 5.1; the second step for L <= 1/(80 u)), and by C u more where
-C products are added before the inverse transform. No FFT is written down here: the definition adds s - s with
-s = K max|x| max|w|, which is zero, and as s is a product of three factors errs by 4u s in the worst case. K is such
-that 4u s is at least that bound, with ||x|| <= sqrt(m) max|x| for m cells.
+The class `fft` multiplies Fourier transforms. None is written down here: the result is the direct sum, as inexact as
+`refnn.arithmetic.transforms` says.
 """
 
 from __future__ import annotations
@@ -30,6 +23,7 @@ import math
 from collections.abc import Mapping
 from math import inf, nan
 
+from refnn.arithmetic.transforms import TILE, Transformed
 from refnn.arithmetic.windows import Windows, per_axis, sides
 from refnn.op import Input, Special, check_choice
 
@@ -97,60 +91,51 @@ def transposed_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, outpu
 # --- the class fft ---------------------------------------------------------------------------------------------------
 
 
-def fft_factor(w, channels, cells):
-    """K for a sum over some channels; `cells` is the number of those of the one factor in a channel, times that of the
-    other. It is odd, because a power of two would not round."""
-    lengths = [
+def transformed(ar, result, a, b, letters, w, groups):
+    """`result`, the convolution of a and b that `letters` say (see Transformed), as inexact as by transforms."""
+    lengths = (
         n + before + (c - 1) * s + 2 * d * (k - 1)
         for n, before, c, s, d, k in zip(w.size, w.before, w.count, w.stride, w.dilation, w.kernel, strict=True)
-    ]
-    steps = 16 * sum(n.bit_length() for n in lengths) + channels + 3
-    return (steps * channels * (math.isqrt(cells) + 1) // 4 + 1) | 1
-
-
-def blurred(ar, result, a, b, factor):
-    """`result`, as inexact as the convolution of a and b by FFT."""
-    if not a.size:
-        return result
-    s = ar.product(factor, ar.max(ar.abs(a).reshape(-1), 0), ar.max(ar.abs(b).reshape(-1), 0))
-    nothing = s - s
-    return result + nothing
-
-
-def blurred_weight_gradient(ar, gw, g, x, w):
-    """The gradient of a weight from cotangents g of the windows of x: a sum over the batch."""
-    batch = g.shape[0] if g.ndim == w.rank + 2 else 1
-    return blurred(ar, gw, x, g, fft_factor(w, batch, math.prod(w.size) * math.prod(w.count)))
+    )
+    places = math.prod(min(max(n, k), TILE) for n, k in zip(w.size, w.kernel, strict=True))
+    form = Transformed(letters, groups, tuple(2 ** n.bit_length() for n in lengths), places)
+    return ar.inexact(result, (result, a, b), form.worst, form.expected, form.reach)
 
 
 def fft_forward(ar, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     rest = {"stride": stride, "padding": padding, "dilation": dilation}
     y = forward(ar, x, weight, bias, groups=groups, **rest)
     w = Windows.over(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
-    return blurred(ar, y, x, weight, fft_factor(w, weight.shape[1], math.prod(w.size) * w.taps))
+    return transformed(ar, y, x, weight, "ngc,goc->ngo", w, groups)
 
 
 def fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     rest = {"stride": stride, "padding": padding, "dilation": dilation}
-    grads = vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
+    gx, gw, gb = vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
     w = Windows.over(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
-    gx = blurred(ar, grads[0], g, weight, fft_factor(w, weight.shape[0] // groups, math.prod(w.count) * w.taps))
-    return gx, blurred_weight_gradient(ar, grads[1], g, x, w), grads[2]
+    return (
+        transformed(ar, gx, g, weight, "ngo,goc->ngc", w, groups),
+        transformed(ar, gw, x, g, "ngc,ngo->goc", w, groups),
+        gb,
+    )
 
 
 def transposed_fft_forward(ar, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
     y = transposed_forward(ar, x, weight, bias, groups=groups, **rest)
     w = Windows.into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
-    return blurred(ar, y, x, weight, fft_factor(w, weight.shape[0] // groups, math.prod(w.count) * w.taps))
+    return transformed(ar, y, x, weight, "ngc,gco->ngo", w, groups)
 
 
 def transposed_fft_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     rest = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
-    grads = transposed_vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
+    gx, gw, gb = transposed_vjp(ar, g, y, x, weight, bias, groups=groups, **rest)
     w = Windows.into(x.shape[2 - weight.ndim :], weight.shape[2:], **rest)
-    gx = blurred(ar, grads[0], g, weight, fft_factor(w, weight.shape[1], math.prod(w.size) * w.taps))
-    return gx, blurred_weight_gradient(ar, grads[1], x, g, w), grads[2]
+    return (
+        transformed(ar, gx, g, weight, "ngo,gco->ngc", w, groups),
+        transformed(ar, gw, x, g, "ngc,ngo->gco", w, groups),
+        gb,
+    )
 
 
 # --- what is wrong with a call ---------------------------------------------------------------------------------------
