@@ -702,17 +702,16 @@ def test_partial_sums_are_at_least_their_share_of_the_magnitudes(n: int) -> None
 
     sizes = np.diff([*starts, n]).tolist()
 
-    def blocks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.add.reduceat(x, starts, axis=1).T, (np.array(sizes) - 1) / 6 @ np.add.reduceat(
-            x * x, starts, axis=1
-        ).T
+    def blocks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        squares = np.add.reduceat(x * x, starts, axis=1).T
+        return np.add.reduceat(x, starts, axis=1).T, (np.array(sizes) - 1) / 6 @ squares, squares.sum(0)
 
     total, slightly_less = np.abs(terms).sum(1), 1 - n * 2.0**-50
     share = _chain(sizes, *blocks(terms)) / total
-    assert (share >= chain_share(n // SUM_BLOCKS, SUM_BLOCKS) * slightly_less).all()
-    assert n < SUM_BLOCKS or share.min() < 4 * chain_share(n // SUM_BLOCKS, SUM_BLOCKS)
+    assert (share >= chain_share(n) * slightly_less).all()
+    assert share.min() < 4 * chain_share(n)
     share = _chain(sizes, *blocks(terms), further) / (total + np.abs(further))
-    assert (share >= chain_share(n // SUM_BLOCKS, SUM_BLOCKS, plus=True) * slightly_less).all()
+    assert (share >= chain_share(n, plus=True) * slightly_less).all()
     share = _chain(sizes, *blocks(np.abs(terms))) / total
     assert (share >= ramp_share(n) * slightly_less).all()
     assert share.min() < 4 * ramp_share(n)
@@ -720,21 +719,21 @@ def test_partial_sums_are_at_least_their_share_of_the_magnitudes(n: int) -> None
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
 def test_the_partial_sums_in_closed_form_are_those_of_the_straight_lines(n: int) -> None:
-    """Term by term: from both ends, a further term before or after all others, and the bridges."""
+    """Term by term: from both ends and as one block, a further term before or after all others, and the bridges."""
     rng = np.random.default_rng(n)
     starts = _starts(n, SUM_BLOCKS)
     ends = [*starts[1:], n]
     for further in (None, 0.0, -3.0, 40.0):
         x = rng.normal(size=n) + rng.choice([-1.0, 0.0, 1.0])
         pieces = [x[a:b] for a, b in zip(starts, ends, strict=True)]
-        bridges = sum((len(p) - 1) / 6 * (p * p).sum() for p in pieces)
         ways = []
-        for way in (pieces, pieces[::-1]):
+        for way in (pieces, pieces[::-1], [x]):
             for first in (0.0,) if further is None else (0.0, further):
-                at, total = first, bridges
+                at, total = first, sum((len(p) - 1) / 6 * (p * p).sum() for p in way)
                 for p in way:
                     total += np.square(at + p.sum() * np.arange(1, len(p) + 1) / len(p)).sum()
                     at += p.sum()
                 ways.append(total + (0 if further is None or first else (at + further) ** 2))
-        found = _chain([*map(len, pieces)], [p.sum() for p in pieces], bridges, further)
+        bridges = sum((len(p) - 1) / 6 * (p * p).sum() for p in pieces)
+        found = _chain([*map(len, pieces)], [p.sum() for p in pieces], bridges, (x * x).sum(), further)
         assert abs(found**2 - max(ways)) <= n * 2.0**-50 * max(ways)

@@ -44,7 +44,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
-from refnn.arithmetic.noise import DOT_BLOCKS, SUM_BLOCKS, chain_share, ramp_share
+from refnn.arithmetic.noise import chain_share, ramp_share
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.windows import Contraction, Windows, matrix_product
 from refnn.formats import Format
@@ -611,7 +611,7 @@ class Balls:
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
                 prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
             one_sign = np.array_equal(np.abs(mid), total)
-            least = ramp_share(terms) if one_sign else chain_share(terms // SUM_BLOCKS, SUM_BLOCKS)
+            least = ramp_share(terms) if one_sign else chain_share(terms)
             result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
             if x.over is False:
                 return result
@@ -673,7 +673,7 @@ class Balls:
                     special = special | ~np.isfinite(plus.mid)
                     total = np.where(np.isfinite(total), total, 0.0)
             count = max(terms, 1) * (a.roundings + b.roundings) + (0 if plus is None else plus.roundings)
-            least = chain_share(form.shortest(mb, DOT_BLOCKS), DOT_BLOCKS, plus=plus is not None)
+            least = chain_share(form.terms, plus=plus is not None)
             result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
             if nothing.any() and not (self.model.flush or self.model.dot_flush):  # zeros add up to what is added
                 result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)

@@ -12,10 +12,10 @@ in quadrature where the variables are independent, as magnitudes where they may 
 The bias bounds what is no rounding: what elementary functions are off beside the rounding of their result (it repeats)
 and losses below the normal range.
 
-A sum is taken as a chain, the longest way to add: from left to right or from right to left, whichever has the larger
-partial sums. They are looked at where blocks of terms end, and between those as bridges of a random permutation of the
-block (mean squares (k/m)(1 - k/m) sum(p^2) around the straight line, a sixth of m sum(p^2) in all). Sums in blocks or
-trees err less.
+A sum is taken as a chain, the longest way to add: from left to right, from right to left or in a random order,
+whichever has the larger partial sums. They are looked at where blocks of terms end, and between those as bridges of a
+random permutation of the block (mean squares (k/m)(1 - k/m) sum(p^2) around the straight line, a sixth of m sum(p^2) in
+all). Sums in blocks or trees err less.
 
 The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815; like theirs it fails for
 constant data and for truncating hardware, so what rests on it may raise a suspicion and never a claim.
@@ -264,8 +264,9 @@ class Noise:
             blocks = np.add.reduceat(scaled, starts, axis=1).T
             squares = np.add.reduceat(scaled * scaled, starts, axis=1).T
             sizes = np.diff([*starts, n])
-            chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares)
-            chain = self._unless_stagnant(chain, np.sqrt(np.sum(squares, axis=0))) * scale[:, 0]
+            total = np.sum(squares, axis=0)
+            chain = _chain(sizes.tolist(), blocks, (sizes - 1) / 6 @ squares, total)
+            chain = self._unless_stagnant(chain, np.sqrt(total)) * scale[:, 0]
             own = chain.reshape(np.shape(mid)) * (self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
@@ -584,10 +585,10 @@ def _starts(n: int, blocks: int) -> list[int]:
     return sorted({n * i // blocks for i in range(blocks)})
 
 
-def _chain(sizes: list[int], blocks: Any, bridges: Array, further: Any = None) -> Array:
-    """The root of the sum of squares of all partial sums, from left to right or from right to left, whichever is more,
-    of terms whose sums over each block are given; a `further` term comes first or last: either it moves all partial
-    sums, or it makes one more.
+def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, further: Any = None) -> Array:
+    """The root of the sum of squares of all partial sums, from left to right, from right to left or in a random order,
+    whichever is most, of terms whose sums over each block are given; a `further` term comes first or last: either it
+    moves all partial sums, or it makes one more.
 
     From one end of a block to the other, a to e, the partial sums go straight, apart from a bridge: its mean squares
     add up to (m - 1)/6 times the block's sum of squares, where m is its length. `bridges` is the sum of those, or a
@@ -595,7 +596,9 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, further: Any = None) -
 
         sum over j = 1..m of (a + (e - a) j/m)^2 = m a e + m/3 (e - a)^2 + (e^2 - a^2)/2 + (e - a)^2/(6m),
 
-    where the third terms telescope. From the right, a and e are S - e and S - a, with S the sum of all.
+    where the third terms telescope. From the right, a and e are S - e and S - a, with S the sum of all. In a random
+    order all terms are one block, whose bridge is (n - 1)/6 times the sum of all `squares`: kernels add every fourth or
+    sixteenth term apart, and what is small from the left and from the right need not be small there.
     """
     n = sum(sizes)
     left = bridges
@@ -609,10 +612,12 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, further: Any = None) -
     left = left + end * end / 2
     back = end * n - line
     right = left + end * back
-    most = np.maximum(left, right)
+    mixed = (n - 1) / 6 * squares + (n / 3 + 1 / (6 * n) + 1 / 2) * np.square(end)
+    most = np.maximum(np.maximum(left, right), mixed)
     if further is not None:
         last = most + np.square(end + further)
         first = np.maximum(left + further * (line + end), right + further * (back + end * (n + 1)))
+        first = np.maximum(first, mixed + further * end * (n + 1))
         most = np.maximum(last, first + n * further * further)
     return np.sqrt(most)
 
@@ -645,7 +650,7 @@ def _contraction_roundings(
         rounded = np.sqrt(total)
         if form.terms > 1 or extra is not None:
             # One product of squares, with the longest block's share of it, where each block's own would take as many.
-            chain = _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, extra)
+            chain = _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, total, extra)
             rounded += unless_stagnant(chain, rounded if extra is None else np.hypot(rounded, extra))
         if np.any(total < small):
             # Squares may have vanished: no partial sum is above the sum of magnitudes, and zeros are not rounded.
@@ -656,18 +661,16 @@ def _contraction_roundings(
     return result
 
 
-def chain_share(shortest: int, blocks: int, *, plus: bool = False) -> float:
-    """The least that `_chain` can be of the sum of magnitudes of terms in `blocks`, or in fewer where the `shortest`
-    has 0, or with a further term (`plus`).
+def chain_share(n: int, *, plus: bool = False) -> float:
+    """The least that `_chain` can be of the sum T of magnitudes of n terms, or of those and a further one (`plus`).
 
-    Write E_b for the partial sum at the end of block b and B_b for its bridge, so that _chain^2 >= sum_b (E_b^2 +
-    B_b^2). A block of m >= 2 terms has magnitudes of at most sqrt(m sum(p^2)) = sqrt(6m/(m-1)) B_b; one of a single
-    term has |E_b - E_(b-1)|, which is 2 |E_b| on the sum over all blocks. Cauchy and Schwarz do the rest. A further
-    term is at most |total| + |E_last|, which `_chain` adds in quadrature.
+    In a random order _chain^2 >= B^2 + n/3 S^2, with the bridge B^2 = (n - 1)/6 sum(p^2) and the sum S, and by Cauchy
+    and Schwarz T <= sqrt(n sum(p^2)) = sqrt(6n/(n - 1)) B. A further term f is at most |S + f| + |S|, and `_chain` adds
+    (S + f)^2; Cauchy and Schwarz once more. A single term is its own sum, and its chain at least |S|. It may have been
+    computed in float32.
     """
-    m = shortest
-    most = math.sqrt(blocks * (6 * m / (m - 1) if m > 1 else 4 + 12))
-    return 1 / math.hypot(most + 1, 1) if plus else 1 / most
+    squared = 6 * n / (n - 1) if n > 1 else 4.0 if plus else 1.0
+    return (1 - 2.0**-20) / math.sqrt(squared + (1 + 3 / n if plus and n > 1 else plus))
 
 
 def ramp_share(n: int) -> float:

@@ -90,11 +90,6 @@ class Contraction:
             return b.shape[self.cut[1]]
         return math.prod(b.shape[axis] for axis in self.summed) // self.groups
 
-    def shortest(self, b: np.ndarray, count: int) -> int:
-        """The least number of products in one of `count` parts of the sum; 0 where there are fewer parts."""
-        places = self._places(b)
-        return self.terms // max(places, 1) * (places // count)
-
     def parts(self, a: np.ndarray, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The sum in at most `count` parts: the number of products of each, and a and b cut, or with zeros in b."""
         n = self._places(b)
