@@ -2,11 +2,13 @@
 
 `worst` is the radius of the definition in ball arithmetic: no evaluation of its class, in any order, is further off.
 `expected` is the standard deviation of the error where roundings behave as independent, and `library` bounds what
-elementary functions and losses below the normal range add to it.
+elementary functions and losses below the normal range add to it. `probable` is in between: what the error exceeds with
+no more than a stated probability, where each rounding has a mean of zero given those before it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,27 @@ class Bound:
     worst: np.ndarray
     expected: np.ndarray
     library: np.ndarray
+
+    def probable(self, probability: float) -> np.ndarray:
+        """What the error of an element exceeds with at most this probability, to first order; the worst case where that
+        is less. For all N elements of an array together, ask for the N-th part.
+
+        The error is a sum of roundings d_i times their weights, at most c_i each, where the c_i^2 add up to at most
+        3 expected^2: `expected` takes each as uniform. If the mean of every rounding is zero, whatever those before it
+        were, Azuma and Hoeffding have P(|sum d_i| > t sqrt(sum c_i^2)) <= 2 exp(-t^2/2); so it is for inner products in
+        Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815, and Ipsen and Zhou, SIAM J. Matrix Anal. Appl. 41 (2020)
+        1699. `library` is added in full. It is a bound for sums that are added as `expected` assumes, one term after
+        the other from either end or in fewer steps (see refnn.arithmetic.noise), and none for hardware that truncates.
+        ValueError for a probability that is not between 0 and 1.
+        """
+        if not 0 < probability < 1:
+            raise ValueError(f"the probability is {probability}, expected a number between 0 and 1")
+        return np.asarray(np.minimum(self.worst, deviations(probability) * self.expected + self.library))
+
+
+def deviations(probability: float) -> float:
+    """How many standard deviations of uniform roundings the bound of Azuma and Hoeffding is (see Bound.probable)."""
+    return math.sqrt(3 * 2 * math.log(2 / probability))
 
 
 @dataclass(frozen=True, eq=False)

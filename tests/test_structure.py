@@ -53,6 +53,7 @@ ORDER = (
     ("piped", "export", "pytest_plugin"),
     ("c_kit",),
     ("limits_page", "support", "tightness"),
+    ("calibration",),
     ("power",),
     ("cli",),
     ("__main__",),
