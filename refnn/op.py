@@ -387,7 +387,7 @@ def _own(classes: Mapping[str, tuple[Half, Half]]) -> Mapping[str, tuple[Half, H
 
 def _replaceable(op: Op, which: int, half: Half) -> Half:
     """The forward (0) or the vjp (1) of an op as others call it: a chosen class may take its place."""
-    if getattr(half, "part_of", None) == op.name:  # of a record that this one was made from
+    if getattr(half, "part", None) == (op.name, id(half)):  # of a record that this one was made from, as it was
         half = half.__wrapped__  # type: ignore[attr-defined]
 
     @functools.wraps(half)
@@ -403,7 +403,7 @@ def _replaceable(op: Op, which: int, half: Half) -> Half:
         finally:
             _CHOSEN.reset(token)
 
-    called.part_of = op.name  # type: ignore[attr-defined]
+    called.part = op.name, id(called)  # type: ignore[attr-defined]  # functools.wraps copies it to others
     return called
 
 

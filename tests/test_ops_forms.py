@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -459,6 +460,20 @@ def test_a_chosen_class_takes_the_place_of_the_definition_and_no_longer_than_tha
     with pytest.raises(TypeError):
         op.classes["gelu: sum"][0](ar, np.ones(1), x, approximate="tanh")
     assert refnn.gelu.forward(ar, x) == accurate
+
+
+def test_a_definition_that_was_altered_stays_so() -> None:
+    """Also where it says that it wraps the one of an op; a record that is made from another takes that as it was."""
+    gelu, ar, x = refnn.ops["gelu"], Floats(np.float64), np.array([-7.0])
+
+    @functools.wraps(gelu.forward)
+    def doubled(ar: Any, x: Any, *, approximate: str = "none") -> Any:
+        return 2 * gelu.forward(ar, x, approximate=approximate)
+
+    assert dataclasses.replace(gelu, forward=doubled).forward(ar, x) == 2 * gelu.forward(ar, x)
+    again = dataclasses.replace(dataclasses.replace(gelu, variants=gelu.variants[:1]), special=())
+    assert again.forward.__wrapped__ is gelu.forward.__wrapped__  # type: ignore[attr-defined]
+    assert list(again.classes) == list(gelu.classes) == ["sum"]
 
 
 def test_a_record_that_cannot_run_has_its_own_classes_and_says_so() -> None:

@@ -91,14 +91,20 @@ def transposed_vjp(ar, g, y, x, weight, bias=None, *, stride=1, padding=0, outpu
 # --- the class fft ---------------------------------------------------------------------------------------------------
 
 
-def transformed(ar, result, a, b, letters, w, groups):
-    """`result`, the convolution of a and b that `letters` say (see Transformed), as inexact as by transforms."""
+def transforms(w, letters, groups):
+    """The transforms of a convolution over these windows: the lengths of those that hold every output, and how many
+    places there are at least, in tiles."""
     lengths = (
         n + before + (c - 1) * s + 2 * d * (k - 1)
         for n, before, c, s, d, k in zip(w.size, w.before, w.count, w.stride, w.dilation, w.kernel, strict=True)
     )
     places = math.prod(min(max(n, k), TILE) for n, k in zip(w.size, w.kernel, strict=True))
-    form = Transformed(letters, groups, tuple(2 ** n.bit_length() for n in lengths), places)
+    return Transformed(letters, groups, tuple(2 ** n.bit_length() for n in lengths), places)
+
+
+def transformed(ar, result, a, b, letters, w, groups):
+    """`result`, the convolution of a and b that `letters` say (see Transformed), as inexact as by transforms."""
+    form = transforms(w, letters, groups)
     return ar.inexact(result, (result, a, b), form.worst, form.expected, form.reach)
 
 
