@@ -93,7 +93,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
     if not _is_index(target):
         over = input.size // classes if reduction == "mean" else None
         smoothed = _smoothed(ar, target, classes, label_smoothing)
-        t, gz = ar.product(smoothed, *column), ar.saved(ar.product(smoothed, g, *column, over=over))
+        t, gz = ar.product(smoothed, *column), ar.saved(ar.product(smoothed, g, *column, over=over), 2)
         keep = () if not label_smoothing else (1 - ar.real(label_smoothing),)
         return pulled(t, gz, summed(t), summed(gz), over), -ar.saved(ar.product(z, g, *column, *keep, over=over), 2)
     valid = target != ignore_index
@@ -103,7 +103,7 @@ def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="m
         share = ar.real(label_smoothing)
         uniform = ar.product(share, *column, over=classes)
         t = (1 - share) * (hits if weight is None else hits * column[0]) + uniform
-        gz = ar.saved(ar.product(t, g, over=over))
+        gz = ar.saved(ar.product(t, g, over=over), 2)
         gx = pulled(t, gz, summed(t), summed(gz), over)
     else:  # a sum of zeros and one number is that number
         own = () if weight is None else (spread(ar.array(weight)[valid * target], input.shape, axis),)

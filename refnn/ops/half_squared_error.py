@@ -24,7 +24,7 @@ def vjp(ar, g, y, input, target, *, reduction="mean"):
     if reduction == "none":
         g = g.reshape(-1, *[1] * (d.ndim - 1))
     # 1/2 and 2 cancel, but an implementation may apply them in any grouping.
-    gx = ar.product(2, d, g, over=2 * d.shape[0] if reduction == "mean" else 2)
+    gx = ar.saved(ar.product(2, d, g, over=2 * d.shape[0] if reduction == "mean" else 2), 2)
     return gx, -gx
 
 

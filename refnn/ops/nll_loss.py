@@ -34,7 +34,7 @@ from refnn.ops._shared import (
 def _weighted(ar, factor, weight, classes, over=None):
     """A factor for each sample, times the weight of its class."""
     factors = (factor,) if weight is None else (factor, ar.array(weight)[classes])
-    return ar.saved(ar.product(*factors, over=over))
+    return ar.saved(ar.product(*factors, over=over), 2)
 
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean"):
