@@ -22,7 +22,7 @@ from refnn.power.alarms import lines as alarm_lines
 from refnn.power.catalogue import MUTANTS
 from refnn.power.mutant import Mutant, elementwise, sloped
 from refnn.power.page import lines, revealed
-from refnn.power.right import Right, formulas, of_numpy, of_torch
+from refnn.power.right import Right, classes, formulas, of_numpy, of_torch
 from refnn.power.score import controls, mutated, objections, revealing, run, search, steps
 from refnn.power.score import refnn as default_check
 
@@ -193,7 +193,7 @@ def test_what_the_catalogue_has_of_right_ones_is_among_them() -> None:
 
 def test_a_declared_class_may_be_explained_and_nothing_else_may() -> None:
     """sigmoid's class `textbook` loses digits of the gradient on the positive side."""
-    (textbook,) = [r for r in of_numpy("sigmoid", "float32") if r.what == "class textbook"]
+    (textbook,) = [r for r in classes("sigmoid", "float32") if r.what == "class textbook"]
     case = {"inputs": (np.linspace(5, 10, 50, dtype=np.float32),)}
     for right, objects, names in (
         (textbook, False, set()),
@@ -209,8 +209,17 @@ def test_a_declared_class_may_be_explained_and_nothing_else_may() -> None:
     assert "another class that covers the result, too:\n\n- sigmoid: class textbook as textbook" in page
 
 
-def test_a_class_that_doubles_is_an_alarm() -> None:
+def test_a_class_is_judged_as_itself_on_the_default_cases() -> None:
+    case = {"inputs": (np.linspace(5, 10, 50, dtype=np.float32),)}
     (textbook,) = [r for r in of_numpy("sigmoid", "float32") if r.what == "class textbook"]
+    own, accurate = Alarms("sigmoid"), Alarms("sigmoid")
+    own.check(textbook, case)
+    accurate.check(replace(textbook, algorithm="accurate"), case)
+    assert not own.alarms and len(accurate.alarms) == 1
+
+
+def test_a_class_that_doubles_is_an_alarm() -> None:
+    (textbook,) = [r for r in classes("sigmoid", "float32") if r.what == "class textbook"]
     forward, vjp = textbook.pair
     doubled = replace(textbook, pair=(lambda x: 2 * forward(x), vjp))
     found = Alarms("sigmoid")

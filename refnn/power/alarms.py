@@ -2,14 +2,15 @@
 
 One check is one call of `refnn.check` on one case: it has the false-alarm probability of a whole report to itself. The
 implementations differ from the definition in the order of their sums, in their formulas, in their precision, in the
-convention that they follow; each class that an op declares is one, too. They are checked on the default cases, whose
-inputs are drawn from other seeds than those of a default check, and on layers of everyday size, where PyTorch's own
-functions and formulas of textbooks and kernels stand beside them and 16-bit formats are checked as well: computed in
-float32 and rounded once, PyTorch under the model that a check of it takes.
+convention that they follow. They are checked on the default cases, whose inputs are drawn from other seeds than those
+of a default check; there each class that an op declares is checked as that class, too. And they are checked on layers
+of everyday size, where PyTorch's own functions and formulas of textbooks and kernels stand beside them and 16-bit
+formats are checked as well: computed in float32 and rounded once, PyTorch under the model that a check of it takes.
 
-An alarm is a verdict other than exact, ok, convention or out of scope; an implementation of a declared class may be
-explained by a class, and PyTorch may show what is committed as expected of it, with its reason. A case in which nothing
-is checked (an empty array, all out of scope) is not counted.
+An alarm is a verdict other than exact, ok, convention or out of scope. On the layers an implementation of a declared
+class, or a formula, may be explained by a class; PyTorch may show what is committed as expected of it, with its reason,
+and in 16 bits the sums that it stores on the way, which are declared classes. A case in which nothing is checked (an
+empty array, all out of scope) is not counted.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Alarms:
                 inputs=inputs,
                 dtype=right.dtype,
                 model=right.model,
+                algorithm=right.algorithm,
                 expected_failures=right.expected,
             )
         self.implementations.add(right.what)
@@ -158,8 +160,9 @@ def lines(of_ops: Sequence[Alarms], of_layers: Sequence[Alarms] = ()) -> Iterato
         yield " ".join(paragraph.split())
         yield ""
     yield f"Seeds {', '.join(map(str, SEEDS))} of the default cases, {', '.join(map(str, EVERYDAY))} of the layers."
-    unsound = (f"{op} in {dtype} ({why})" for (op, dtype), why in UNSOUND.items())
-    yield f"PyTorch's own that are not right, and not among them: {'; '.join(unsound)}."
+    whys = {why: [f"{op} in {d}" for (op, d), w in UNSOUND.items() if w == why] for why in UNSOUND.values()}
+    unsound = "; ".join(f"{', '.join(of)} ({why})" for why, of in whys.items())
+    yield f"PyTorch's own that are not right under these models, and not among them: {unsound}."
     yield ""
     yield "## Default cases"
     head = ["implementations", *(f"checks, {d}" for d in DTYPES), "elements", "false alarms"]
