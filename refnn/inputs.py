@@ -29,9 +29,10 @@ from refnn.ops import find
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One set of inputs with its parameters and cotangent. `random` says that its roundings may be taken as
-    independent, so that an expected error means something; `layout` is how its arrays lie in memory; `row` is the row
-    of the op's table of special values that it was made from, if it was."""
+    """One set of inputs with its parameters and cotangent. `random` says that the roundings of the output may be taken
+    as independent, so that an expected error means something, and `random_cotangent` that those of gradients may, if
+    so; `layout` is how its inputs lie in memory and `cotangent_layout` how the cotangent does; `row` is the row of the
+    op's table of special values that it was made from, if it was."""
 
     id: str
     op: Op
@@ -40,7 +41,9 @@ class Case:
     cotangent: np.ndarray
     family: str
     random: bool
+    random_cotangent: bool = True
     layout: str = "C"
+    cotangent_layout: str = "C"
     repeat: bool = False
     row: Special | None = None  # of the op's table of special values, which then judges it
 
@@ -232,13 +235,21 @@ def slug(variant: Mapping[str, Any]) -> str:
     return ",".join([*shapes[:2], *kinds, *params])
 
 
-LAYOUTS = ("C", "F", "strided")
+LAYOUTS = ("C", "F", "strided", "reversed", "offset")
 
 
 def layout(x: np.ndarray, order: str) -> np.ndarray:
-    """A fresh copy of x in C order, in Fortran order, or as every other element of a larger array."""
+    """A fresh copy of x in C order, in Fortran order, as every other element of a larger array, with negative strides,
+    or from the second element of a larger array on."""
     if order == "F":
         return np.array(x, order="F")
+    if order == "reversed":
+        backward = (slice(None, None, -1),) * x.ndim
+        return np.array(x[backward], order="C")[backward]
+    if order == "offset":
+        view = np.zeros(x.size + 1, x.dtype)[1:].reshape(x.shape)
+        view[...] = x
+        return view
     if order == "strided":
         base = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype) if x.ndim else np.zeros((), x.dtype)
         view = base[..., ::2] if x.ndim else base
@@ -276,22 +287,21 @@ def cases(
             raise TypeError(
                 f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}"
             )
-    number = 0
-    for family in NAMES:
+    for place, family in enumerate(NAMES):
         if family == "special":
             chosen = () if families and family not in families else op.special
             yield from special_cases(op, fmt, chosen, where or {}, id, seed)
             continue
-        for variant in op.variants:
-            number += 1  # fixed by the position, so that a selection does not change what is in a case
+        for number, variant in enumerate(op.variants):  # the position, so that a selection changes nothing in a case
             if (families and family not in families) or (family == "kinks" and not variant.get("points")):
                 continue
             if not _matches(op, variant["params"], where or {}):
                 continue
-            kind = sorted(COTANGENTS)[number % len(COTANGENTS)]
+            # Over the families each variant meets every cotangent, among those that are random, too, and every layout.
+            kind = sorted(COTANGENTS)[(number + place + place // len(COTANGENTS)) % len(COTANGENTS)]
             name = f"{op.name}/{dtype}/{family}/{slug(variant)}/{kind}/{seed}"
             if fnmatch.fnmatchcase(name, id) or name == id:
-                yield build(name, op, fmt, family, variant, kind, number)
+                yield build(name, op, fmt, family, variant, kind, (number, place))
 
 
 def _matches(op: Op, params: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
@@ -329,8 +339,18 @@ def _compact(value: Any) -> str:
     return re.sub(r"[\s'\"]", "", str(value)).replace("/", "|")
 
 
-def build(name: str, op: Op, fmt: Format, family: str, variant: Mapping[str, Any], kind: str, number: int) -> Case:
-    """The case of that id: its numbers drawn by a generator that the id seeds, its memory layout chosen by `number`."""
+def build(
+    name: str,
+    op: Op,
+    fmt: Format,
+    family: str,
+    variant: Mapping[str, Any],
+    kind: str,
+    turn: tuple[int, int] | None = None,
+) -> Case:
+    """The case of that id: its numbers drawn by a generator that the id seeds. The numbers of the variant and of the
+    family in their `turn` choose how the inputs and the cotangent lie in memory, one beside the other, and whether the
+    implementation is called twice; without them everything lies in C order and is called once."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(_draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
     params = {**op.defaults, **{k: _parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
@@ -343,9 +363,11 @@ def build(name: str, op: Op, fmt: Format, family: str, variant: Mapping[str, Any
         params,
         cotangent,
         family,
-        random=family in RANDOM and kind in ("random", "wide"),
-        layout=LAYOUTS[number % 3],
-        repeat=number % 7 == 1,
+        random=family in RANDOM,
+        random_cotangent=kind in ("random", "wide"),
+        layout=LAYOUTS[0 if turn is None else sum(turn) % len(LAYOUTS)],
+        cotangent_layout=LAYOUTS[0 if turn is None else (turn[0] + 2 * turn[1] + 1) % len(LAYOUTS)],
+        repeat=turn is not None and sum(turn) % 6 == 1,
     )
 
 

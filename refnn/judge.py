@@ -80,7 +80,7 @@ def _attempt(function: Callable[..., Any], case: Case, is_forward: bool) -> list
     arrays = [None if x is None else layout(x, case.layout) for x in case.inputs]
     params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
     # A constant cotangent keeps its stride of 0.
-    g = case.cotangent if 0 in case.cotangent.strides else layout(case.cotangent, case.layout)
+    g = case.cotangent if 0 in case.cotangent.strides else layout(case.cotangent, case.cotangent_layout)
     given = [*arrays] if is_forward else [g, *arrays]
     try:
         with np.errstate(all="ignore"):
@@ -219,6 +219,10 @@ class Judge:
             assert value is not None
             yield value
 
+    def _random(self, which: int) -> bool:
+        """Whether an expected error means something: for the output whatever the cotangent is."""
+        return self.case.random and (which == 0 or self.case.random_cotangent)
+
     def expected_line(self, which: int, algorithm: str, rows: Any, wanted: np.ndarray) -> np.ndarray:
         """What an error exceeds with less than the allotted probability, where roundings are independent: for the
         `wanted` elements of some rows, and NaN for others."""
@@ -277,7 +281,7 @@ class Judge:
             j = self._against(which, got, self.worst, self.case.op.convention, rows)
             if self.worst.kinks and self.case.op.kinks:
                 self._conventions(which, got, j, rows)
-            if self.case.random and self.worst.roundings[which] > self.line**2 / 3:
+            if self._random(which) and self.worst.roundings[which] > self.line**2 / 3:
                 # Fewer roundings than that keep the worst case itself below the line (see Ball).
                 suspicious = j.error > self.line / math.sqrt(3 * self.worst.roundings[which]) * j.allowed
                 if suspicious.any():
@@ -553,7 +557,7 @@ class Judge:
             worst = self._worst_case(name, self.case.op.convention)
             other = self._against(which, j.got, worst, self.case.op.convention, rows)
             inside = _unexplained(j) & (other.code <= OK)
-            if self.case.random and inside.any():
+            if self._random(which) and inside.any():
                 inside &= ~self._beyond(which, name, worst, j, rows, inside)
             return inside, _unexplained(j) & (other.code == SCOPE)
 

@@ -210,7 +210,7 @@ def test_limits_are_those_of_every_product_without_padding() -> None:
 def test_a_matrix_product_is_one() -> None:
     rng = np.random.default_rng(6)
     a, b = whole(rng, 3, 7), whole(rng, 7, 4)
-    form = matrix_product(7)
+    form = matrix_product((5, 7), (7, 3))
     assert np.array_equal(apply(form, a, b), a @ b)
     assert [n for n, *_ in form.parts(a, b, 4)] == [1, 2, 2, 2]
     assert np.array_equal(sum(apply(form, *p[1:]) for p in form.parts(a, b, 4)), a @ b)

@@ -28,7 +28,7 @@ class Tf32(Floats):
         super().__init__(np.float32)
 
     def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
         cut_a, cut_b = (_cut(x).astype(np.float64) for x in (a, b))
@@ -51,7 +51,7 @@ class Dots(Floats):
         super().__init__(FORMATS["bfloat16"].dtype)
 
     def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
         result = form.apply(self._matmul, flushed(a), flushed(b))

@@ -6,10 +6,12 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from refnn.inputs import Case, varied
 from refnn.network import Network, Node
@@ -27,7 +29,9 @@ def to_torch(x: np.ndarray) -> torch.Tensor:
 
 
 def _writable(x: np.ndarray) -> np.ndarray:
-    """torch.from_numpy warns about read-only arrays; nothing here writes to them."""
+    """torch.from_numpy warns about read-only arrays, and refuses negative strides; nothing here writes to them."""
+    if any(s < 0 for s in x.strides):
+        x = x.copy()
     if x.flags.writeable:
         return x
     y = np.lib.stride_tricks.as_strided(x, writeable=False)
@@ -55,17 +59,63 @@ def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     return {k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
 
+def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A convolution of PyTorch's with the paddings that it does not know, which come before it."""
+
+    def convolution(
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        *,
+        padding: Any = 0,
+        dilation: Any = 1,
+        **params: Any,
+    ) -> torch.Tensor:
+        if padding in ("same", "full"):  # PyTorch's own "same" warns of even kernels
+            steps = dilation if isinstance(dilation, tuple) else (dilation,) * (weight.ndim - 2)
+            reach = [d * (k - 1) for k, d in zip(weight.shape[2:], steps, strict=True)]
+            padding = tuple((r, r) if padding == "full" else (r // 2, (r + 1) // 2) for r in reach)
+        if isinstance(padding, tuple) and isinstance(padding[0], tuple):
+            x, padding = F.pad(x, [cells for sides in reversed(padding) for cells in sides]), 0
+        return f(x, weight, bias, padding=padding, dilation=dilation, **params)
+
+    return convolution
+
+
+def _cropped(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A transposed convolution of PyTorch's with pairs of padding, which it does not know: cut off after it."""
+
+    def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, **params: Any) -> Any:
+        padding = params["padding"]
+        if not (isinstance(padding, tuple) and isinstance(padding[0], tuple)):
+            return f(x, weight, bias, **params)
+        y = f(x, weight, bias, **{**params, "padding": 0})
+        for axis, (before, after) in enumerate(padding, start=y.ndim - len(padding)):
+            y = y.narrow(axis, before, y.shape[axis] - before - after)
+        return y
+
+    return convolution
+
+
+# PyTorch's functions that know fewer parameters than refnn's ops of the same name, with what is done around them.
+SPELLED: Mapping[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = MappingProxyType(
+    {f: _padded(f) for f in (F.conv1d, F.conv2d, F.conv3d)}
+    | {f: _cropped(f) for f in (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)}
+)
+
+
 def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors."""
     if not callable(f):
         raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of tensors")
+    called = SPELLED.get(f, f)
 
     def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         tensors = [None if x is None else to_torch(x) for x in inputs]
         for t, declared in zip(tensors, op.inputs.values(), strict=True):
             if t is not None and t.is_floating_point() and declared.differentiable:
                 t.requires_grad_()
-        y = f(*tensors, **arguments(params))
+        y = called(*tensors, **arguments(params))
         if not isinstance(y, torch.Tensor):
             raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
         return y, tensors

@@ -628,7 +628,7 @@ class Balls:
         return Ball(self, result.mid, rad, result.pure, result.roundings, result.library, result.over)
 
     def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
-        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         terms = form.terms

@@ -147,7 +147,7 @@ class ObjectArrays:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, initial=self.number(0)), dtype=object)
 
     def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def matmul(self, a: Array, b: Array) -> Array:
         return np.matmul(a, b)

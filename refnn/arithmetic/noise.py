@@ -271,7 +271,7 @@ class Noise:
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
     def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
-        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
         def applied(x: Array, y: Array) -> Array:

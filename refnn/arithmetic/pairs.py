@@ -357,7 +357,7 @@ class Pairs:
         return self._added(x, w.fold, w.coverage)
 
     def dot(self, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
-        return self.contract(matrix_product(a.shape[-1]), a, b, plus)
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
         terms = form.terms

@@ -109,8 +109,11 @@ def _least_positive(x: np.ndarray) -> float:
     return least if least > 0 else float(np.min(np.where(x > 0, x, np.inf)))
 
 
-def matrix_product(n: int) -> Contraction:
-    """a @ b of two matrices, over n."""
+def matrix_product(left: tuple[int, ...], right: tuple[int, ...]) -> Contraction:
+    """a @ b of two matrices of these shapes. ValueError for what is no pair of matrices that go together."""
+    if len(left) != 2 or len(right) != 2 or left[1] != right[0]:
+        raise ValueError(f"dot of arrays of the shapes {left} and {right}, expected matrices (m, n) and (n, k)")
+    n = left[1]
     return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1), cut=(1, 0))
 
 

@@ -13,9 +13,9 @@ from refnn.op import Special, Sum, check_choice, check_same_shape
 
 Array = Any
 
-# 0-d, one element, a prime length beyond every SIMD width and beyond a block of 1024 threads, unequal axes, an empty
-# batch.
-SHAPES = ((), (1,), (7,), (1031,), (3, 5, 7), (0, 4))
+# 0-d, one element, a prime length beyond every SIMD width and beyond a block of 1024 threads, unequal axes, four axes
+# with more elements and a multiple of 4 in the last, an empty batch.
+SHAPES = ((), (1,), (7,), (1031,), (3, 5, 7), (2, 3, 4, 44), (0, 4))
 LONG = ((1031,),)
 REDUCTIONS = ("none", "mean", "sum")
 

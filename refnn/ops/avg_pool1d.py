@@ -43,6 +43,7 @@ avg_pool1d = Op(
         _pool.variant((1, 1, 2), kernel_size=3, stride=2, ceil_mode=True),
         _pool.variant((2, 1, 8), kernel_size=(2,), stride=3, ceil_mode=True),
         _pool.variant((3, 1, 4), kernel_size=1),
+        _pool.variant((1, 1, 17), (1, 1, 5), kernel_size=2, stride=2, padding=1, ceil_mode=True),
         _pool.variant((0, 2, 5), kernel_size=2),
     ),
     special=_pool.special(1, _pool.MEANS),

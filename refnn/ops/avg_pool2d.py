@@ -51,6 +51,7 @@ avg_pool2d = Op(
         ),
         _pool.variant((1, 1, 4, 4), kernel_size=2, divisor_override=-3, ceil_mode=True),
         _pool.variant((1, 1, 3, 2), kernel_size=(4, 4), stride=(1, 2), padding=2),
+        _pool.variant((1, 1, 5, 7), (1, 1, 3, 3), kernel_size=2, stride=2, padding=1, ceil_mode=True),
         _pool.variant((0, 2, 4, 3), kernel_size=2),
     ),
     special=_pool.special(2, _pool.MEANS),

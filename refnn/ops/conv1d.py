@@ -26,6 +26,7 @@ conv1d = Op(
         _conv.variant((1, 4, 7), (6, 2, 3), False, dilation=2, groups=2),
         _conv.variant((1, 2, 2), (2, 2, 5), padding=3),
         _conv.variant((3, 7), (2, 3, 1)),
+        _conv.variant((1, 2, 15), (3, 2, 4), small=((1, 2, 7), (2, 2, 4)), stride=4),
         _conv.variant((0, 2, 5), (3, 2, 3)),
     ),
     classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},

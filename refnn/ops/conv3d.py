@@ -44,6 +44,7 @@ conv3d = Op(
             padding=((1, 2), (1, 0), (0, 0)),
         ),
         _conv.variant((2, 3, 2, 4), (2, 2, 2, 1, 3), small=((2, 2, 2, 3), (2, 2, 2, 1, 3))),
+        _conv.variant((1, 1, 2, 2, 7), (2, 1, 1, 2, 4), small=((1, 1, 2, 2, 7), (1, 1, 1, 2, 4)), stride=4),
         _conv.variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
     classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},

@@ -26,6 +26,7 @@ conv_transpose1d = Op(
         _conv.transposed_variant((2, 4, 5), (4, 1, 3), small=((1, 4, 3), (4, 1, 3)), groups=4, padding=1),
         _conv.transposed_variant((1, 4, 5), (4, 3, 2), False, small=((1, 4, 2), (4, 3, 2)), groups=2, stride=3),
         _conv.transposed_variant((2, 7), (2, 3, 1)),
+        _conv.transposed_variant((1, 2, 3), (2, 3, 1), stride=2),
         _conv.transposed_variant((0, 2, 5), (2, 3, 3)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},

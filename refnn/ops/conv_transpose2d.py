@@ -40,6 +40,7 @@ conv_transpose2d = Op(
         _conv.transposed_variant((2, 4, 2, 3), (4, 3, 2, 1), small=((1, 4, 2, 1), (4, 3, 2, 1)), groups=2),
         _conv.transposed_variant((3, 4, 3, 2), (4, 5, 1, 1), small=((1, 2, 3, 2), (2, 3, 1, 1))),
         _conv.transposed_variant((2, 3, 1), (2, 3, 2, 4), padding=1),
+        _conv.transposed_variant((1, 2, 3, 2), (2, 3, 1, 1), stride=2),
         _conv.transposed_variant((0, 2, 5, 4), (2, 3, 3, 3)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},

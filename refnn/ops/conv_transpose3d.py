@@ -39,6 +39,7 @@ conv_transpose3d = Op(
             dilation=(1, 2, 1),
         ),
         _conv.transposed_variant((2, 3, 2, 4), (2, 2, 2, 1, 3), small=((2, 1, 2, 2), (2, 2, 2, 1, 3))),
+        _conv.transposed_variant((1, 2, 2, 3, 2), (2, 3, 1, 1, 1), small=((1, 2, 1, 2, 2), (2, 1, 1, 1, 1)), stride=2),
         _conv.transposed_variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
     classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},

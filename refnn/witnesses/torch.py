@@ -43,44 +43,6 @@ def maxout(x: torch.Tensor, *, groups: int) -> torch.Tensor:
     return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]).max(2).values
 
 
-def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A convolution of PyTorch's with the paddings that it does not know, which come before it."""
-
-    def convolution(
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
-        *,
-        padding: Any = 0,
-        dilation: Any = 1,
-        **params: Any,
-    ) -> torch.Tensor:
-        if padding in ("same", "full"):  # PyTorch's own "same" warns of even kernels
-            steps = dilation if isinstance(dilation, tuple) else (dilation,) * (weight.ndim - 2)
-            reach = [d * (k - 1) for k, d in zip(weight.shape[2:], steps, strict=True)]
-            padding = tuple((r, r) if padding == "full" else (r // 2, (r + 1) // 2) for r in reach)
-        if isinstance(padding, tuple) and isinstance(padding[0], tuple):
-            x, padding = F.pad(x, [cells for sides in reversed(padding) for cells in sides]), 0
-        return f(x, weight, bias, padding=padding, dilation=dilation, **params)
-
-    return convolution
-
-
-def _cropped(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A transposed convolution of PyTorch's with pairs of padding, which it does not know: cut off after it."""
-
-    def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, **params: Any) -> Any:
-        padding = params["padding"]
-        if not (isinstance(padding, tuple) and isinstance(padding[0], tuple)):
-            return f(x, weight, bias, **params)
-        y = f(x, weight, bias, **{**params, "padding": 0})
-        for axis, (before, after) in enumerate(padding, start=y.ndim - len(padding)):
-            y = y.narrow(axis, before, y.shape[axis] - before - after)
-        return y
-
-    return convolution
-
-
 def locally_connected2d(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, *, stride: Any = 1
 ) -> torch.Tensor:
@@ -109,12 +71,12 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "avg_pool3d": F.avg_pool3d,
         "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
         "celu": F.celu,
-        "conv1d": _padded(F.conv1d),
-        "conv2d": _padded(F.conv2d),
-        "conv3d": _padded(F.conv3d),
-        "conv_transpose1d": _cropped(F.conv_transpose1d),
-        "conv_transpose2d": _cropped(F.conv_transpose2d),
-        "conv_transpose3d": _cropped(F.conv_transpose3d),
+        "conv1d": adapter.SPELLED[F.conv1d],
+        "conv2d": adapter.SPELLED[F.conv2d],
+        "conv3d": adapter.SPELLED[F.conv3d],
+        "conv_transpose1d": adapter.SPELLED[F.conv_transpose1d],
+        "conv_transpose2d": adapter.SPELLED[F.conv_transpose2d],
+        "conv_transpose3d": adapter.SPELLED[F.conv_transpose3d],
         "cross_entropy": F.cross_entropy,
         "dropout": dropout,
         "elu": F.elu,
