@@ -247,7 +247,7 @@ CLASSES = [together(n, c) for n in NAMES for c in refnn.ops[n].classes]
 def test_declared_classes_are_the_same_function(name: str, algorithm: str) -> None:
     """Another algorithm rounds differently, and is equal in exact arithmetic."""
     bits, compared = differences.PRECISION // 2, 0
-    for case in small_cases(name):
+    for case in filter(defined, small_cases(name)):
         for own, other in zip(claims(case.op, case), claims(case.op, case, algorithm), strict=True):
             assert (own is None) == (other is None)
             if own is not None and other is not None:
