@@ -279,6 +279,15 @@ def test_out_of_scope_elements_are_not_counted_as_checked():
     assert not problems(few)
 
 
+def test_a_network_may_be_out_of_scope_end_to_end_where_its_layers_are_not():
+    whole = result("net/bfloat16/0", op="net end to end", verdicts={"ok": 1, "out_of_scope": 9})
+    layers = result("net/bfloat16/0/fc", op="net stepwise")
+    assert Report({"subject": "s"}, [whole]).out_of_scope == ["net end to end (90%)"]
+    assert Report({"subject": "s"}, [whole, layers]).ok
+    lost = result("net/bfloat16/0/fc", op="net stepwise", verdicts={"ok": 1, "out_of_scope": 9})
+    assert Report({"subject": "s"}, [whole, lost]).out_of_scope == ["net stepwise (90%)"]
+
+
 # --- all forms -------------------------------------------------------------------------------------------------------
 
 
