@@ -23,10 +23,10 @@ from orders import GROUPINGS, ORDERS, Ordered, cast
 from refnn.arithmetic import balls
 from refnn.check import check
 from refnn.conformance import data
-from refnn.formats import FORMATS, Format
+from refnn.formats import Format
 from refnn.inputs import FAMILIES, Case, cases
 from refnn.judge import NAMES, Judge
-from refnn.models import MODELS, Model, model
+from refnn.models import MODELS, Model, default_model, model
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.report import Finding, Report
@@ -311,11 +311,9 @@ def recorded() -> Report:
 @pytest.mark.parametrize("dtype", slow_in_16_bits(["float32", "float64", "float16", "bfloat16"]))
 @pytest.mark.parametrize("op", list(OPS))
 def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
-    """16-bit kernels that round between two steps are of the class of the model that rounds every intermediate."""
+    """Under the model that a framework's functions are judged by, apart from what is recorded with its reason."""
     pytest.importorskip("torch")
-    verdicts, bad = conforming(op, dtype, f"{dtype}@torch-cpu")
-    if FORMATS[dtype].precision < 24 and any(recorded().reason(f) is None for f in bad):
-        _, bad = conforming(op, dtype, f"{dtype}-each-op@torch-cpu")
+    verdicts, bad = conforming(op, dtype, default_model(dtype, "torch"))
     if bad and all("not implemented for" in f.message for f in bad):
         pytest.skip(f"PyTorch has no {op} of {dtype}")
     unknown = [f for f in bad if recorded().reason(f) is None]
