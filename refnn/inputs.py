@@ -458,8 +458,9 @@ def varied(*arrays: np.ndarray | None, functions: bool = True, rows: int = 1) ->
     positive terms, half of which meet the last binade, has about 0.43 + 0.21 n/D of the expected variance: the rounding
     of a number spread over a binade has 3/7 of what is expected, and the mean of D of them is shared by n/2 terms.
 
-    Where products of the inputs take too few values, or the cotangent, the values themselves are asked whether their
-    roundings average out: those of uint8/255 do, those of squared tenths do not. `functions` says that an op may add
+    Where products of the inputs take too few values, or differences of two inputs of one size, or the cotangent, the
+    values themselves are asked whether their roundings average out: those of uint8/255 do, those of squared tenths do
+    not, nor those of differences of pixels. `functions` says that an op may add
     elementary functions of its inputs, `rows` that nothing is added from one of so many rows to another. Sums of zeros
     are exact, and runs of one value are seen apart, because they may be few values of one sum and many of the whole.
     """
@@ -472,12 +473,14 @@ def varied(*arrays: np.ndarray | None, functions: bool = True, rows: int = 1) ->
         return False
     if any(flat.size % rows for flat in (*inputs, g)):
         rows = 1
+    with np.errstate(all="ignore"):
+        apart = [np.abs(a - b) for a, b in itertools.combinations(inputs, 2) if a.size == b.size and a.size]
     chosen = range(rows) if rows <= ROWS else np.random.default_rng(0).integers(rows, size=ROWS).tolist()
     return all(
-        _many_values(group) or _average_out(group, coarse, functions)
+        _many_values(part) or _average_out(part, coarse, functions)
         for row in chosen
-        for group in ([g.reshape(rows, -1)[row]], [flat.reshape(rows, -1)[row] for flat in inputs if flat.size])
-        if group
+        for group in (*([flat] for flat in (g, *apart)), [flat for flat in inputs if flat.size])
+        if (part := [flat.reshape(rows, -1)[row] for flat in group])
     )
 
 
