@@ -602,7 +602,8 @@ class Balls:
                 size = np.abs(x.mid)
                 prop = prop + np.sum(self._unread(size, size + 3 * x.rad), axis=axis, keepdims=keepdims)
             if terms <= 1:
-                return Ball(self, mid, prop, roundings=x.roundings, library=x.library)
+                over = x.over if x.over is False else np.any(np.broadcast_to(x.over, x.shape), axis, keepdims=keepdims)
+                return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
             special: Any = False
             if not np.isfinite(total).all():
