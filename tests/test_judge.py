@@ -86,8 +86,8 @@ def test_an_empty_result_has_no_verdicts() -> None:
 
 
 def test_a_class_explains_nothing_where_its_own_error_is_unbounded() -> None:
-    """exp(x - y) with a rounded y of 1e38 may be anything: of that alone nothing is claimed or explained. Beside numbers
-    of which the class does know something, garbage is no result of the class."""
+    """exp(x - y) with a rounded y of 1e38 may be anything: of that alone nothing is claimed or explained. Beside
+    numbers of which the class does know something, garbage is no result of it."""
 
     def seven(g: Any, x: Any, **_: Any) -> Any:
         return (np.full_like(x, 7.0),)
