@@ -103,10 +103,10 @@ _model = model
 @dataclass(frozen=True, eq=False)
 class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
-    `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that surely are
-    infinite; `unknown` says what may overflow, or overflowed and was used, and how often. For each result, `roundings`
-    says how far worst and expected error may be apart, and `library` the least that is allowed for elementary functions
-    (see Ball)."""
+    `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that are
+    infinite, or may be; `unknown` says what may overflow, or overflowed and was used, and how often. For each result,
+    `roundings` says how far worst and expected error may be apart, and `library` the least that is allowed for
+    elementary functions (see Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int

@@ -640,7 +640,7 @@ def test_the_worst_case_is_as_near_to_the_line_as_its_roundings_say(op: str, dty
     u, low = rules.compute.unit_roundoff, rules.compute.smallest_normal / rules.compute.unit_roundoff
     compared = too_many = 0
     for c in cases(OPS[op], rules.storage.name, families=["normal"]):
-        if not c.random:
+        if not (c.random and c.random_cotangent):
             continue
         for name in ("accurate", *c.op.classes):
             given = (c.op, c.op.algorithm(name), c.inputs, c.params, c.cotangent, rules)
@@ -649,7 +649,8 @@ def test_the_worst_case_is_as_near_to_the_line_as_its_roundings_say(op: str, dty
                 if result is None or not 0 < roundings < math.inf:
                     continue
                 std, library = expected
-                counted = (np.abs(result[0]) >= low) & np.isfinite(result[1])
+                # A radius below the normal range of float64 is what it lost there itself.
+                counted = (np.abs(result[0]) >= low) & np.isfinite(result[1]) & (result[1] >= np.finfo(float).tiny)
                 for line in (1.0, 7.0, 30.0):
                     passed = min(1.0, line / math.sqrt(3 * roundings)) * result[1]
                     assert (line * std + library >= passed * (1 - math.sqrt(u)))[counted].all()

@@ -177,7 +177,7 @@ class Balls:
         self.model, self.convention = model(model_), convention
         self.kinks = 0  # how many elements met a kink exactly
         self.open_branches = 0  # how many elements lay so near a kink that rounding decides the side
-        self.overflows = 0  # how many results surely are infinite, though no operand is
+        self.overflows = 0  # how many results are infinite, or may be, though no operand is
         self.unknown: Counter[str] = Counter()  # what may overflow, or overflowed and was used: how many results
         host = ULPS["numpy-float64"] if self.model.compute.name == "float64" else {}
         self._ulps = {f: max(k, host.get(f, 0.0)) for f, k in self.model.ulps.items()}

@@ -219,9 +219,10 @@ class Noise:
                 ndim, inverse, quotient = max(mid.ndim, d.ndim), 1 / np.abs(d.mid), mid / d.mid
                 terms = self._scaled(self._spread(terms, ndim), inverse)
                 if d.terms or not _none(d.bias):
-                    relative = np.abs(quotient) * inverse
-                    terms += self._scaled(self._spread(d.terms, ndim), relative)
-                    bias = _weighted((bias, inverse), (d.bias, relative))
+                    # By one factor after the other: their product may vanish.
+                    size = np.abs(quotient)
+                    terms += self._scaled(self._scaled(self._spread(d.terms, ndim), inverse), size)
+                    bias = _weighted((bias, inverse), (_weighted((d.bias, inverse)), size))
                 else:
                     bias = _weighted((bias, inverse))
                 mid = quotient
