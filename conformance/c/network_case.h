@@ -193,18 +193,18 @@ static const uint64_t refnn_0_r1_lo[] = {
     0x3c96220802cd96eaull, 0x3c68bb02e3f4e21eull, 0x3c80469a077de82dull
 };
 static const uint64_t refnn_0_r1_bound[] = {
-    0x3f2ee248c9823f9full, 0x3f2874eec5863d89ull, 0x3f2752e30b807ca4ull, 0x3f1cc0d7c303cb03ull, 0x3f18fe0f01abfc70ull,
-    0x3f2b725094f63003ull, 0x3f18c5212cbe0548ull, 0x3f0e141291de4fb9ull, 0x3f1705eccb2e1d0dull, 0x3f090a7b532fe1d0ull,
-    0x3f10924838fd2090ull, 0x3f13b2ba4a7fd1dbull, 0x3f2c638d975c4ae3ull, 0x3f1e2085cab59651ull, 0x3f2872ff49e9c769ull,
-    0x3f1620a43b0272ddull, 0x3f1bf59cee607827ull, 0x3f3245f55ec7ca67ull
+    0x3f2ef3c52322eee1ull, 0x3f28817d07b0e9e3ull, 0x3f275f34c076ba8eull, 0x3f1ccfd37eeb29c2ull, 0x3f190d4fbba24a60ull,
+    0x3f2b8645e7df461bull, 0x3f18d0b0b77e08c0ull, 0x3f0e1e352775c965ull, 0x3f1710f306e4a09aull, 0x3f09154b23749034ull,
+    0x3f109bfaf3dda7b0ull, 0x3f13bf55b5b728eeull, 0x3f2c756cace0f52dull, 0x3f1e33827d231c4aull, 0x3f287eac8fabba53ull,
+    0x3f162f95ced42639ull, 0x3f1c08d50cd0a15cull, 0x3f32535723c17e56ull
 };
 static const uint32_t refnn_0_r1_first[] = {
-    0xbf3afe12u, 0xbf83f447u, 0x3c2dc2e1u, 0x3f9fe031u, 0x3fc42718u, 0x3fdaeb7eu, 0xbe3aea51u, 0x3f099e65u, 0xbeda48e3u,
-    0xbdb9082bu, 0xbf0dcc87u, 0xbeeae5beu, 0x3f36c375u, 0x3f6bd48fu, 0xc0363c91u, 0x3f8e393fu, 0x3edd35f3u, 0x40358e9au
+    0xbf3afe1bu, 0xbf83f44au, 0x3c2dc157u, 0x3f9fe02fu, 0x3fc42716u, 0x3fdaeb79u, 0xbe3aea5cu, 0x3f099e63u, 0xbeda48e9u,
+    0xbdb90836u, 0xbf0dcc8au, 0xbeeae5c4u, 0x3f36c36cu, 0x3f6bd48au, 0xc0363c93u, 0x3f8e393du, 0x3edd35e9u, 0x40358e96u
 };
 static const uint32_t refnn_0_r1_last[] = {
-    0xbf3adf31u, 0xbf83e80du, 0x3c339799u, 0x3f9fe760u, 0x3fc42d57u, 0x3fdaf937u, 0xbe3ab8c8u, 0x3f09a5e9u, 0xbeda31deu,
-    0xbdb8d617u, 0xbf0dc43fu, 0xbeead20cu, 0x3f36dfd7u, 0x3f6be39eu, 0xc0363676u, 0x3f8e3ec6u, 0x3edd51e7u, 0x403597bbu
+    0xbf3adf28u, 0xbf83e80au, 0x3c339923u, 0x3f9fe762u, 0x3fc42d59u, 0x3fdaf93cu, 0xbe3ab8bcu, 0x3f09a5eau, 0xbeda31d9u,
+    0xbdb8d60du, 0xbf0dc43du, 0xbeead206u, 0x3f36dfe0u, 0x3f6be3a3u, 0xc0363674u, 0x3f8e3ec8u, 0x3edd51f1u, 0x403597bfu
 };
 static const refnn_claim refnn_0_r1_claims[] = {
     {0, "", 18, 0, "ffffffffffffffffff", refnn_0_r1_hi, refnn_0_r1_lo, refnn_0_r1_bound, refnn_0_r1_first, refnn_0_r1_last}
@@ -216,13 +216,13 @@ static const uint64_t refnn_0_r2_lo[] = {
     0xbc715eef0e32d15eull, 0x3c7e0385a37748afull, 0xbca980a462044e30ull
 };
 static const uint64_t refnn_0_r2_bound[] = {
-    0x3f304ed84f8fb59eull, 0x3f1bfee36e2f5c39ull, 0x3f2d8c0945e4ec7eull
+    0x3f3057e4db4591caull, 0x3f1c0baba19b3c0eull, 0x3f2d9eea6277c8abull
 };
 static const uint32_t refnn_0_r2_first[] = {
-    0xbf724a40u, 0x3f33ed7fu, 0xc014b947u
+    0xbf724a49u, 0x3f33ed7cu, 0xc014b949u
 };
 static const uint32_t refnn_0_r2_last[] = {
-    0xbf7229a3u, 0x3f33fb7du, 0xc014b1e5u
+    0xbf72299au, 0x3f33fb80u, 0xc014b1e2u
 };
 static const refnn_claim refnn_0_r2_claims[] = {
     {0, "", 3, 0, "fff", refnn_0_r2_hi, refnn_0_r2_lo, refnn_0_r2_bound, refnn_0_r2_first, refnn_0_r2_last}
@@ -238,17 +238,17 @@ static const uint64_t refnn_0_r3_lo[] = {
     0xbc83f46c25230e24ull, 0x3c80fe88c1b3c3abull
 };
 static const uint64_t refnn_0_r3_bound[] = {
-    0x3f1707ebb7422971ull, 0x3f152dd069627401ull, 0x3efbb886eb2636e2ull, 0x3f05cf562715b70eull, 0x3efe8aff54c43b5full,
-    0x3f076eba88b1e500ull, 0x3f18950928e03318ull, 0x3efd66489bfde366ull, 0x3f017d3b41916564ull, 0x3f1359f4f678df4eull,
-    0x3f1bed7b63947bb3ull, 0x3efd5909a2aaefc3ull
+    0x3f1712af1e773e48ull, 0x3f153862dc231e19ull, 0x3efbc37bdb0dea4eull, 0x3f05da3d77e3fbf9ull, 0x3efe9a7f5f455c63ull,
+    0x3f077b65a0bb78b3ull, 0x3f18a4d80cd4a062ull, 0x3efd7aef176bcef0ull, 0x3f0185a2f209c142ull, 0x3f13681d737fea99ull,
+    0x3f1c00d963116709ull, 0x3efd6b39e4325d9dull
 };
 static const uint32_t refnn_0_r3_first[] = {
-    0x3f0d9c37u, 0x3c2bae03u, 0xbe6e4b8cu, 0x3e24fd0bu, 0xbe0fcc80u, 0xbe98e5beu, 0x3fa02165u, 0x3eecd630u, 0x3f5d64f5u,
-    0x3f4b5312u, 0x400c9778u, 0x3f106608u
+    0x3f0d9c35u, 0x3c2bad5au, 0xbe6e4b8fu, 0x3e24fd05u, 0xbe0fcc84u, 0xbe98e5c1u, 0x3fa02163u, 0x3eecd62du, 0x3f5d64f3u,
+    0x3f4b530eu, 0x400c9776u, 0x3f106607u
 };
 static const uint32_t refnn_0_r3_last[] = {
-    0x3f0da7bau, 0x3c2e53bcu, 0xbe6e3db1u, 0x3e2512d9u, 0xbe0fbd3cu, 0xbe98da07u, 0x3fa02789u, 0x3eecdd89u, 0x3f5d6953u,
-    0x3f4b5cbeu, 0x400c9af4u, 0x3f1069b2u
+    0x3f0da7bdu, 0x3c2e5465u, 0xbe6e3daeu, 0x3e2512deu, 0xbe0fbd38u, 0xbe98da04u, 0x3fa0278bu, 0x3eecdd8bu, 0x3f5d6954u,
+    0x3f4b5cc1u, 0x400c9af6u, 0x3f1069b3u
 };
 static const refnn_claim refnn_0_r3_claims[] = {
     {0, "", 12, 0, "ffffffffffff", refnn_0_r3_hi, refnn_0_r3_lo, refnn_0_r3_bound, refnn_0_r3_first, refnn_0_r3_last}
@@ -260,13 +260,13 @@ static const uint64_t refnn_0_r4_lo[] = {
     0xbc7f02b0de0cc4d9ull, 0x3c4a90ac169a8577ull
 };
 static const uint64_t refnn_0_r4_bound[] = {
-    0x3f19097c7dbbbcfcull, 0x3f22078a2a7f68d1ull
+    0x3f19144ea984e72eull, 0x3f221185d10ecf77ull
 };
 static const uint32_t refnn_0_r4_first[] = {
-    0x3e88f117u, 0x3fb253beu
+    0x3e88f112u, 0x3fb253bbu
 };
 static const uint32_t refnn_0_r4_last[] = {
-    0x3e890a1fu, 0x3fb25cc1u
+    0x3e890a25u, 0x3fb25cc3u
 };
 static const refnn_claim refnn_0_r4_claims[] = {
     {0, "", 2, 0, "ff", refnn_0_r4_hi, refnn_0_r4_lo, refnn_0_r4_bound, refnn_0_r4_first, refnn_0_r4_last}
@@ -296,31 +296,31 @@ static const uint64_t refnn_0_r5_lo[] = {
     0xbc2982b6e082f33dull, 0xbbe5e4fafd679845ull, 0x3c378a1a8b08fb22ull, 0x3c49683fabaaaf04ull, 0xbc5687ccdd9f66cfull
 };
 static const uint64_t refnn_0_r5_bound[] = {
-    0x3f170769402e5043ull, 0x3f102baf444797d1ull, 0x3ef1eef49f5c2cdeull, 0x3eec1210c1b9f1b7ull, 0x3f01ee6c92aa894full,
-    0x3ed0f6c795beedb3ull, 0x0000000000000000ull, 0x3ec2c608db259de2ull, 0x3edcd5002d782c2aull, 0x3ec8555769b9bd50ull,
-    0x3efe27a691c64580ull, 0x3ef7d24fe1ef564full, 0x3eef711527d274acull, 0x3edf095409b71831ull, 0x3eea58296e6bfcf3ull,
-    0x3eb3add269fd5f29ull, 0x3ea00be377570ebcull, 0x3ebe50f5be7299dcull, 0x3ec21c63b700d41bull, 0x3ee4c59c8d84e823ull,
-    0x3efcdc154d3681e4ull, 0x3ef23987f936f5ecull, 0x3ee14535cdd2f1baull, 0x3ed07b0f5d57a337ull, 0x3ee41878672b65a8ull,
-    0x3ecc781201dc6121ull, 0x3ec79f9ddaa32b96ull, 0x3ed2ed929b23e8cdull, 0x3ed1e9ca0215837full, 0x3edd6f65715acfddull,
-    0x0000000000000000ull, 0x0000000000000000ull, 0x3efe0d5e14cfb8b6ull, 0x0000000000000000ull, 0x0000000000000000ull,
-    0x0000000000000000ull, 0x3ed4e5006c2fb719ull, 0x3ee346972c7442b8ull, 0x0000000000000000ull, 0x3f0d4193db13e376ull,
-    0x3edca49aca385327ull, 0x3ed9e887ba1ad8a3ull, 0x3edf1c79aa536b07ull, 0x3ecb4a221ffdc645ull, 0x3ebc8897b1ec1a93ull,
-    0x3eb6c6c1a527852eull, 0x3ea3bf556a2804ebull, 0x3eada706eef0abf8ull, 0x3ec2beea0de1535full, 0x3eca81080c483515ull
+    0x3f1713085f39bd24ull, 0x3f10344118dc3f9eull, 0x3ef1f7e00f1c1e3dull, 0x3eec2210d2df538bull, 0x3f01f8b24b38c20cull,
+    0x3ed0fa1d210c8edeull, 0x0000000000000000ull, 0x3ec2ce57c10c85f4ull, 0x3edcdb248608bf52ull, 0x3ec859d6271c87efull,
+    0x3efe39043e560601ull, 0x3ef7e1024fa36de8ull, 0x3eef87be5f31fd6cull, 0x3edf1f98a235993dull, 0x3eea69f6f9e24963ull,
+    0x3eb3b310734c37a7ull, 0x3ea0170abbdf5540ull, 0x3ebe669ac41ddae7ull, 0x3ec22137d2a40792ull, 0x3ee4d5792d659131ull,
+    0x3efcde53a1118312ull, 0x3ef23b3bcb3452e3ull, 0x3ee14631f5f0a7dbull, 0x3ed07cbcf40272d0ull, 0x3ee41aa0011bac87ull,
+    0x3ecc781c9928307aull, 0x3ec79fa91edd677full, 0x3ed2edd724b8ecfdull, 0x3ed1e9d3c35fe582ull, 0x3edd6fe37e507d95ull,
+    0x0000000000000000ull, 0x0000000000000000ull, 0x3efe24cc3e4ec5daull, 0x0000000000000000ull, 0x0000000000000000ull,
+    0x0000000000000000ull, 0x3ed4ed618a1c0a42ull, 0x3ee3523e9fe887a9ull, 0x0000000000000000ull, 0x3f0d5859dffce9b9ull,
+    0x3edca55de9a062f4ull, 0x3ed9e9b90b9e5917ull, 0x3edf1ff656b48da8ull, 0x3ecb4c54170bc455ull, 0x3ebc8ad97b6624d0ull,
+    0x3eb6c74dd95d6142ull, 0x3ea3c07fb51dd7f6ull, 0x3eadaa5944284b4eull, 0x3ec2bf6b31143e30ull, 0x3eca87a8eb364d4bull
 };
 static const uint32_t refnn_0_r5_first[] = {
-    0x3f8e65c1u, 0x3f4a0d9au, 0x3e5a419du, 0x3e2df201u, 0x3edf599cu, 0x3d2e6b37u, 0x80000000u, 0x3cc39b17u, 0x3da0a80eu,
-    0x3ceb24ddu, 0xbd089068u, 0xbe04d1cfu, 0xbe76afc0u, 0xbe171892u, 0xbdaeedafu, 0x39078957u, 0xba85ccb6u, 0xbb5ebf44u,
-    0x3979af2cu, 0xbcefe4e9u, 0x4058d9dcu, 0x40186332u, 0x3f8b2b5du, 0x3f00628bu, 0x3fa4d971u, 0x3e15d8d7u, 0x3d207a64u,
-    0x3e395ab2u, 0x3e8a0604u, 0x3f736295u, 0x80000000u, 0x80000000u, 0x3ece6166u, 0x80000000u, 0x80000000u, 0x80000000u,
-    0x3d13935eu, 0x3dcd49b9u, 0x80000000u, 0x3f489854u, 0x3df58d68u, 0x3e970a0du, 0x3f19b996u, 0x3ea20d0cu, 0x3e269d04u,
-    0x3ca11247u, 0x3bf4f8dbu, 0x3cb63692u, 0x3d145cbau, 0x3e445503u
+    0x3f8e65c0u, 0x3f4a0d98u, 0x3e5a419bu, 0x3e2df1ffu, 0x3edf599au, 0x3d2e6b36u, 0x80000000u, 0x3cc39b15u, 0x3da0a80du,
+    0x3ceb24dcu, 0xbd089079u, 0xbe04d1d3u, 0xbe76afc3u, 0xbe171894u, 0xbdaeedb4u, 0x39078903u, 0xba85ccc1u, 0xbb5ebf5au,
+    0x3979ae92u, 0xbcefe4f9u, 0x4058d9dcu, 0x40186332u, 0x3f8b2b5cu, 0x3f00628bu, 0x3fa4d971u, 0x3e15d8d7u, 0x3d207a64u,
+    0x3e395ab2u, 0x3e8a0604u, 0x3f736295u, 0x80000000u, 0x80000000u, 0x3ece6163u, 0x80000000u, 0x80000000u, 0x80000000u,
+    0x3d13935cu, 0x3dcd49b7u, 0x80000000u, 0x3f489851u, 0x3df58d68u, 0x3e970a0du, 0x3f19b995u, 0x3ea20d0cu, 0x3e269d04u,
+    0x3ca11247u, 0x3bf4f8dau, 0x3cb63692u, 0x3d145cbau, 0x3e445503u
 };
 static const uint32_t refnn_0_r5_last[] = {
-    0x3f8e6b82u, 0x3f4a15afu, 0x3e5a4a94u, 0x3e2df904u, 0x3edf6293u, 0x3d2e73b1u, 0x00000000u, 0x3cc3a479u, 0x3da0af42u,
-    0x3ceb3106u, 0xbd085419u, 0xbe04c5e7u, 0xbe76a7e5u, 0xbe1714b2u, 0xbdaee084u, 0x3909ff10u, 0xba85ac9fu, 0xbb5e82a3u,
-    0x397e3644u, 0xbcefbb5fu, 0x4058dac2u, 0x401863c3u, 0x3f8b2be6u, 0x3f00630eu, 0x3fa4da11u, 0x3e15da9du, 0x3d20804bu,
-    0x3e395d0fu, 0x3e8a0721u, 0x3f73637fu, 0x00000000u, 0x00000000u, 0x3ece68e9u, 0x00000000u, 0x00000000u, 0x00000000u,
-    0x3d139dd0u, 0x3dcd535cu, 0x00000000u, 0x3f489fa4u, 0x3df59491u, 0x3e970babu, 0x3f19ba8du, 0x3ea20de5u, 0x3e269de7u,
+    0x3f8e6b84u, 0x3f4a15b1u, 0x3e5a4a96u, 0x3e2df906u, 0x3edf6295u, 0x3d2e73b2u, 0x00000000u, 0x3cc3a47bu, 0x3da0af43u,
+    0x3ceb3108u, 0xbd085408u, 0xbe04c5e3u, 0xbe76a7e2u, 0xbe1714b1u, 0xbdaee080u, 0x3909ff64u, 0xba85ac94u, 0xbb5e828eu,
+    0x397e36dfu, 0xbcefbb4fu, 0x4058dac2u, 0x401863c3u, 0x3f8b2be6u, 0x3f00630eu, 0x3fa4da11u, 0x3e15da9du, 0x3d20804bu,
+    0x3e395d0fu, 0x3e8a0721u, 0x3f736380u, 0x00000000u, 0x00000000u, 0x3ece68ecu, 0x00000000u, 0x00000000u, 0x00000000u,
+    0x3d139dd2u, 0x3dcd535fu, 0x00000000u, 0x3f489fa7u, 0x3df59491u, 0x3e970babu, 0x3f19ba8du, 0x3ea20de5u, 0x3e269de7u,
     0x3ca117f7u, 0x3bf502b9u, 0x3cb63a46u, 0x3d146169u, 0x3e4456aau
 };
 static const refnn_claim refnn_0_r5_claims[] = {
@@ -333,13 +333,13 @@ static const uint64_t refnn_0_r6_lo[] = {
     0xbc763a882969ef2bull, 0xbc5ff893fc9f49f6ull, 0xbc52a7260b112819ull, 0x3c8fc452e2ab2e16ull, 0xbc7829871c3068a7ull
 };
 static const uint64_t refnn_0_r6_bound[] = {
-    0x3f003c9af8b6a018ull, 0x3ef3ff3aa4f3d191ull, 0x3ee9230a22799c9full, 0x3f060edce48c44daull, 0x3edf6e6db4217a26ull
+    0x3f00436a22fc1327ull, 0x3ef40c2472547322ull, 0x3ee9245b4643d331ull, 0x3f0620f926c74965ull, 0x3edf723be68da4c8ull
 };
 static const uint32_t refnn_0_r6_first[] = {
-    0x3ec5e78eu, 0xbdf7cf03u, 0x3ff32132u, 0x3f1f85fau, 0x3ed8873au
+    0x3ec5e78cu, 0xbdf7cf09u, 0x3ff32132u, 0x3f1f85f8u, 0x3ed8873au
 };
 static const uint32_t refnn_0_r6_last[] = {
-    0x3ec5efabu, 0xbdf7bb05u, 0x3ff321fau, 0x3f1f8b7du, 0x3ed88930u
+    0x3ec5efadu, 0xbdf7bafeu, 0x3ff321fau, 0x3f1f8b7fu, 0x3ed88930u
 };
 static const refnn_claim refnn_0_r6_claims[] = {
     {0, "", 5, 0, "fffff", refnn_0_r6_hi, refnn_0_r6_lo, refnn_0_r6_bound, refnn_0_r6_first, refnn_0_r6_last}
@@ -356,16 +356,16 @@ static const uint64_t refnn_0_r7_lo[] = {
 };
 static const uint64_t refnn_0_r7_bound[] = {
     0x3ee01cfa4176f9a5ull, 0x3ef15516b9e93828ull, 0x3ee38d39145a80b1ull, 0x3ed00ac63f282cb8ull, 0x3ef1af5add340e49ull,
-    0x3f038d04b9af6f54ull, 0x3f22ecec5aaea5e3ull, 0x3f157ab5cf8a00bcull, 0x3efed6da8bcf1ff6ull, 0x3f21d3e902a55de6ull,
-    0x3ed8355c4cfd36c7ull, 0x3ef8cd63e56f45f2ull, 0x3ede443d9b46c075ull, 0x3e91be7d64040f92ull, 0x3eec0903fd8c0923ull
+    0x3f0397e43331a3eeull, 0x3f22f8bfdde9a75cull, 0x3f15891db834a424ull, 0x3efeed30ee38a327ull, 0x3f21e0ca289e065aull,
+    0x3ed83971a840b4e6ull, 0x3ef8d0cb980616beull, 0x3ede48ee2a98a409ull, 0x3e91be7d64040f92ull, 0x3eec0903fd8c0923ull
 };
 static const uint32_t refnn_0_r7_first[] = {
-    0xbf06874fu, 0xc0027669u, 0xbf8c0e95u, 0xbea074c8u, 0xbfafca51u, 0x3eed09cau, 0x40080c4du, 0x3f816931u, 0x3e9f0246u,
-    0x400754c7u, 0x3d7ff16eu, 0xbdb31d2cu, 0x3daa22bbu, 0x3b370f3eu, 0xbf3dc95cu
+    0xbf06874fu, 0xc0027669u, 0xbf8c0e95u, 0xbea074c8u, 0xbfafca51u, 0x3eed09c7u, 0x40080c4cu, 0x3f81692fu, 0x3e9f0244u,
+    0x400754c6u, 0x3d7ff16cu, 0xbdb31d2du, 0x3daa22bbu, 0x3b370f3eu, 0xbf3dc95cu
 };
 static const uint32_t refnn_0_r7_last[] = {
-    0xbf06864eu, 0xc00275dfu, 0xbf8c0dfau, 0xbea073c8u, 0xbfafc937u, 0x3eed1390u, 0x40081108u, 0x3f816e8eu, 0x3e9f09fbu,
-    0x4007593bu, 0x3d7ffd87u, 0xbdb3045fu, 0x3daa2a4cu, 0x3b37181du, 0xbf3dc79cu
+    0xbf06864eu, 0xc00275dfu, 0xbf8c0dfau, 0xbea073c8u, 0xbfafc937u, 0x3eed1392u, 0x40081109u, 0x3f816e90u, 0x3e9f09feu,
+    0x4007593du, 0x3d7ffd88u, 0xbdb3045eu, 0x3daa2a4cu, 0x3b37181du, 0xbf3dc79cu
 };
 static const refnn_claim refnn_0_r7_claims[] = {
     {0, "", 15, 0, "fffffffffffffff", refnn_0_r7_hi, refnn_0_r7_lo, refnn_0_r7_bound, refnn_0_r7_first, refnn_0_r7_last}
@@ -377,13 +377,13 @@ static const uint64_t refnn_0_r8_lo[] = {
     0xbc85bff875f23291ull, 0xbc6f6df77b49f453ull, 0xbc53244d59da82d5ull
 };
 static const uint64_t refnn_0_r8_bound[] = {
-    0x3ecee528bd9ca39bull, 0x3f0ae1842557b768ull, 0x3ed954f481a231d7ull
+    0x3ecee528bd9ca39bull, 0x3f0af473cf823864ull, 0x3ed957225abbda63ull
 };
 static const uint32_t refnn_0_r8_first[] = {
-    0xbf2d3788u, 0x3f551ddbu, 0xbe1fa944u
+    0xbf2d3788u, 0x3f551dd8u, 0xbe1fa944u
 };
 static const uint32_t refnn_0_r8_last[] = {
-    0xbf2d370du, 0x3f552492u, 0xbe1fa61au
+    0xbf2d370du, 0x3f552494u, 0xbe1fa61au
 };
 static const refnn_claim refnn_0_r8_claims[] = {
     {0, "", 3, 0, "fff", refnn_0_r8_hi, refnn_0_r8_lo, refnn_0_r8_bound, refnn_0_r8_first, refnn_0_r8_last}
