@@ -243,7 +243,7 @@ def layout(x: np.ndarray, order: str) -> np.ndarray:
     or from the second element of a larger array on."""
     if order == "F":
         return np.array(x, order="F")
-    if order == "reversed":
+    if order == "reversed" and x.ndim:
         backward = (slice(None, None, -1),) * x.ndim
         return np.array(x[backward], order="C")[backward]
     if order == "offset":
@@ -544,7 +544,10 @@ def _no_drift(t: np.ndarray, share: np.ndarray, terms: int, eps: float) -> bool:
     if not 0 < total < math.inf:
         return True  # nothing is added, or nothing is left of it
     for halvings in range(max(1, int(math.log2(terms)) - 3)):
-        steps = t / (eps * 2.0 ** math.floor(math.log2(total / 2**halvings)))  # in ulps of the sum
+        ulp = eps * 2.0 ** math.floor(math.log2(total / 2**halvings))  # of the sum
+        if ulp == 0:
+            return True  # below the normal range sums are exact
+        steps = t / ulp
         drift = float(share @ (steps - np.rint(steps)))
         if abs(drift) > RESIDUE / math.sqrt(12 * terms / 2**halvings):
             return False

@@ -85,7 +85,11 @@ def certify(
             break
     # What is still open lies within 2**-4000 or so of the middle between two float64: either is nearest.
     for v in values:
-        if v is not None and not (v.certain | (v.radius <= _SHARP * np.abs(v.value)) | np.isnan(v.value)).all():
+        if v is None:
+            continue
+        size = np.abs(v.value)
+        sharp = v.radius <= np.fmax(_SHARP * size, np.where(size > _TINY, _TINY, 0.0))
+        if not (v.certain | sharp | np.isnan(v.value)).all():
             raise ArithmeticError(f"{op.name}: {PRECISIONS[-1]} bits do not separate a value from zero")
     output, *grads = values
     assert output is not None

@@ -158,17 +158,20 @@ def test_torch_is_inside_its_allowance_at_every_boundary(op: str, dtype: str, fl
         rules = f"{base}-ftz@{row}"
     inputs = [user_case(c, FORMATS[dtype]) for c in cases_of(dtype) if c["op"] == op and "output" in c]
     # PyTorch differentiates logsumexp from its rounded output: a declared class, whose own limit the page tells, and
-    # which has no bound where that rounding may be above 1.
-    accept = ("explained",) if op == "logsumexp" else ()
+    # which has no bound where that rounding may be above 1. In 16 bits it stores the sum of exponentials.
+    names = {"exp(x - y)"} if op == "logsumexp" else set()
+    names |= {"stored sum", "log_softmax: stored sum"} if dtype in ("float16", "bfloat16") else set()
+    accept = ("explained",) if names else ()
     lost = [c for c in inputs if op == "logsumexp" and _largest(c) * FORMATS[dtype].unit_roundoff > 1]
     kept = [c for c in inputs if not any(c is other for other in lost)]
     options: dict[str, Any] = {"dtype": dtype, "model": rules, "accept": accept}
     report = refnn.check(op, forward=inside(forward), vjp=inside(vjp), inputs=kept, **options)
-    assert {f.name for f in report.findings if f.verdict == "explained"} <= {"exp(x - y)"}
+    assert {f.name for f in report.findings if f.verdict == "explained"} <= names
     assert report.ok and report.elements > 0, str(report)
     if lost:
         assert not refnn.check(op, forward=inside(forward), vjp=None, inputs=lost, **options).findings
-        assert refnn.check(op, forward=inside(forward), vjp=inside(vjp), inputs=lost, **options).verdict == "violation"
+        whole = refnn.check(op, forward=inside(forward), vjp=inside(vjp), inputs=lost, **options)
+        assert whole.count("out_of_scope") > 0 and not whole.unexpected and "exp(x - y)" in str(whole)
     assert torch.tensor(2.0**-149).item() > 0  # flushing ended
 
 

@@ -247,14 +247,15 @@ def test_expected_values_are_never_sent() -> None:
             assert "expect" not in text and "bound" not in text and "class" not in text
             for e in fixture.expect.values():
                 for part in (e.main.hi, e.main.hi.astype(dtype)):
-                    assert not part.size or encode(part)[:16] not in text
+                    digits = encode(part)[:16] if part.size else ""
+                    assert not digits.strip("0") or digits not in text
 
 
 def test_the_messages_of_the_page_are_valid() -> None:
     page = (data("FORMAT.md")).read_text(encoding="utf-8")
     sent = re.findall(r"^    → (\{.*\})$", page, re.MULTILINE)
     came = re.findall(r"^    ← (\{.*\})$", page, re.MULTILINE)
-    assert json.loads(sent[0]) == start_message("2026.11.0")
+    assert json.loads(sent[0]) == start_message("2026.11.1")
     for text in sent:
         check(json.loads(text), "protocol", "message", json.loads(text)["cmd"])
     assert alike(parse_run(sent[1])[1], R)

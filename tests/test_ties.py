@@ -149,9 +149,11 @@ def test_any_weights_in_the_simplex_are_a_convention(name: str, dtype: str) -> N
     op = refnn.ops["max_pool2d"]
     report = refnn.check(op, forward=op, vjp=pool_vjp(weights), dtype=dtype, families=["grid", "zeros", "normal"])
     assert report.ok, str(report)
-    # A component whose windows have several cells may still follow a named convention by chance.
+    # A component whose windows have several cells may still follow a named convention by chance, and where cotangents
+    # have exponents over the whole range, what a window sends to one cell or the other may be lost beside the rest.
     assert names <= {f.name for f in report.findings if f.verdict == "convention"}
-    assert name not in ("first", "last", "split") or {f.name for f in report.findings} == names
+    plain = {f.name for f in report.findings if "/wide/" not in f.case.removeprefix("max_pool2d")}
+    assert name not in ("first", "last", "split") or plain == names
 
 
 EXCESSIVE: dict[str, Weights] = {
