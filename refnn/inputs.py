@@ -544,7 +544,7 @@ def _no_drift(t: np.ndarray, share: np.ndarray, terms: int, eps: float) -> bool:
     if not 0 < total < math.inf:
         return True  # nothing is added, or nothing is left of it
     for halvings in range(max(1, int(math.log2(terms)) - 3)):
-        ulp = eps * 2.0 ** math.floor(math.log2(total / 2**halvings))  # of the sum
+        ulp = math.ldexp(eps, math.frexp(total / 2**halvings)[1] - 1)  # of the sum
         if ulp == 0:
             return True  # below the normal range sums are exact
         steps = t / ulp
