@@ -149,16 +149,21 @@ def expected_error(
     g: np.ndarray | None,
     model: Model,
 ) -> list[Any]:
-    """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic."""
+    """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic; infinite where it
+    leaves the range of float64, since nothing is known there."""
     ar = Noise(model, convention=op.convention)
     pieces = [
         [
-            None if v is None else (v.std(), np.broadcast_to(v.bias, v.shape))
+            None if v is None else tuple(_known(np.broadcast_to(part, v.shape)) for part in (v.std(), v.bias))
             for v in run(ar, algorithm, piece, params, cot)
         ]
         for piece, cot in chunks(op, inputs, params, g)
     ]
     return _join(pieces)
+
+
+def _known(part: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(part), np.inf, part) if np.isnan(part).any() else part
 
 
 def _join(pieces: list[list[Any]]) -> list[Any]:

@@ -426,12 +426,16 @@ def test_where_there_is_a_worst_case_there_is_an_expected_error(op: str, name: s
                 assert not np.isnan(std[known]).any(), (case.id, algorithm)
                 assert not np.isnan(library[known]).any(), (case.id, algorithm)
                 some = known & (worst > DUST)
-                assert (std + library > 0)[some].all(), (case.id, algorithm)
+                # In 16 bits a rounded parameter may lie on the other side of x, further than its own rounding allows for.
+                coarse = case.family == "kinks" and name.endswith("each-op")
+                assert (std + library > 0)[some].all() or coarse, (case.id, algorithm)
+                compared += int(some.sum())
+                if name != "float32":
+                    continue  # the host's functions in float64, storing and flushing widen the worst case alone
                 rounded = (
                     known & _beyond_losses(worst, rules) & (worst > library * (1 + 512 * rules.compute.unit_roundoff))
                 )
                 assert (std > 0)[rounded].all() or case.family == "kinks" or algorithm != "accurate", case.id
-                compared += int(some.sum())
     assert op in EXCEPTIONS or compared > 100
 
 
