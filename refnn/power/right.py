@@ -92,6 +92,7 @@ UNSOUND: Mapping[tuple[str, str], str] = MappingProxyType(
             for d in HALF
         },
         **{("max_pool2d", d): "gradients of windows that overlap are added in 16 bits" for d in HALF},
+        ("l2_penalty", "float16"): "the cotangent times half the decay is stored before it meets x, and is subnormal",
     }
 )
 # Ops that store a sum in 16 bits on the way, for which they declare classes.
