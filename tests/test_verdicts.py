@@ -89,7 +89,7 @@ def test_a_definition_that_overflows_on_the_way_is_no_violation_of_itself(
 def test_the_bound_of_what_came_back_is_infinite_or_holds_the_truth() -> None:
     x = np.array([1e20, 3e38, 1.0], F32)
     bound = refnn.allowance(_logarithm_of_a_square(), x, model="float32").output
-    assert np.isinf(bound.worst[:2]).all() and bound.worst[2] < 1e-6
+    assert np.isinf(bound.worst[:2]).all() and bound.worst[2] < 1e-6  # no claim: that it is a bound at all
     inverse = refnn.allowance(_square_in_a_divisor(), x, model="float32").output
     exact = 1 / (1 + x.astype(np.longdouble) ** 2)
     assert (inverse.middle[:2] == 0).all() and (np.abs(exact - inverse.middle) <= inverse.worst).all()
@@ -97,7 +97,7 @@ def test_the_bound_of_what_came_back_is_infinite_or_holds_the_truth() -> None:
 
 
 def test_functions_that_are_flat_at_infinity_know_it() -> None:
-    ar = Balls("float32")
+    ar = Balls("float32")  # the small numbers below are no claims: a bound is there, and no vacuous one
     huge = ar.product(ar.array([1e30, -1e30]), ar.array([1e30, 1e30]))
     assert np.isinf(huge.mid).all() and np.all(huge.over) and np.all(huge.rad == 0)
     for function, limits in (("tanh", [1, -1]), ("erf", [1, -1]), ("erfc", [0, 2])):
