@@ -1028,7 +1028,8 @@ class Balls:
         rad, over = a.rad, a.over
         if not (_exact(a.rad) and _exact(b.rad)):
             # Both are of the same exact value, and the midpoint is that of the first.
-            sound = np.isfinite(b.mid) & np.isfinite(b.rad)
+            # What the second makes of an overflow is not taken, but of what only may overflow it may make a number.
+            sound = np.isfinite(b.mid)
             rad = np.where(sound, np.maximum(a.rad, b.rad), a.rad)
             if over is not False:  # the first alone is infinite
                 rad, over = np.where(over & sound, np.inf, rad), _mask(over & ~sound)

@@ -382,7 +382,8 @@ class Noise:
     def branch(self, x: Noisy, above: Noisy | int, below: Noisy | int, at: Noisy | int = 0, kink: str = "0") -> Noisy:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
         with np.errstate(all="ignore"):
-            side = x if not at.mid.any() else Noisy(self, x.mid - at.mid, x.terms, x.bias + at.bias)
+            # Twice, as Balls does: of two evaluations the one may have rounded `at` up, the other down.
+            side = x if not at.mid.any() else Noisy(self, x.mid - at.mid, x.terms, x.bias + 2 * at.bias)
             up = (side.mid > 0) | ((side.mid == 0) & (share(self.convention, kink) == 1))
             mid = np.where(up, above.mid, below.mid)
             # Not a product with a mask: what is not taken may be infinite.
