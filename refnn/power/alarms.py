@@ -34,7 +34,7 @@ from refnn.power import everyday
 from refnn.power.catalogue import MUTANTS
 from refnn.power.page import table
 from refnn.power.right import UNSOUND, Right, classes, formulas, of_numpy, of_torch
-from refnn.power.score import DTYPES, controls
+from refnn.power.score import DTYPES, ROUNDED_TWICE, controls
 from refnn.progress import progress
 from refnn.report import Report
 from refnn.report.header import environment, listed
@@ -163,6 +163,10 @@ def lines(of_ops: Sequence[Alarms], of_layers: Sequence[Alarms] = ()) -> Iterato
     whys = {why: [f"{op} in {d}" for (op, d), w in UNSOUND.items() if w == why] for why in UNSOUND.values()}
     unsound = "; ".join(f"{', '.join(of)} ({why})" for why, of in whys.items())
     yield f"PyTorch's own that are not right under these models, and not among them: {unsound}."
+    yield (
+        f"Neither is long double for {' and '.join(ROUNDED_TWICE)} of float64: rounded to 64 bits and then to 53, x and a "
+        "term of half an ulp of it come to more than half an ulp."
+    )
     yield ""
     yield "## Default cases"
     head = ["implementations", *(f"checks, {d}" for d in DTYPES), "elements", "false alarms"]

@@ -31,6 +31,10 @@ from refnn.tightness import Rounded, Sequential
 Checker = Callable[[str, Forward, Vjp, str], Any]
 DTYPES = ("float32", "float64")
 SEEDS = 4  # of the search for what would reveal a survivor
+# Ops that add a small term of one function to x, so that the bound is half an ulp and what that function may be off.
+# Where the term is about half an ulp of x, a long double of 64 bits is off by more than that, up to 2^-12 of an ulp, and
+# is then rounded to the wrong side. That is no float64 arithmetic, and not among the right ones.
+ROUNDED_TWICE = ("logsigmoid", "softplus")
 
 
 def refnn(op: str, forward: Forward, vjp: Vjp, dtype: str) -> bool:
@@ -77,7 +81,7 @@ def controls(op: str, dtype: str) -> Iterator[tuple[str, Pair]]:
     yield "definition", (OPS[op], OPS[op].vjp)
     yield "sums from first to last", evaluated(op, Sequential)
     yield "functions in float64", evaluated(op, Rounded)
-    if dtype == "float32" or not _needs_erf(op):
+    if dtype == "float32" or not (op in ROUNDED_TWICE or _needs_erf(op)):
         yield "longer floats", evaluated(op, Floats, wide=True)
     if op in RIGHT:
         yield "other formulas", RIGHT[op]
