@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 import refnn
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.report.header import environment, listed
-from refnn.tightness import large
+from refnn.study.tightness import large
 
 TARGETS = {"float32": 30.0, "float64": 600.0}
 IMPORT_TARGET = 2.0

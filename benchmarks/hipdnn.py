@@ -30,10 +30,10 @@ import numpy as np
 import torch.nn.functional as F
 
 import refnn
-from refnn.adapters import torch as adapter
-from refnn.check import FALSE_ALARM, false_alarm_line
+from refnn.implementations import torch as adapter
+from refnn.checking.check import FALSE_ALARM, false_alarm_line
 from refnn.formats import FORMATS, Format
-from refnn.power.page import table
+from refnn.study.power.page import table
 from refnn.report.header import environment, listed
 
 LINEAR = 0.01  # of 2 n eps, from where on hipDNN counts on cancellation

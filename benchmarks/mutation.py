@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = ["refnn/formats.py", "refnn/check.py", "refnn/arithmetic/*.py", "refnn/ops/*.py"]
+CORE = ["refnn/formats.py", "refnn/checking/check.py", "refnn/arithmetic/*.py", "refnn/ops/*.py"]
 FIRST = 8  # tests without an import of the changed module, where something of the old code may be left
 LIMIT = 4.0  # seconds of processor time; a test that takes longer is left out
 IMPORT = "the tests cannot be collected"

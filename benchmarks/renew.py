@@ -23,7 +23,7 @@ import cost
 import numpy as np
 
 from refnn.ops import OPS
-from refnn.power.page import table
+from refnn.study.power.page import table
 from refnn.report.header import environment, listed
 
 HERE = Path(__file__).parent

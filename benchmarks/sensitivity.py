@@ -20,10 +20,10 @@ import torch
 
 import refnn
 from refnn.formats import FORMATS
-from refnn.inputs import data_item
-from refnn.power import score
-from refnn.power.baselines import BASELINES, inside
-from refnn.power.mutant import in_float64
+from refnn.judging.cases import data_item
+from refnn.study.power import score
+from refnn.study.power.baselines import BASELINES, inside
+from refnn.study.power.mutant import in_float64
 from refnn.report.header import environment, listed
 from refnn.witnesses import torch as witness
 

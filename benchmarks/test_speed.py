@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 
 import refnn
-from refnn.adapters.torch import arguments
-from refnn.allowance import worst_case
-from refnn.inputs import cases, user_cases
+from refnn.implementations.torch import arguments
+from refnn.oracle.allowance import worst_case
+from refnn.judging.cases import cases, user_cases
 from refnn.models import model
-from refnn.tightness import large
-from refnn.truth import PRECISIONS, evaluate
+from refnn.study.tightness import large
+from refnn.oracle.truth import PRECISIONS, evaluate
 from refnn.witnesses.torch import FUNCTIONS
 
 Shapes = tuple[tuple[int, ...], ...]

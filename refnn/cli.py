@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from refnn.network import Network
+    from refnn.networks.network import Network
     from refnn.report import Report
 
 CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
@@ -128,7 +128,7 @@ def report(
 def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
     """What is to be checked: labels, and what checks each. Empty where a pattern matches nothing; LookupError becomes a
     sentence where a plain name is unknown."""
-    from refnn.network import fixtures
+    from refnn.networks.network import fixtures
     from refnn.ops import OPS, find
 
     names = [n for n in (*OPS, *fixtures()) if fnmatch.fnmatchcase(n, ops)]
@@ -137,9 +137,9 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
             with _sentence(LookupError):
                 find(ops)
         return []
-    from refnn.check import FALSE_ALARM, check
-    from refnn.train import with_loss
-    from refnn.zoo import fixture
+    from refnn.checking.check import FALSE_ALARM, check
+    from refnn.networks.train import with_loss
+    from refnn.networks.zoo import fixture
 
     witness = _witness()
     options: dict[str, Any] = {
@@ -337,7 +337,7 @@ def check(
     seed: Seed = 0,
 ) -> int:
     """Check an implementation of one op or network; the current folder is importable."""
-    from refnn.fixtures import subject
+    from refnn.suite.fixture import subject
 
     with _sentence(LookupError):
         subject(name)
@@ -373,13 +373,13 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
     if impl == "torch":
         yield _torch(name)
     elif impl == "refnn":
-        from refnn.suite import own
+        from refnn.suite.run import own
 
         yield _pair(impl, own(), name)
     else:
-        from refnn.adapters.executable import Program
-        from refnn.check import by_name
-        from refnn.fixtures import SUITE, subject
+        from refnn.implementations.executable import Program
+        from refnn.checking.check import by_name
+        from refnn.suite.fixture import SUITE, subject
         from refnn.ops import OPS
 
         with _sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
@@ -390,7 +390,7 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
 
 
 def _pair(impl: str, found: Mapping[str, Any], name: str) -> dict[str, Any]:
-    from refnn.suite import pair_of
+    from refnn.suite.run import pair_of
 
     with _sentence(LookupError, ValueError):
         forward, vjp = pair_of(impl, found, name)
@@ -408,7 +408,7 @@ def _torch(name: str) -> dict[str, Any]:
 
 def _witness() -> Any:
     """What is known of PyTorch, if it is installed."""
-    from refnn.check import adapter_for
+    from refnn.checking.check import adapter_for
 
     with _sentence(LookupError):
         adapter_for("torch")
@@ -416,7 +416,7 @@ def _witness() -> Any:
 
 
 def _network(name: str) -> Network:
-    from refnn.network import Network
+    from refnn.networks.network import Network
 
     return Network.load(name)
 
@@ -427,7 +427,7 @@ def _check(name: str, given: Mapping[str, Any], dtype: str | None, case: str | N
     with _sentence(LookupError, TypeError, ValueError):
         inputs = None if case is None else refnn.case(case)
         if inputs is not None and dtype not in (None, inputs.cotangent.dtype.name):
-            from refnn.fixtures.make import widened
+            from refnn.suite.make import widened
 
             inputs = widened(inputs, str(dtype))
         subject = name if name in refnn.ops else _network(name)
@@ -482,8 +482,8 @@ def gen(
         return _write_fixtures(ops, out)
     if every or out is not None:
         raise Failure("--lines prints requests, --all and --out write fixture files: give one of them")
-    from refnn.fixtures.read import the_suite
-    from refnn.piped import Selection, requests
+    from refnn.suite.read import the_suite
+    from refnn.suite.pipe import Selection, requests
 
     with _sentence(FileNotFoundError, LookupError, ValueError):
         chosen = Selection(ops, dtype, tuple(family or ()), () if case is None else (case,), forward)
@@ -496,9 +496,9 @@ def gen(
 
 
 def _write_fixtures(ops: str, out: Path) -> int:
-    from refnn import c_kit
-    from refnn.fixtures import networks, subject
-    from refnn.fixtures.make import write
+    from refnn.suite.run import c_kit
+    from refnn.suite.fixture import networks, subject
+    from refnn.suite.make import write
     from refnn.ops import OPS
     from refnn.progress import progress
 
@@ -540,8 +540,8 @@ def verify(
     out: Annotated[Path | None, typer.Option(help="The report as JSON Lines.")] = None,
 ) -> int:
     """Run the fixtures against an implementation, or judge the answers of a program."""
-    from refnn import suite as suites
-    from refnn.fixtures.read import the_suite
+    from refnn.suite.run import run as suites
+    from refnn.suite.read import the_suite
     from refnn.progress import progress
     from refnn.report import VERDICTS
 
@@ -558,8 +558,8 @@ def verify(
         expected = suites.committed(impl, fixtures) if xfails is None else suites.read_expected(xfails, fixtures)
         given: dict[str, Any] = {"accept": accept or (), "expected": expected}
         if impl == "-":
-            from refnn.piped import LONGEST
-            from refnn.piped import verify as judge
+            from refnn.suite.pipe import LONGEST
+            from refnn.suite.pipe import verify as judge
 
             rows = iter(lambda: sys.stdin.buffer.readline(LONGEST), b"")
             found = judge(fixtures, rows, dtype=dtype, **given)
@@ -586,7 +586,7 @@ def _none_selected(ops: str, dtype: str | None, family: Sequence[str] | None, do
 
 def _verdict(found: Report, min_cases: int) -> int:
     """Print what was found, every case that was not answered by its id; the exit code."""
-    from refnn.piped import MISSING
+    from refnn.suite.pipe import MISSING
 
     missing = [f for f in found.findings if f.message == MISSING]
     found.findings = [f for f in found.findings if f.message != MISSING] + missing
@@ -615,9 +615,9 @@ def export(
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
 ) -> int:
     """Write fixtures as a C header or as an .npz archive."""
-    from refnn import export as exports
-    from refnn.fixtures.read import the_suite
-    from refnn.suite import required
+    from refnn.suite.run import export as exports
+    from refnn.suite.read import the_suite
+    from refnn.suite.run import required
 
     if to not in exports.FORMS:
         raise Failure(f"--to is {to!r}, expected one of {', '.join(exports.FORMS)}")
@@ -679,7 +679,7 @@ def limits(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> int:
     """Where exp, softmax and their relatives overflow, vanish or lose every digit: certified, to the bit."""
-    from refnn.limits import edges
+    from refnn.limits.rules import edges
 
     models = list(dict.fromkeys(formats or ["float32"]))
     with _sentence(ValueError):
@@ -694,7 +694,7 @@ def limits(
 
 
 def _measured(framework: str, name: str) -> dict[str, dict[str, tuple[float, float]]]:
-    from refnn.check import adapter_for
+    from refnn.checking.check import adapter_for
     from refnn.models import model
 
     with _sentence(LookupError):
@@ -704,7 +704,7 @@ def _measured(framework: str, name: str) -> dict[str, dict[str, tuple[float, flo
 
 
 def _limits_json(certified: dict[str, Any], measured: dict[str, Any], against: str | None) -> str:
-    from refnn.limits import describe, ulps
+    from refnn.limits.rules import describe, ulps
     from refnn.models import model
     from refnn.report.header import environment
 
@@ -730,7 +730,7 @@ def _show_limits(name: str, found: Sequence[Any], measured: dict[str, Any]) -> N
     from rich.table import Table
     from rich.text import Text
 
-    from refnn.limits import ulps
+    from refnn.limits.rules import ulps
     from refnn.models import model
 
     rules = model(name)
@@ -772,9 +772,9 @@ def power(
 
     Prints a page of Markdown. Ends in 0 where the first checker catches all of them and objects to nothing right.
     """
-    from refnn.power.catalogue import MUTANTS
-    from refnn.power.page import lines
-    from refnn.power.score import run, steps
+    from refnn.study.power.catalogue import MUTANTS
+    from refnn.study.power.page import lines
+    from refnn.study.power.score import run, steps
     from refnn.progress import progress
 
     checkers = _checkers(checker)
@@ -791,10 +791,10 @@ def power(
 
 def _checkers(names: list[str] | None) -> dict[str, Callable[..., Any]]:
     """The checkers of these names; functions are imported, the current folder first."""
-    from refnn.power import score
+    from refnn.study.power import score
 
     with _sentence(ImportError):
-        baselines = importlib.import_module("refnn.power.baselines").BASELINES
+        baselines = importlib.import_module("refnn.study.power.baselines").BASELINES
     known = {"refnn": score.refnn, **baselines}
     sys.path.insert(0, os.getcwd())
     for name in names or ():

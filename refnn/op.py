@@ -424,8 +424,8 @@ def _with(part: Op, name: str, half: Half) -> Half:
 def _called_by(op: Op) -> dict[Op, set[int]]:
     """The other ops that a definition calls, itself or by way of others, in the order of the first calls, and the
     halves of each that it calls."""
-    from refnn.inputs import cases  # which need this module
-    from refnn.truth import run
+    from refnn.judging.cases import cases  # which need this module
+    from refnn.oracle.truth import run
 
     seen: dict[Op, set[int]] = {}
     token = _CALLED.set(seen)

@@ -17,17 +17,17 @@ from marks import slow_in_16_bits
 from orders import cast
 from propagation import MAXIMA, PROPAGATED, differentiated
 
-from refnn.allowance import worst_case
+from refnn.oracle.allowance import worst_case
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls, growth
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
-from refnn.inputs import Case, cases
-from refnn.judge import CLOSE
+from refnn.judging.cases import Case, cases
+from refnn.judging.judge import CLOSE
 from refnn.models import MODELS, ULPS, Model, model
 from refnn.ops import OPS
-from refnn.truth import run
+from refnn.oracle.truth import run
 
 COARSE = [n for n, m in MODELS.items() if m.compute.precision < 53]
 
@@ -466,7 +466,7 @@ def small_cases(op: str, rules: Model) -> Iterator[Case]:
 @pytest.mark.parametrize("name", slow_in_16_bits(COARSE))
 @pytest.mark.parametrize("op", OPS)
 def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -> None:
-    """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judge rests on."""
+    """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judging.judge rests on."""
     rules, checked, worst, exact = MODELS[name], 0, 0.0, Arb(1280, convention=OPS[op].convention)
     for case in small_cases(op, rules):
         definition = case.op.algorithm("accurate")

@@ -20,15 +20,15 @@ import pytest
 from compiler import CC, SANITIZE, without_sanitizers
 
 import refnn
-from refnn import storage
-from refnn.c_kit import NETWORK, SHAPES, fixture, write
+from refnn.teaching import storage
+from refnn.suite.c_kit import NETWORK, SHAPES, fixture, write
 from refnn.conformance import data
-from refnn.encoding import encode
-from refnn.export import c_header
-from refnn.fixtures import Expected
-from refnn.fixtures.read import Suite
-from refnn.fixtures.verdict import judge
-from refnn.piped import Selection, requests, verify
+from refnn.wire.encoding import encode
+from refnn.suite.export import c_header
+from refnn.suite.fixture import Expected
+from refnn.suite.read import Suite
+from refnn.suite.rule import judge
+from refnn.suite.pipe import Selection, requests, verify
 from refnn.report import Report
 
 KIT = data("c", "layers.h").parent

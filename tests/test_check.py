@@ -13,8 +13,8 @@ import pytest
 from marks import slow_in_16_bits
 
 import refnn
-from refnn.check import false_alarm_line
-from refnn.inputs import COTANGENTS, FAMILIES, LAYOUTS, Case, cases
+from refnn.checking.check import false_alarm_line
+from refnn.judging.cases import COTANGENTS, FAMILIES, LAYOUTS, Case, cases
 from refnn.models import MODELS
 from refnn.op import Op
 from refnn.ops import OPS

@@ -322,9 +322,9 @@ def test_check_replays_a_case_of_the_fixtures(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("words", [["verify", "torch"], ["check", "relu", "--impl", "torch"], ["report"]])
 def test_without_pytorch_there_is_a_sentence(words, monkeypatch, capsys):
-    for name in ("refnn.adapters.torch", "refnn.witnesses.torch"):
+    for name in ("refnn.implementations.torch", "refnn.witnesses.torch"):
         monkeypatch.setitem(sys.modules, name, None)  # as if importing it failed
-    monkeypatch.delattr("refnn.adapters.torch", raising=False)
+    monkeypatch.delattr("refnn.implementations.torch", raising=False)
     assert cli.main(words) == 1
     assert "pip install 'refnn[torch]'" in sentence(capsys.readouterr().err)
 

@@ -12,9 +12,9 @@ import pytest
 
 import refnn
 from refnn.arithmetic.floats import Floats
-from refnn.inputs import FAMILIES, cases
+from refnn.judging.cases import FAMILIES, cases
 from refnn.op import Op
-from refnn.truth import run
+from refnn.oracle.truth import run
 
 SIDES = ("below", "on", "above")
 MAXIMA = ("unique", "tied")

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from refnn import datasets
+from refnn.networks import datasets
 from refnn.conformance import data
 from refnn.formats import FORMATS
 

@@ -18,13 +18,13 @@ import pytest
 
 import refnn
 from refnn import cli
-from refnn.adapters import executable
-from refnn.adapters.executable import Program
-from refnn.fixtures import SUITE as VERSION
-from refnn.fixtures.read import Suite
-from refnn.protocol import request
+from refnn.implementations import executable
+from refnn.implementations.executable import Program
+from refnn.suite.fixture import SUITE as VERSION
+from refnn.suite.read import Suite
+from refnn.implementations.protocol import request
 from refnn.report.lines import loads
-from refnn.suite import implementation, required, run
+from refnn.suite.run import implementation, required, run
 
 SUITE = Suite()
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refnn import files
-from refnn.network import Network, Node, fixtures
+from refnn.networks import files
+from refnn.networks.network import Network, Node, fixtures
 
 
 @pytest.fixture

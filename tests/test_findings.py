@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_report import failing, finding, result
 
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.ops import OPS
 from refnn.report import Report
 from refnn.report.lines import loads

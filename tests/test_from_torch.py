@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import refnn
-from refnn.adapters.modules import LAYERS
-from refnn.network import Network, Node
+from refnn.implementations.torch_modules import LAYERS
+from refnn.networks.network import Network, Node
 from refnn.witnesses import torch as witness
 
 # Each layer with everything that it can say, and the shapes of its inputs; "3 classes" for targets.

@@ -9,8 +9,8 @@ import pytest
 
 import refnn
 from refnn.formats import FORMATS
-from refnn.inputs import cases
-from refnn.judge import NAMES, Judge, Tally
+from refnn.judging.cases import cases
+from refnn.judging.judge import NAMES, Judge, Tally
 from refnn.models import model
 from refnn.ops import OPS
 

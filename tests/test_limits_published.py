@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 import refnn
 from refnn import cli
 from refnn.arithmetic.rounded import Rounded
-from refnn.boundaries import ELEMENTS, ROWS, bits
+from refnn.limits.boundaries import ELEMENTS, ROWS, bits
 from refnn.conformance import data
 from refnn.formats import FORMATS, Format
-from refnn.limits import RULES, Probe, bisect, edge, probe
-from refnn.limits_page import (
+from refnn.limits.rules import RULES, Probe, bisect, edge, probe
+from refnn.study.limits_page import (
     COTANGENT,
     EACH,
     MEASURED,
@@ -35,10 +35,10 @@ from refnn.limits_page import (
     theory,
 )
 from refnn.models import default_model, model
-from refnn.softmaxes import SOFTMAXES, functions
+from refnn.limits.softmaxes import SOFTMAXES, functions
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "limits"
-HINT = "run: python -m refnn.limits_page conformance/limits"
+HINT = "run: python -m refnn.study.limits_page conformance/limits"
 RULE = {r.name: r for r in RULES}
 
 
@@ -139,7 +139,7 @@ def test_refnn_conforms_at_every_boundary(op: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_torch_is_inside_its_allowance_at_every_boundary(op: str, dtype: str, flush: bool) -> None:
     torch = pytest.importorskip("torch")
-    from refnn.adapters import torch as adapter
+    from refnn.implementations import torch as adapter
     from refnn.witnesses.limits import flushing
     from refnn.witnesses.torch import FUNCTIONS
 

@@ -23,11 +23,11 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
-from refnn.check import _width_note
+from refnn.checking.check import _width_note
 from refnn.formats import FORMATS
-from refnn.inputs import data_item
-from refnn.network import Network, Node
-from refnn.schedules import SCHEDULES
+from refnn.judging.cases import data_item
+from refnn.networks.network import Network, Node
+from refnn.teaching.schedules import SCHEDULES
 
 # What must be seen: the smallest factors on a gradient that the issue of sensitivity names.
 STEPWISE = {"float32": 1e-5, "float64": 3e-14}

@@ -21,17 +21,17 @@ from marks import slow_in_16_bits
 from orders import GROUPINGS, ORDERS, Ordered, cast
 
 from refnn.arithmetic import balls
-from refnn.check import check
+from refnn.checking.check import check
 from refnn.conformance import data
 from refnn.formats import Format
-from refnn.inputs import FAMILIES, Case, cases
-from refnn.judge import NAMES, Judge
+from refnn.judging.cases import FAMILIES, Case, cases
+from refnn.judging.judge import NAMES, Judge
 from refnn.models import MODELS, Model, default_model, model
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.report import Finding, Report
-from refnn.tightness import large
-from refnn.truth import run
+from refnn.study.tightness import large
+from refnn.oracle.truth import run
 
 SIXTEEN = ("float16", "bfloat16", "float16-saved", "bfloat16-saved", "float16-each-op", "bfloat16-each-op", "dpbf16")
 TESTED = ("float32", "float64", *SIXTEEN, "tf32", *(f"{n}-ftz" for n in ("float32", "float64", *SIXTEEN, "tf32")))

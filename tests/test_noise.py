@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from propagation import MAXIMA, PROPAGATED, differentiated
 
-from refnn.allowance import allowance, expected_error, worst_case
+from refnn.oracle.allowance import allowance, expected_error, worst_case
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, Term, _chain, _starts, chain_share, ramp_share
-from refnn.check import false_alarm_line
+from refnn.checking.check import false_alarm_line
 from refnn.formats import FORMATS
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.models import MODELS, Model, model
 from refnn.op import Input, Op
 from refnn.ops import OPS
-from refnn.tightness import EXCEPTIONS
+from refnn.study.tightness import EXCEPTIONS
 
 U32 = 2.0**-24
 SHARP = "float32@correctly-rounded"

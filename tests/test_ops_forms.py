@@ -16,9 +16,9 @@ from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
-from refnn.inputs import cases, smaller
+from refnn.judging.cases import cases, smaller
 from refnn.report import Report
-from refnn.truth import run
+from refnn.oracle.truth import run
 
 Array = np.ndarray
 DTYPES = ("float32", "float64")

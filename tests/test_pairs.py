@@ -21,11 +21,11 @@ from refnn.arithmetic import BLOCK, Unsupported
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.pairs import Pair, Pairs, Slices, _above_underflow, _plan, two_prod, two_sum
 from refnn.arithmetic.windows import Windows
-from refnn.inputs import cases
-from refnn.judge import check_case
+from refnn.judging.cases import cases
+from refnn.judging.judge import check_case
 from refnn.models import ULPS, model
 from refnn.ops import OPS
-from refnn.truth import evaluate, refine
+from refnn.oracle.truth import evaluate, refine
 
 truth = importlib.import_module("refnn.truth")  # refnn.truth is the function
 

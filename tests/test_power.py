@@ -16,17 +16,17 @@ import refnn
 from refnn import cli
 from refnn.formats import FORMATS
 from refnn.ops import OPS
-from refnn.power import alarms, everyday
-from refnn.power.alarms import Alarms, on_cases, on_layer
-from refnn.power.alarms import lines as alarm_lines
-from refnn.power.catalogue import MUTANTS
-from refnn.power.mutant import Mutant, elementwise, sloped
-from refnn.power.page import lines, revealed
-from refnn.power.right import Right, classes, formulas, of_numpy, of_torch
-from refnn.power.score import controls, mutated, objections, revealing, run, search, steps
-from refnn.power.score import refnn as default_check
+from refnn.study.power import alarms, everyday
+from refnn.study.power.alarms import Alarms, on_cases, on_layer
+from refnn.study.power.alarms import lines as alarm_lines
+from refnn.study.power.catalogue import MUTANTS
+from refnn.study.power.mutant import Mutant, elementwise, sloped
+from refnn.study.power.page import lines, revealed
+from refnn.study.power.right import Right, classes, formulas, of_numpy, of_torch
+from refnn.study.power.score import controls, mutated, objections, revealing, run, search, steps
+from refnn.study.power.score import refnn as default_check
 
-baselines = pytest.importorskip("refnn.power.baselines")
+baselines = pytest.importorskip("refnn.study.power.baselines")
 
 BASELINES, FUNCTIONS, torch_functions = baselines.BASELINES, baselines.FUNCTIONS, baselines.adapter.functions
 PAGES = Path(__file__).parents[1] / "conformance" / "power"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from refnn.conformance import data
-from refnn.encoding import encode
-from refnn.fixtures.read import Suite
-from refnn.protocol import (
+from refnn.wire.encoding import encode
+from refnn.suite.read import Suite
+from refnn.implementations.protocol import (
     OutOfOrder,
     Request,
     answer_line,
@@ -30,7 +30,7 @@ from refnn.protocol import (
     run_message,
     start_message,
 )
-from refnn.schema import check
+from refnn.wire.schema import check
 
 SUITE = Suite()
 

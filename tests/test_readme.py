@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from refnn.power import summary
+from refnn.study.power import summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -50,7 +50,7 @@ POWER = ROOT / "conformance" / "power"
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", POWER / "README.md"], ids=["README", "power"])
 def test_the_scores_are_those_of_the_committed_runs(page: Path) -> None:
-    """`python -m refnn.power.summary` would write the same tables again."""
+    """`python -m refnn.study.power.summary` would write the same tables again."""
     text = page.read_text()
     assert "<!-- scores -->\n\n| killed of 214 | refnn |" in text and "<!-- alarms -->\n\n" in text
     assert summary.renewed(text, summary.blocks()) == text

@@ -13,10 +13,10 @@ import pytest
 import sympy as sp
 import torch
 
-from refnn import regression
-from refnn.network import Network, Node
-from refnn.regime import exact, regime
-from refnn.regression import (
+from refnn.teaching import regression
+from refnn.networks.network import Network, Node
+from refnn.teaching.regime import exact, regime
+from refnn.teaching.regression import (
     distance_at_most,
     gradient,
     gradient_by_loop,
@@ -30,7 +30,7 @@ from refnn.regression import (
     with_ones,
     women,
 )
-from refnn.train import Params, gradient_descent, split, train
+from refnn.networks.train import Params, gradient_descent, split, train
 
 M, N = 6, 3
 
@@ -235,7 +235,7 @@ def test_the_pipeline_from_the_data_to_the_evaluation() -> None:
 
 
 def test_a_network_learns_the_same_line() -> None:
-    """The ops `linear` and `half_squared_error` and `refnn.train.train` are another evaluation of the same steps."""
+    """The ops `linear` and `half_squared_error` and `refnn.networks.train.train` are another evaluation of the same steps."""
     height, weight = women()
     line = learn(height, weight, rate=0.5, steps=60)
     z = ((height - line.centre) / line.scale)[:, None]

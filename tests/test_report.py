@@ -18,7 +18,7 @@ from refnn.report.header import environment
 from refnn.report.html import LIMIT
 from refnn.report.lines import Writer, document, dumps, loads
 from refnn.report.words import headline, hexadecimal, in_order, number
-from refnn.svg import plot
+from refnn.report.svg import plot
 
 FORMS = ("to_html", "to_markdown", "to_findings", "to_junit")
 

@@ -15,10 +15,10 @@ import pytest
 from exactly import autograd, fractions, quarters, same
 
 import refnn
-from refnn.network import Network, Node, mlp
+from refnn.networks.network import Network, Node, mlp
 from refnn.ops import OPS, find
 from refnn.ops._shared import each_element
-from refnn.schedules import SCHEDULES, Counts, Pass, checkpointed, sample_by_sample, store_all, sweep_by_sweep
+from refnn.teaching.schedules import SCHEDULES, Counts, Pass, checkpointed, sample_by_sample, store_all, sweep_by_sweep
 
 frugal = functools.partial(sweep_by_sweep, frugal=True)
 WHOLE, SINGLE = (store_all, checkpointed), (sweep_by_sweep, frugal, sample_by_sample)

@@ -18,10 +18,10 @@ import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.arithmetic.windows import Windows, per_axis, windows_over
-from refnn.inputs import cases
-from refnn.network import Network, Node
+from refnn.judging.cases import cases
+from refnn.networks.network import Network, Node
 from refnn.op import Op, lift
-from refnn.shapes import (
+from refnn.networks.account import (
     Field,
     Size,
     coverage,

@@ -20,7 +20,7 @@ import torch
 import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.symbols import Symbols
-from refnn.network import Network, Node
+from refnn.networks.network import Network, Node
 from refnn.witnesses import torch as autograd
 
 

@@ -17,10 +17,10 @@ import pytest
 import wrong
 
 import refnn
-from refnn import pytest_plugin as plugin
-from refnn import suite as suites
+from refnn.suite.run import pytest_plugin as plugin
+from refnn.suite.run import run as suites
 from refnn.conformance import data
-from refnn.fixtures.read import Suite
+from refnn.suite.read import Suite
 from refnn.report.badge import render as badge
 from refnn.report.lines import loads
 from refnn.report.markdown import cell
@@ -28,7 +28,7 @@ from refnn.report.words import headline, share
 
 pytest_plugins = ("pytester",)
 
-PLUGIN = ("-p", "refnn.pytest_plugin")  # of a refnn that is not installed; where it is, the same again
+PLUGIN = ("-p", "refnn.suite.pytest_plugin")  # of a refnn that is not installed; where it is, the same again
 ROOT = Path(refnn.__file__).parent.parent
 SUITE = Suite()
 SMALL = suites.required(SUITE, ",".join(wrong.OPS), None, ["smoke", "normal", "hard"], [])
@@ -300,7 +300,7 @@ def test_the_plugin_is_inert_and_light_without_its_options(pytester: pytest.Pyte
         """
         import sys
         def test_light():
-            heavy = [m for m in ("torch", "sympy", "refnn.suite", "refnn.fixtures") if m in sys.modules]
+            heavy = [m for m in ("torch", "sympy", "refnn.suite.run", "refnn.suite.fixture") if m in sys.modules]
             assert not heavy, heavy
         """
     )

@@ -12,7 +12,7 @@ import pytest
 from flint import arb
 
 import refnn
-from refnn import support
+from refnn.study import support
 from refnn.arithmetic import Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
@@ -23,7 +23,7 @@ from refnn.arithmetic.rounded import Rounded
 from refnn.arithmetic.shapes import Shapes
 from refnn.arithmetic.symbols import Symbols
 from refnn.formats import dyadic_ends
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.models import ULPS
 from refnn.op import lift
 from refnn.witnesses.differences import ComplexBalls
@@ -39,7 +39,7 @@ def rows() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def test_the_committed_matrix_is_the_generated_one(rows: Any) -> None:
-    hint = "run: python -m refnn.support conformance/support.md"
+    hint = "run: python -m refnn.study.support conformance/support.md"
     assert COMMITTED.read_text(encoding="utf-8") == support.markdown(rows), hint
 
 

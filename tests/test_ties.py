@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import refnn
-from refnn.inputs import Case, cases
-from refnn.ties import Shares, grouped, shares
+from refnn.judging.cases import Case, cases
+from refnn.oracle.ties import Shares, grouped, shares
 
 # --- feasibility -----------------------------------------------------------------------------------------------------
 

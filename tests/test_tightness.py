@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from refnn.arithmetic.floats import Floats
-from refnn.inputs import cases
-from refnn.judge import Judge
+from refnn.judging.cases import cases
+from refnn.judging.judge import Judge
 from refnn.models import model
 from refnn.ops import OPS
-from refnn.tightness import (
+from refnn.study.tightness import (
     DEVIATIONS,
     DTYPES,
     EXCEPTIONS,

@@ -24,13 +24,14 @@ import pytest
 import torch
 
 import refnn
-from refnn import datasets, zoo
+from refnn.networks import datasets
+from refnn.networks import zoo
 from refnn.arithmetic.exact import Fractions
-from refnn.network import Network, Node
+from refnn.networks.network import Network, Node
 from refnn.ops import find
-from refnn.regression import least_squares
-from refnn.svg import plot
-from refnn.train import (
+from refnn.teaching.regression import least_squares
+from refnn.report.svg import plot
+from refnn.networks.train import (
     HEADS,
     Params,
     evaluate,

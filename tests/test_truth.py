@@ -13,15 +13,15 @@ import pytest
 from flint import arb
 
 import refnn
-from refnn.allowance import worst_case
+from refnn.oracle.allowance import worst_case
 from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS, certified_round
-from refnn.inputs import cases, smaller
-from refnn.judge import CLOSE
+from refnn.judging.cases import cases, smaller
+from refnn.judging.judge import CLOSE
 from refnn.models import model
 from refnn.op import Op, Sum
 from refnn.ops import OPS
-from refnn.truth import CHUNK, Value, chunks, evaluate, refine, run, summed
+from refnn.oracle.truth import CHUNK, Value, chunks, evaluate, refine, run, summed
 from refnn.witnesses import record
 
 

@@ -18,10 +18,14 @@ import torch
 from torch import nn
 
 import refnn
-from refnn import cli, datasets, regression, train, zoo
+from refnn import cli
+from refnn.networks import datasets
+from refnn.teaching import regression
+from refnn.networks import train
+from refnn.networks import zoo
 from refnn.conformance import data
-from refnn.network import Network, fixtures
-from refnn.shapes import fields
+from refnn.networks.network import Network, fixtures
+from refnn.networks.account import fields
 from refnn.witnesses import torch as witness
 
 # The fixtures as PyTorch's own layers.

@@ -147,7 +147,7 @@ def _traces(header: Mapping[str, Any]) -> str:
     """The traces of training that the header holds, as an image in the page itself; empty where it holds none."""
     if not header.get("traces"):
         return ""
-    from refnn.svg import plot
+    from refnn.report.svg import plot
 
     return f"data:image/svg+xml;base64,{base64.b64encode(plot(header['traces']).encode()).decode()}"
 

@@ -14,10 +14,10 @@ import numpy as np
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
-from refnn.inputs import Case, cases
-from refnn.judge import differentiable
+from refnn.judging.cases import Case, cases
+from refnn.judging.judge import differentiable
 from refnn.op import Op, lift
-from refnn.truth import evaluate, run, summed
+from refnn.oracle.truth import evaluate, run, summed
 from refnn.witnesses.differences import PRECISION, complex_step, promised_bits_complex_step
 
 SMALL = 100  # elements of the cases that are tried row by row, beside the smallest one

@@ -1,0 +1,164 @@
+"""torch.nn.Modules as networks: torch.fx follows the forward, and each layer or function in it becomes a node.
+
+Which layer or function is which op is a matter of names. Ops are named as in torch.nn.functional; a layer has the name
+of its function but for capitals, underscores and the word Loss; parameters are spelled alike. What can be said beyond
+the parameters of an op must be what the op takes for granted. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.fx
+
+from refnn.implementations.torch import SPELLING
+from refnn.ops import OPS
+
+Spec = tuple[str, str, tuple[str, ...], dict[str, Any]]  # of a node: name, op, inputs, parameters
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+_OPS = {_key(op): op for op in OPS}
+LAYERS: Mapping[type[torch.nn.Module], str] = {
+    kind: _OPS[key]
+    for name, kind in vars(torch.nn).items()
+    for key in (_key(name), _key(name).removesuffix("loss"))
+    if isinstance(kind, type) and key in _OPS
+} | {
+    torch.nn.BCEWithLogitsLoss: "binary_cross_entropy_with_logits",
+    **{kind: "dropout" for name, kind in vars(torch.nn).items() if "Dropout" in name},
+}
+
+# What layers and functions can say and the ops cannot, with what these take for granted.
+GRANTED: Mapping[str, Any] = {
+    "padding_mode": "zeros",
+    "return_indices": False,
+    "end_dim": -1,
+    "dtype": None,
+    "size_average": None,
+    "reduce": None,
+}
+
+
+class Refused(TypeError):
+    """What a network cannot take over, in one sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"Network.from_torch: {sentence}")
+
+
+def nodes_of(module: Any) -> tuple[list[Spec], tuple[str, ...]]:
+    """The nodes and the names of the inputs of a module. TypeError says what has no place in a network."""
+    traced = _traced(module)
+    nodes: list[Spec] = []
+    names: dict[torch.fx.Node, str] = {}  # of values
+    for node in traced.graph.nodes:
+        if node.op == "output":
+            if not isinstance(node.args[0], torch.fx.Node):
+                raise Refused(f"the module returns {node.args[0]}, expected one tensor")
+        elif node.op in ("placeholder", "get_attr"):
+            names[node] = "x" if node.target == "input" else str(node.target)  # as in a Sequential
+        elif not node.users:
+            raise Refused(f"the result of {node.target!r} is not used")
+        elif (spec := _spec(traced, node, names)) is None:
+            names[node] = names[node.all_input_nodes[0]]
+        elif spec[0] in (before[0] for before in nodes):
+            raise Refused(f"{spec[0]!r} is used twice, expected a layer for each use")
+        else:
+            names[node] = spec[0]
+            nodes.append(spec)
+    return nodes, tuple(names[n] for n in traced.graph.nodes if n.op == "placeholder")
+
+
+def _traced(module: Any) -> torch.fx.GraphModule:
+    if not isinstance(module, torch.nn.Module):
+        raise Refused(f"got a {type(module).__name__}, expected a torch.nn.Module")
+    if type(module) in LAYERS:
+        raise Refused(f"got a {type(module).__name__} alone, expected it in a torch.nn.Sequential, which names it")
+    owners: dict[int, str] = {}
+    for name, p in module.named_parameters(remove_duplicate=False):
+        if (other := owners.setdefault(id(p), name)) != name:
+            raise Refused(f"{other!r} and {name!r} are one parameter, expected one for each")
+    try:
+        return torch.fx.symbolic_trace(module)
+    except Exception as e:
+        raise Refused(f"torch.fx cannot follow the forward of the {type(module).__name__}: {e}") from e
+
+
+def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]) -> Spec | None:
+    """A layer or a function as a node; None where it hands on what it gets."""
+    kind, arrays, said = _layer(traced, node) if node.op == "call_module" else _function(traced, node)
+    if kind is torch.nn.Identity:
+        return None
+    op = LAYERS.get(kind) if isinstance(kind, type) else _OPS.get(_key(kind))
+    shown = f"{node.target!r} ({kind.__name__})" if isinstance(kind, type) else f"the function {kind}"
+    if op is None:
+        raise Refused(f"there is no op for {shown}; `refnn ops` lists what there is")
+    if op in ("dropout", "rrelu") and said["training"]:
+        raise Refused(f"{shown} draws at random in training, expected the module in evaluation, after eval()")
+    if op == "dropout":
+        return None
+    if op == "rrelu":
+        op, said = "leaky_relu", {"negative_slope": (said["lower"] + said["upper"]) / 2}
+    if said.get("inplace") and len(node.all_input_nodes[0].users) > 1:
+        raise Refused(f"{shown} overwrites a value that has another use")
+    for name, only in GRANTED.items():
+        if said.get(name, only) != only:
+            raise Refused(f"{shown} has {name}={said[name]!r}, expected {only!r}")
+    params = {}
+    for name, default in OPS[op].defaults.items():
+        value = _plain(said.get(SPELLING.get(name, name), default))
+        if isinstance(value, (torch.Tensor, torch.fx.Node)):
+            raise Refused(f"{shown} has an array {name}, expected None: a node has numbers only beside its inputs")
+        if value != default:
+            params[name] = value
+    if "stride" in params and params["stride"] == params.get("kernel_size"):
+        del params["stride"]  # which is what pools take
+    if params.get("axis", 0) is None:
+        raise Refused(f"{shown} does not say along which dim")
+    inputs = tuple(a if isinstance(a, str) else names[a] for a in arrays)
+    own = {names[a].rpartition(".")[0] for a in arrays if not isinstance(a, str) and a.op == "get_attr"}
+    label = str(node.target) if isinstance(kind, type) else own.pop() if len(own) == 1 else node.name
+    return label, op, inputs, params
+
+
+Call = tuple[
+    Any, list[Any], Mapping[str, Any]
+]  # the class of a layer or the name of a function, arrays, what else is said
+
+
+def _layer(traced: torch.fx.GraphModule, node: torch.fx.Node) -> Call:
+    layer = traced.get_submodule(str(node.target))
+    own = [f"{node.target}.{name}" for name, p in layer.named_parameters(recurse=False)]
+    return type(layer), [*node.all_input_nodes, *own], {**vars(layer), **dict(layer.named_buffers(recurse=False))}
+
+
+def _function(traced: torch.fx.GraphModule, node: torch.fx.Node) -> Call:
+    name = str(node.target)
+    if node.op == "call_method" and hasattr(torch, name):  # x.relu() is torch.relu(x)
+        node.op, node.target = "call_function", getattr(torch, name)
+    if not callable(node.target):
+        return f"{name}()", [], {}
+    name = node.target.__name__
+    types: Any = tuple(torch.Tensor if isinstance(a, torch.fx.Node) else type(a) for a in node.args)
+    try:
+        given = node.normalized_arguments(traced, types, normalize_to_only_use_kwargs=True)
+    except RuntimeError:
+        given = None
+    if given is None or name.endswith("_"):  # as those do that write into their input
+        return f"{name}()", [], {}
+    arrays = [a for a in given.kwargs.values() if isinstance(a, torch.fx.Node)]
+    return name.lstrip("_"), arrays, given.kwargs
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as an op's record has it: one number where all axes have the same, None where none is given."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    same = len(set(value)) == 1 and isinstance(value[0], int)
+    return value[0] if same else tuple(value) or None

@@ -1,0 +1,175 @@
+"""Allowances: how far an implementation may be from the truth, derived from the definition and a model.
+
+`worst` is the radius of the definition in ball arithmetic: no evaluation of its class, in any order, is further off.
+`expected` is the standard deviation of the error where roundings behave as independent, and `library` bounds what
+elementary functions and losses below the normal range add to it. `probable` is in between: what the error exceeds with
+no more than a stated probability, where each rounding has a mean of zero given those before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic import Convention
+from refnn.arithmetic.balls import Balls
+from refnn.arithmetic.noise import Noise
+from refnn.models import Model, model
+from refnn.op import Op
+from refnn.ops import find
+from refnn.oracle.truth import Algorithm, chunks, run
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """Bounds of |result - truth|, float64 arrays of the result's shape.
+
+    `middle` is the result of one evaluation of the class in float64. It is finite where the result is; NaN or infinite,
+    with `worst` zero, where every evaluation gives that; `worst` is infinite where nothing is known, because a partial
+    result may overflow, or does and comes back.
+    """
+
+    middle: np.ndarray
+    worst: np.ndarray
+    expected: np.ndarray
+    library: np.ndarray
+
+    def probable(self, probability: float) -> np.ndarray:
+        """What the error of an element exceeds with at most this probability, to first order; the worst case where that
+        is less. For all N elements of an array together, ask for the N-th part.
+
+        The error is a sum of roundings d_i times their weights, at most c_i each, where the c_i^2 add up to at most
+        3 expected^2: `expected` takes each as uniform. If the mean of every rounding is zero, whatever those before it
+        were, Azuma and Hoeffding have P(|sum d_i| > t sqrt(sum c_i^2)) <= 2 exp(-t^2/2); so it is for inner products in
+        Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815, and Ipsen and Zhou, SIAM J. Matrix Anal. Appl. 41 (2020)
+        1699. `library` is added in full. It is a bound for sums that are added as `expected` assumes, one term after
+        the other from either end or in fewer steps (see refnn.arithmetic.noise), and none for hardware that truncates.
+        ValueError for a probability that is not between 0 and 1.
+        """
+        if not 0 < probability < 1:
+            raise ValueError(f"the probability is {probability}, expected a number between 0 and 1")
+        return np.asarray(np.minimum(self.worst, deviations(probability) * self.expected + self.library))
+
+
+def deviations(probability: float) -> float:
+    """How many standard deviations of uniform roundings the bound of Azuma and Hoeffding is (see Bound.probable)."""
+    return math.sqrt(3 * 2 * math.log(2 / probability))
+
+
+@dataclass(frozen=True, eq=False)
+class Allowance:
+    """The bounds for the output of an op and for the gradient of each input; None where there is none."""
+
+    output: Bound
+    grads: tuple[Bound | None, ...]
+
+
+def allowance(
+    op: str | Op,
+    *inputs: Any,
+    cotangent: Any = None,
+    model: str | Model | None = None,
+    algorithm: str = "accurate",
+    **params: Any,
+) -> Allowance:
+    """How far an implementation of `op` under `model` (by default that of the inputs' dtype) may be from the truth.
+
+    TypeError or ValueError names what is wrong with the call.
+    """
+    op = find(op)
+    arrays, full = op.bind(inputs, params)
+    dtype = op.dtype_of(arrays)
+    g = None
+    if cotangent is not None:
+        g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), dtype)
+    chosen = _model(model or dtype.name)
+    definition = op.algorithm(algorithm)
+    worst = worst_case(op, definition, arrays, full, g, chosen)
+    expected = expected_error(op, definition, arrays, full, g, chosen)
+    output, *grads = [
+        None if w is None else Bound(w[0], w[1], *e) for w, e in zip(worst.results, expected, strict=True)
+    ]
+    assert output is not None
+    return Allowance(output, tuple(grads))
+
+
+_model = model
+
+
+@dataclass(frozen=True, eq=False)
+class WorstCase:
+    """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
+    `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that are
+    infinite, or may be; `unknown` says what may overflow, or overflowed and was used, and how often. For each result,
+    `roundings` says how far worst and expected error may be apart, and `library` the least that is allowed for
+    elementary functions (see Ball)."""
+
+    results: list[tuple[np.ndarray, np.ndarray] | None]
+    kinks: int
+    open_branches: int
+    overflows: int
+    unknown: Mapping[str, int]
+    roundings: list[float]
+    library: list[float]
+
+
+def worst_case(
+    op: Op,
+    algorithm: Algorithm,
+    inputs: Sequence[np.ndarray | None],
+    params: Mapping[str, Any],
+    g: np.ndarray | None,
+    model: Model,
+    convention: Convention | None = None,
+) -> WorstCase:
+    """The definition in ball arithmetic, with arrays and parameters already validated. The convention is the op's own
+    if none is given."""
+    ar = Balls(model, convention=op.convention if convention is None else convention)
+    roundings: list[list[float]] = []
+    library: list[list[float]] = []
+    pieces = []
+    for piece, cotangent in chunks(op, inputs, params, g):
+        balls = run(ar, algorithm, piece, params, cotangent)
+        roundings.append([0 if b is None else b.roundings for b in balls])
+        library.append([0.0 if b is None else b.library for b in balls])
+        pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
+    most, least = [*map(max, zip(*roundings, strict=True))], [*map(min, zip(*library, strict=True))]
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), most, least)
+
+
+def expected_error(
+    op: Op,
+    algorithm: Algorithm,
+    inputs: Sequence[np.ndarray | None],
+    params: Mapping[str, Any],
+    g: np.ndarray | None,
+    model: Model,
+) -> list[Any]:
+    """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic; infinite where it
+    leaves the range of float64, since nothing is known there."""
+    ar = Noise(model, convention=op.convention)
+    pieces = [
+        [
+            None if v is None else tuple(_known(np.broadcast_to(part, v.shape)) for part in (v.std(), v.bias))
+            for v in run(ar, algorithm, piece, params, cot)
+        ]
+        for piece, cot in chunks(op, inputs, params, g)
+    ]
+    return _join(pieces)
+
+
+def _known(part: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(part), np.inf, part) if np.isnan(part).any() else part
+
+
+def _join(pieces: list[list[Any]]) -> list[Any]:
+    if len(pieces) == 1:
+        return pieces[0]
+    return [
+        None if parts[0] is None else tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        for parts in zip(*pieces, strict=True)
+    ]

@@ -1,0 +1,425 @@
+"""How tight the allowances are: the largest error/allowance that a correct implementation reaches.
+
+`python -m refnn.study.tightness` measures it for every op and dtype, by input family and by size of the result, and writes
+`conformance/tightness.md`. A bound that no implementation comes near would be vacuous: the floor is 0.1.
+
+Three implementations, each against the model row of its own library: PyTorch (`torch-cpu`), our `Floats` in NumPy
+(`generic`), and `Sequential`, which sums strictly from left to right, on inputs that are built against that order.
+
+The same file holds the coverage of `Noise`: how often the error of a correct implementation exceeds k standard
+deviations, next to the tail of the normal distribution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from refnn.oracle.allowance import expected_error, worst_case
+from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.noise import Noise
+from refnn.formats import FORMATS
+from refnn.judging.cases import FAMILIES, RANDOM, Case, cases
+from refnn.judging.judge import EXACT, OK, Judge, call
+from refnn.models import Model, model
+from refnn.op import Drawn, Op, lift
+from refnn.ops import OPS
+from refnn.report.header import environment, listed
+from refnn.oracle.truth import Algorithm
+
+FLOOR = 0.1
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+LONG = (1021, 65_537)  # terms of the sums that are built against an order
+DEVIATIONS = (1, 2, 3, 4, 5)
+COVERED = 1_000_000  # correct elements on which the coverage is measured
+SMALLEST, LARGEST = -12, 12  # decades that are shown one by one
+
+
+def selects(op: Op) -> bool:
+    """Whether an op rounds nothing: on no random number is there an allowance."""
+    rules = model("float32")
+    return all(
+        not np.any(result[1])
+        for c in cases(op, "float32", families=["normal"])
+        for result in worst_case(op, op.algorithm("accurate"), c.inputs, c.params, c.cotangent, rules).results
+        if result is not None
+    )
+
+
+EXCEPTIONS: Mapping[str, str] = {
+    name: "a selection: nothing is rounded, and the allowance is zero" for name, op in OPS.items() if selects(op)
+}
+
+
+# --- implementations -------------------------------------------------------------------------------------------------
+
+
+class Sequential(Floats):
+    """Sums from the first term to the last, one rounding each; NumPy's own are pairwise, and its products BLAS's."""
+
+    name = "Sequential"
+
+    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis))
+        rest = [n for a, n in enumerate(x.shape) if a not in axes]
+        terms = np.moveaxis(x, axes, range(len(axes))).reshape(math.prod(x.shape[a] for a in axes), *rest)
+        kept = [1 if a in axes else n for a, n in enumerate(x.shape)]
+        return _last(terms).reshape(kept if keepdims else rest)
+
+    def dot(self, a: Any, b: Any, plus: Any = None) -> Any:
+        terms = a.T[:, :, None] * b[:, None, :]
+        if plus is not None:
+            terms = np.concatenate([terms, np.broadcast_to(plus, terms.shape[1:])[None]])
+        return _last(terms)
+
+
+def _last(terms: Any) -> Any:
+    """The end of a running sum, which keeps its dtype (np.add.accumulate stores every partial sum)."""
+    return np.add.accumulate(terms, axis=0)[-1] if len(terms) else np.zeros(terms.shape[1:], terms.dtype)
+
+
+class Rounded(Floats):
+    """Floats whose elementary functions are those of float64, rounded: what their own errors hide shows here."""
+
+    name = "Rounded"
+
+    def exp(self, x: Any) -> Any:
+        return np.exp(x.astype(np.float64)).astype(x.dtype)
+
+    def log(self, x: Any) -> Any:
+        return np.log(x.astype(np.float64)).astype(x.dtype)
+
+    def tanh(self, x: Any) -> Any:
+        return np.tanh(x.astype(np.float64)).astype(x.dtype)
+
+    def expm1(self, x: Any) -> Any:
+        return np.expm1(x.astype(np.float64)).astype(x.dtype)
+
+    def log1p(self, x: Any) -> Any:
+        return np.log1p(x.astype(np.float64)).astype(x.dtype)
+
+
+Results = list[Any]
+Implementation = Callable[[Case], Results]
+
+
+def evaluated(kind: type[Floats]) -> Implementation:
+    """The definition itself in a floating-point arithmetic."""
+
+    def implementation(case: Case) -> Results:
+        ar, algorithm = kind(case.cotangent.dtype, convention=case.op.convention), case.op.algorithm("accurate")
+        with np.errstate(all="ignore"):
+            lifted = lift(ar, case.inputs)
+            y = ar.store(algorithm[0](ar, *lifted, **case.params))
+            grads = algorithm[1](ar, ar.array(case.cotangent), ar.array(y), *lifted, **case.params)
+            return [y, *(None if v is None else ar.store(v) for v in grads)]
+
+    return implementation
+
+
+def of_torch(op: Op) -> Implementation:
+    """PyTorch's function, with gradients by autograd."""
+    from refnn.implementations.torch import functions
+    from refnn.witnesses.torch import FUNCTIONS
+
+    forward, vjp = functions(op, FUNCTIONS[op.name])
+    return lambda case: call(forward, vjp, replace(case, repeat=False))[0]
+
+
+# --- inputs ----------------------------------------------------------------------------------------------------------
+
+
+def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
+    """Long sums that lose their terms one by one: 1 followed by values just below u."""
+    fmt = FORMATS[dtype]
+    u = FORMATS["float32"].unit_roundoff if fmt.precision < 24 else fmt.unit_roundoff
+    small = np.full((1, n), u * (1 - 2.0**-4))
+    small[0, 0] = 1.0
+    root, logs = np.sqrt(small), np.log(small)
+    one = np.ones((1, 1))
+
+    def make(name: str, g: Any, *inputs: Any, **params: Any) -> Case:
+        arrays = tuple(x if x is None or x.dtype.kind == "i" else x.astype(fmt.dtype) for x in inputs)
+        g = np.asarray(g).astype(fmt.dtype)
+        return Case(f"{op.name}/{dtype}/built/{name}-{n}", op, arrays, {**op.defaults, **params}, g, "built", False)
+
+    if op.name == "linear":
+        yield make("swamped", one, root, root, None)
+        yield make("swamped-batch", root.T, root.T, one, np.ones(1))
+    elif op.name in ("softmax", "log_softmax"):
+        yield make("swamped", small, logs, axis=1)
+    elif op.name == "logsumexp":
+        yield make("swamped", np.ones(1), logs)
+    elif op.name == "cross_entropy":
+        yield make("swamped", 1.0, logs, np.zeros(1, np.int64))
+        gaps = np.stack([np.full(n, -math.log(u)), np.zeros(n)], 1)
+        gaps[0] = 0.0
+        yield make("swamped-batch", 1.0, gaps, np.zeros(n, np.int64), reduction="sum")
+    elif op.name == "half_squared_error":
+        yield make("swamped", 1.0, root, np.zeros((1, n)))
+    elif op.name == "mse_loss":
+        yield make("swamped", 1.0, root[0], np.zeros(n), reduction="sum")
+    elif op.name == "l1_loss":
+        yield make("swamped", 1.0, small[0], np.zeros(n), reduction="sum")
+    elif op.name == "smooth_l1_loss":
+        yield make("swamped", 1.0, np.append(1.5, root[0, 1:] * math.sqrt(2.0)), np.zeros(n), reduction="sum")
+    elif op.name == "l2_penalty":
+        yield make("swamped", 1.0, root[0], weight_decay=2.0)
+    elif op.name == "nll_loss":
+        yield make("swamped", 1.0, -small.T, np.zeros(n, np.int64), reduction="sum")
+    elif op.name == "binary_cross_entropy_with_logits":
+        yield make("swamped", 1.0, np.log(np.expm1(small[0])), np.zeros(n), reduction="sum")
+
+
+# Shapes of some 10^4 to 10^5 elements.
+_PAIRS = tuple(
+    {"shapes": {"input": s, "target": s}, "params": {"reduction": r}}
+    for s, r in (((12_007, 2), "none"), ((3001, 3), "mean"), ((7, 2003), "sum"))
+)
+_ROWS = tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((4001, 11), (23, 2003)))
+_LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "softmax": _ROWS,
+    "log_softmax": _ROWS,
+    "linear": (
+        {"shapes": {"x": (5003, 7), "weight": (5, 7), "bias": (5,)}, "params": {}},
+        {"shapes": {"x": (211, 211), "weight": (19, 211), "bias": (19,)}, "params": {}},
+    ),
+    "cross_entropy": tuple(
+        {"shapes": {"input": (n, c), "target": (n,)}, "kinds": {"target": "classes"}, "params": p}
+        for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
+    ),
+    "nll_loss": tuple(
+        {"shapes": {"input": (n, 3), "target": (n,)}, "params": {"reduction": r, "weight": Drawn("positive", axis=1)}}
+        for n, r in ((12_007, "none"), (3001, "mean"))
+    ),
+    "dropout": ({"shapes": {"x": (50_003,), "mask": (50_003,)}, "params": {"p": 0.1}},),
+}
+
+
+def large(op: Op, elements: int = 50_000) -> Op:
+    """The op with larger shapes, for long runs: those of the table, or its largest variant with so many rows that the
+    first input has some `elements`."""
+    if [*op.inputs] == ["input", "target"] and op.inputs["target"].kind in ("real", "unit"):
+        return replace(op, variants=_PAIRS)
+    if op.name in _LARGE:
+        return replace(op, variants=_LARGE[op.name])
+    largest = max(op.variants, key=lambda v: math.prod(next(iter(v["shapes"].values()))))
+    batch, *rest = next(iter(largest["shapes"].values()))
+    rows = elements // math.prod(rest) + 1
+    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest["shapes"].items()}
+    return replace(op, variants=({**largest, "shapes": shapes},))
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """The worst ratio of one op in one dtype by one implementation, by family and by decade of the truth's size."""
+
+    op: str
+    dtype: str
+    library: str
+    model: str
+    elements: int = 0
+    families: dict[str, float] = field(default_factory=dict)
+    decades: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> float:
+        return max(self.families.values(), default=0.0)
+
+    def add(self, case: Case, rules: Model, results: Results) -> None:
+        """Take in the results of one case that are inside the accurate class."""
+        judge = Judge(replace(case, random=False), rules, "accurate", math.inf)
+        for which, got in enumerate(results):
+            if got is None:
+                continue
+            j = judge.judge(which, np.asarray(got, dtype=np.float64))
+            with np.errstate(all="ignore"):
+                ratio = j.error / j.allowed
+            correct = ((j.code == OK) | (j.code == EXACT)) & (j.allowed > 0) & np.isfinite(ratio)
+            ratio, size = ratio[correct], np.abs(j.expected[correct])
+            self.elements += ratio.size
+            self.families[case.family] = max(self.families.get(case.family, 0.0), float(ratio.max(initial=0.0)))
+            with np.errstate(divide="ignore"):
+                decades = np.clip(np.floor(np.log10(size[size > 0])), SMALLEST - 1, LARGEST + 1).astype(int)
+            for decade in np.unique(decades).tolist():
+                here = float(ratio[size > 0][decades == decade].max())
+                self.decades[decade] = max(self.decades.get(decade, 0.0), here)
+
+
+def libraries(op: Op, dtype: str) -> Iterator[tuple[str, str, Implementation, Iterator[Case]]]:
+    """(library, model, implementation, cases) for one op and dtype."""
+    yield "NumPy", dtype, evaluated(Floats), cases(op, dtype)
+    if FORMATS[dtype].precision >= 24:  # PyTorch's 16-bit kernels round between steps: another model
+        yield "PyTorch", f"{dtype}@torch-cpu", of_torch(op), cases(op, dtype)
+    yield "sequential", dtype, evaluated(Sequential), (c for n in LONG for c in against_sequential(op, dtype, n))
+
+
+def measure(op: Op, dtype: str, only: str | None = None) -> list[Row]:
+    """The rows of one op and dtype (of one library); without those that had no case."""
+    rows = []
+    for library, rules, implementation, chosen in libraries(op, dtype):
+        if only in (None, library):
+            row = Row(op.name, dtype, library, rules)
+            for case in chosen:
+                row.add(case, model(rules), implementation(case))
+            if row.families:
+                rows.append(row)
+    return rows
+
+
+@dataclass
+class Coverage:
+    """How many of `elements` have an error beyond each of DEVIATIONS standard deviations and the library's bound."""
+
+    what: str
+    elements: int
+    beyond: tuple[int, ...]
+
+    @staticmethod
+    def normal(k: int) -> float:
+        return 2 * (1 - NormalDist().cdf(k))
+
+
+def coverage(op: Op, dtype: str, elements: int, seed: int = 0) -> Coverage:
+    """Coverage of `Noise` on random families, with elementary functions as good as NumPy's in float64."""
+    row = "numpy-float64" if dtype == "float64" else "correctly-rounded"
+    rules, count, beyond = model(f"{dtype}@{row}"), 0, np.zeros(len(DEVIATIONS), np.int64)
+    implementation = evaluated(Rounded)
+    while count < elements:
+        for case in cases(large(op), dtype, seed=seed, families=sorted(RANDOM)):
+            args: tuple[Op, Algorithm] = (case.op, case.op.algorithm("accurate"))
+            with np.errstate(all="ignore"):
+                noise = expected_error(*args, case.inputs, case.params, case.cotangent, rules)
+            judge = Judge(replace(case, random=False), rules, "accurate", math.inf)
+            for which, got in enumerate(implementation(case)):
+                if got is None:
+                    continue
+                j, (std, library) = judge.judge(which, np.asarray(got, dtype=np.float64)), noise[which]
+                known = (j.code == OK) | (j.code == EXACT)
+                known &= (std > 0) & np.isfinite(std) & np.isfinite(j.error)
+                count += int(known.sum())
+                lines = (k * std[known] + library[known] for k in DEVIATIONS)
+                beyond += np.array([int(np.count_nonzero(~(j.error[known] <= line))) for line in lines])
+        seed += 1
+    return Coverage(f"{op.name} {dtype}", count, tuple(beyond.tolist()))
+
+
+def coverage_of_sums(terms: int, elements: int, *, backwards: bool = False) -> Coverage:
+    """Coverage of `Noise` on float32 sums of normal numbers, one term after the other.
+
+    A sum's error is normal only given its partial sums, whose mean square varies from one input to the next; `Noise`
+    looks at them, in both directions.
+    """
+    rng, noise, count, beyond = np.random.default_rng(0), Noise("float32"), 0, np.zeros(len(DEVIATIONS), np.int64)
+    while count < elements:
+        x = rng.standard_normal((terms, 20_000), dtype=np.float32)
+        exact = x.astype(np.float64).sum(0)  # pairwise in float64: 2**-29 of what is measured
+        std = noise.sum(noise.array(x), 0).std()
+        error = np.abs(_last(x[::-1] if backwards else x).astype(np.float64) - exact)
+        count += error.size
+        beyond += np.array([int(np.count_nonzero(~(error <= k * std))) for k in DEVIATIONS])
+    order = "right to left" if backwards else "left to right"
+    return Coverage(f"sums of {terms} from {order}, float32", count, tuple(beyond.tolist()))
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.2f}" if x >= 0.095 else f"{x:.1g}"
+
+
+def _table(head: list[str], body: Iterator[list[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for line in body:
+        yield "| " + " | ".join(line) + " |"
+
+
+def page(rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]) -> str:
+    """The measurements as Markdown."""
+    families = [*sorted(FAMILIES), "built"]
+
+    def by_family() -> Iterator[list[str]]:
+        for r in rows:
+            yield [r.op, r.dtype, r.library, r.model, str(r.elements), _number(r.worst)] + [
+                _number(r.families.get(f)) for f in families
+            ]
+
+    def by_decade(dtype: str) -> Iterator[list[str]]:
+        here = [r for r in rows if r.dtype == dtype]
+        for d in sorted({d for r in here for d in r.decades}):
+            label = f"1e{d}" if SMALLEST <= d <= LARGEST else "smaller" if d < SMALLEST else "larger"
+            found = [[r.decades[d] for r in here if r.op == op and d in r.decades] for op in OPS]
+            yield [label, *(_number(max(f)) if f else "" for f in found)]
+
+    def by_deviation() -> Iterator[list[str]]:
+        for c in covered:
+            yield [c.what, str(c.elements), *(f"{n / c.elements:.2g}" for n in c.beyond)]
+        yield ["normal distribution", "", *(f"{Coverage.normal(k):.2g}" for k in DEVIATIONS)]
+
+    lines = [
+        "# Tightness of the allowances",
+        "",
+        "Written by `python -m refnn.study.tightness`; compared by `tests/test_tightness.py`. Each number is the largest",
+        "error/allowance that a correct implementation reaches: 1 is a bound that is met exactly, and a bound that",
+        f"nothing comes near would be vacuous. The floor is {FLOOR} for every op and dtype.",
+        "",
+        *listed(about),
+        "",
+        "## By op, dtype and family",
+        "",
+        "*NumPy* is our own `Floats` against the generic row, *PyTorch* its functions and autograd against its own row",
+        "(only what is inside the accurate class), *sequential* sums from left to right on inputs that are `built` to",
+        f"lose their terms one by one ({' and '.join(map(str, LONG))} terms).",
+        "",
+        *_table(["op", "dtype", "library", "model", "elements", "max", *families], by_family()),
+        "",
+        "Exceptions:",
+        "",
+        *(f"- {op}: {reason}" for op, reason in EXCEPTIONS.items()),
+        "",
+        "## By size of the result",
+        "",
+        "The decade of the exact result, over all families and libraries; empty where no result has that size.",
+        *(line for dtype in DTYPES for line in ("", f"### {dtype}", "", *_table(["decade", *OPS], by_decade(dtype)))),
+        "",
+        "## Coverage of the expected error",
+        "",
+        "The share of correct elements whose error exceeds k standard deviations of `Noise` and the library's bound,",
+        f"on the random families ({', '.join(sorted(RANDOM))}), with accurate elementary functions. The standard",
+        "deviations are upper bounds, so the shares lie below those of the normal distribution.",
+        "",
+        *_table(["op", "elements", *(f"k = {k}" for k in DEVIATIONS)], by_deviation()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure everything and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m refnn.study.tightness", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("conformance/tightness.md"))
+    out = parser.parse_args(arguments).out
+    rows = [row for op in OPS.values() for dtype in DTYPES for row in measure(op, dtype)]
+    noisy = [op for op in OPS.values() if op.name not in EXCEPTIONS]
+    share = -(-COVERED // len(noisy))
+    covered = [coverage(op, "float32", share) for op in noisy]
+    covered += [coverage(op, "float64", share // 10) for op in noisy]
+    covered += [coverage_of_sums(1000, COVERED, backwards=backwards) for backwards in (False, True)]
+    out.write_text(page(rows, covered, environment()), encoding="utf-8")
+    print(f"{out}: {len(rows)} rows, {sum(r.elements for r in rows)} elements")
+
+
+if __name__ == "__main__":
+    main()
