@@ -30,11 +30,11 @@ import numpy as np
 import torch.nn.functional as F
 
 import refnn
-from refnn.implementations import torch as adapter
 from refnn.checking.check import FALSE_ALARM, false_alarm_line
 from refnn.formats import FORMATS, Format
-from refnn.study.power.page import table
+from refnn.implementations import torch as adapter
 from refnn.report.header import environment, listed
+from refnn.study.power.page import table
 
 LINEAR = 0.01  # of 2 n eps, from where on hipDNN counts on cancellation
 DEVIATIONS = 6.0

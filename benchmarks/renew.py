@@ -23,8 +23,8 @@ import cost
 import numpy as np
 
 from refnn.ops import OPS
-from refnn.study.power.page import table
 from refnn.report.header import environment, listed
+from refnn.study.power.page import table
 
 HERE = Path(__file__).parent
 TORCH = 3.0  # at most so many times as long as PyTorch, in the geometric mean

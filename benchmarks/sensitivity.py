@@ -20,11 +20,11 @@ import torch
 
 import refnn
 from refnn.formats import FORMATS
-from refnn.judging.cases import data_item
+from refnn.judging.network_cases import data_item
+from refnn.report.header import environment, listed
 from refnn.study.power import score
 from refnn.study.power.baselines import BASELINES, inside
 from refnn.study.power.mutant import in_float64
-from refnn.report.header import environment, listed
 from refnn.witnesses import torch as witness
 
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]

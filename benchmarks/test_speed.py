@@ -17,11 +17,11 @@ import torch.nn.functional as F
 
 import refnn
 from refnn.implementations.torch import arguments
-from refnn.oracle.allowance import worst_case
 from refnn.judging.cases import cases, user_cases
 from refnn.models import model
-from refnn.study.tightness import large
+from refnn.oracle.allowance import worst_case
 from refnn.oracle.truth import PRECISIONS, evaluate
+from refnn.study.tightness import large
 from refnn.witnesses.torch import FUNCTIONS
 
 Shapes = tuple[tuple[int, ...], ...]

@@ -40,8 +40,8 @@ from derivations.katsaros.examples import (
 from derivations.notation import exact
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.windows import Windows
-from refnn.teaching.equivariance import invariant, shifted
 from refnn.networks.account import coverage
+from refnn.teaching.equivariance import invariant, shifted
 
 
 def whole(*shape: int, seed: int = 0) -> np.ndarray:

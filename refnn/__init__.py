@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnn.oracle.allowance import allowance
 from refnn.checking.check import assert_conforms, check
 from refnn.judging.cases import case, cases
 from refnn.networks.network import Network, Node
 from refnn.op import Drawn, Input, Op, Special, Sum
 from refnn.ops import OPS as ops
 from refnn.ops import find
-from refnn.report import Finding, Report
+from refnn.oracle.allowance import allowance
 from refnn.oracle.truth import truth
+from refnn.report import Finding, Report
 
 
 def vjp(op: str | Op, *inputs: Any, **params: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

@@ -377,10 +377,10 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
 
         yield _pair(impl, own(), name)
     else:
-        from refnn.implementations.executable import Program
         from refnn.checking.check import by_name
-        from refnn.suite.fixture import SUITE, subject
+        from refnn.implementations.executable import Program
         from refnn.ops import OPS
+        from refnn.suite.fixture import SUITE, subject
 
         with _sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
             forward, pullback = program.functions(subject(name))
@@ -482,8 +482,8 @@ def gen(
         return _write_fixtures(ops, out)
     if every or out is not None:
         raise Failure("--lines prints requests, --all and --out write fixture files: give one of them")
-    from refnn.suite.read import the_suite
     from refnn.suite.pipe import Selection, requests
+    from refnn.suite.read import the_suite
 
     with _sentence(FileNotFoundError, LookupError, ValueError):
         chosen = Selection(ops, dtype, tuple(family or ()), () if case is None else (case,), forward)
@@ -496,11 +496,11 @@ def gen(
 
 
 def _write_fixtures(ops: str, out: Path) -> int:
-    from refnn.suite.run import c_kit
-    from refnn.suite.fixture import networks, subject
-    from refnn.suite.make import write
     from refnn.ops import OPS
     from refnn.progress import progress
+    from refnn.suite.fixture import networks, subject
+    from refnn.suite.make import write
+    from refnn.suite.run import c_kit
 
     patterns = ops.split(",")
     with _sentence(LookupError):
@@ -540,10 +540,10 @@ def verify(
     out: Annotated[Path | None, typer.Option(help="The report as JSON Lines.")] = None,
 ) -> int:
     """Run the fixtures against an implementation, or judge the answers of a program."""
-    from refnn.suite.run import run as suites
-    from refnn.suite.read import the_suite
     from refnn.progress import progress
     from refnn.report import VERDICTS
+    from refnn.suite.read import the_suite
+    from refnn.suite.run import run as suites
 
     if unknown := [v for v in accept or () if v not in VERDICTS]:
         raise Failure(f"--accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
@@ -615,8 +615,8 @@ def export(
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
 ) -> int:
     """Write fixtures as a C header or as an .npz archive."""
-    from refnn.suite.run import export as exports
     from refnn.suite.read import the_suite
+    from refnn.suite.run import export as exports
     from refnn.suite.run import required
 
     if to not in exports.FORMS:
@@ -772,10 +772,10 @@ def power(
 
     Prints a page of Markdown. Ends in 0 where the first checker catches all of them and objects to nothing right.
     """
+    from refnn.progress import progress
     from refnn.study.power.catalogue import MUTANTS
     from refnn.study.power.page import lines
     from refnn.study.power.score import run, steps
-    from refnn.progress import progress
 
     checkers = _checkers(checker)
     mutants = [m for m in MUTANTS if fnmatch.fnmatchcase(m.op, ops)]

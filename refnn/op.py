@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from refnn.arithmetic import BLOCK, Convention
 from refnn.arithmetic.floats import Floats, keep_freed_memory
 from refnn.formats import FORMATS
+from refnn.refusals import check_real
 
 Array = Any
 
@@ -425,7 +425,7 @@ def _called_by(op: Op) -> dict[Op, set[int]]:
     """The other ops that a definition calls, itself or by way of others, in the order of the first calls, and the
     halves of each that it calls."""
     from refnn.judging.cases import cases  # which need this module
-    from refnn.oracle.truth import run
+    from refnn.oracle.evaluate import run
 
     seen: dict[Op, set[int]] = {}
     token = _CALLED.set(seen)
@@ -443,56 +443,6 @@ def _called_by(op: Op) -> dict[Op, set[int]]:
 def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
     """Arrays of floats lifted into an arithmetic; integers and None stay what they are."""
     return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
-
-
-# --- sentences that several ops need ---------------------------------------------------------------------------------
-
-
-def check_axis(op: str, x: np.ndarray, axis: Any) -> None:
-    """ValueError unless `axis` is an axis of x that is not empty."""
-    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
-        raise ValueError(
-            f"{op}: axis is {axis!r}, expected an integer from {-x.ndim} to {x.ndim - 1} for shape {x.shape}"
-        )
-    if x.shape[axis] == 0:
-        raise ValueError(f"{op}: axis {axis} of shape {x.shape} is empty, expected at least one element")
-
-
-def check_real(op: str, params: Mapping[str, Any], *names: str) -> None:
-    """ValueError unless each of these parameters is a finite number."""
-    for name in names:
-        value = params[name]
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{op}: {name} is {value!r}, expected a finite number")
-
-
-def check_same_shape(op: str, inputs: Mapping[str, Any]) -> None:
-    """ValueError unless all arrays have one shape."""
-    shapes = {n: x.shape for n, x in inputs.items() if x is not None}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"{op}: {', '.join(f'{n} has shape {s}' for n, s in shapes.items())}, expected the same shape")
-
-
-def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """ValueError unless `value` is one of `choices`; it names the nearest."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
-
-
-def check_each(name: str, x: np.ndarray, allowed: Any, expected: str) -> None:
-    """ValueError with the position of the first element that is not allowed, by a mask of the shape of x."""
-    wrong = ~np.asarray(allowed, dtype=bool)
-    if wrong.any():
-        place = tuple(np.argwhere(wrong)[0].tolist())
-        raise ValueError(f"{name}{list(place) or ''} is {x[place]}, expected {expected}")
-
-
-def check_finite(name: str, x: np.ndarray) -> None:
-    """ValueError with the position of the first NaN or infinity, in an array of floats or other numbers."""
-    with np.errstate(invalid="ignore"):  # NaN among other numbers is compared, too
-        check_each(name, x, np.abs(x) < np.inf, "a finite number")
 
 
 __all__ = [

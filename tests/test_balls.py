@@ -17,17 +17,18 @@ from marks import slow_in_16_bits
 from orders import cast
 from propagation import MAXIMA, PROPAGATED, differentiated
 
-from refnn.oracle.allowance import worst_case
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls, growth
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
-from refnn.judging.cases import Case, cases
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
 from refnn.judging.judge import CLOSE
 from refnn.models import MODELS, ULPS, Model, model
 from refnn.ops import OPS
-from refnn.oracle.truth import run
+from refnn.oracle.allowance import worst_case
+from refnn.oracle.evaluate import run
 
 COARSE = [n for n, m in MODELS.items() if m.compute.precision < 53]
 

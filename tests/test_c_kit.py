@@ -20,16 +20,16 @@ import pytest
 from compiler import CC, SANITIZE, without_sanitizers
 
 import refnn
-from refnn.teaching import storage
-from refnn.suite.c_kit import NETWORK, SHAPES, fixture, write
 from refnn.conformance import data
-from refnn.wire.encoding import encode
+from refnn.report import Report
+from refnn.suite.c_kit import NETWORK, SHAPES, fixture, write
 from refnn.suite.export import c_header
 from refnn.suite.fixture import Expected
+from refnn.suite.pipe import Selection, requests, verify
 from refnn.suite.read import Suite
 from refnn.suite.rule import judge
-from refnn.suite.pipe import Selection, requests, verify
-from refnn.report import Report
+from refnn.teaching import storage
+from refnn.wire.encoding import encode
 
 KIT = data("c", "layers.h").parent
 SUITE = Suite()

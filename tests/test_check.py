@@ -14,7 +14,9 @@ from marks import slow_in_16_bits
 
 import refnn
 from refnn.checking.check import false_alarm_line
-from refnn.judging.cases import COTANGENTS, FAMILIES, LAYOUTS, Case, cases
+from refnn.judging.case import LAYOUTS, Case
+from refnn.judging.cases import cases
+from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.models import MODELS
 from refnn.op import Op
 from refnn.ops import OPS

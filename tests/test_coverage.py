@@ -12,9 +12,10 @@ import pytest
 
 import refnn
 from refnn.arithmetic.floats import Floats
-from refnn.judging.cases import FAMILIES, cases
+from refnn.judging.cases import cases
+from refnn.judging.families import FAMILIES
 from refnn.op import Op
-from refnn.oracle.truth import run
+from refnn.oracle.evaluate import run
 
 SIDES = ("below", "on", "above")
 MAXIMA = ("unique", "tied")

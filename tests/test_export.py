@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from compiler import CC
 
-from refnn.wire.encoding import encode
+from refnn.implementations.protocol import request
 from refnn.suite.export import _ends, c_header, npz
 from refnn.suite.read import Suite
 from refnn.suite.rule import accepts
-from refnn.implementations.protocol import request
+from refnn.wire.encoding import encode
 
 SUITE = Suite()
 OPS = "softmax,max_pool1d,nll_loss,cross_entropy,relu,threshold,tanh,flatten,conv1d"

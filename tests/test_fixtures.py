@@ -23,17 +23,17 @@ from marks import slow
 
 import refnn
 from refnn.conformance import data
-from refnn.wire.encoding import decode, decode_bounds, encode, encode_bounds
+from refnn.judging.judge import Judge
+from refnn.judging.verdict import NAMES as VERDICT_NAMES
+from refnn.models import model
+from refnn.networks.network import Network
+from refnn.ops import OPS
 from refnn.suite.fixture import Claim, Expected, Fixture, networks, subject
 from refnn.suite.make import document, manifest, network_document, write
 from refnn.suite.plan import NAMES, cases
 from refnn.suite.read import Suite, load
 from refnn.suite.rule import accepts, judge
-from refnn.judging.judge import NAMES as VERDICT_NAMES
-from refnn.judging.judge import Judge
-from refnn.models import model
-from refnn.networks.network import Network
-from refnn.ops import OPS
+from refnn.wire.encoding import decode, decode_bounds, encode, encode_bounds
 from refnn.wire.schema import check
 
 FOLDER = data("MANIFEST.json").parent

@@ -10,7 +10,9 @@ import pytest
 import refnn
 from refnn.formats import FORMATS
 from refnn.judging.cases import cases
-from refnn.judging.judge import NAMES, Judge, Tally
+from refnn.judging.judge import Judge
+from refnn.judging.tally import Tally
+from refnn.judging.verdict import NAMES
 from refnn.models import model
 from refnn.ops import OPS
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import refnn
 from refnn.arithmetic.floats import Floats
-from refnn.judging.cases import NAMES, cases
+from refnn.judging.cases import cases
+from refnn.judging.families import NAMES
 from refnn.op import Input, Op, lift
 from refnn.ops import OPS
 from refnn.report import CONFORMING, Report
@@ -138,7 +139,7 @@ def test_a_record_composed_at_random_conforms_to_itself(term: Term, dtype: str) 
     model = dtype if dtype in DTYPES else f"{dtype}-each-op"
     forward, _ = evaluated(op, "accurate")
     given_cases = list(cases(op, dtype))
-    from refnn.judging.judge import check_case
+    from refnn.judging.check_case import check_case
 
     for case in given_cases:
         results, findings, _ = check_case(case, forward, None, refnn.models.model(model), line=6.0)

@@ -16,8 +16,8 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.rounded import Rounded, correctly_rounded
 from refnn.formats import FORMATS, Format
 from refnn.limits.rules import RULES, TERMS, Edge, Probe, bisect, edge, edges, holds, probe
-from refnn.models import model
 from refnn.limits.softmaxes import SOFTMAXES, functions, limit_of
+from refnn.models import model
 
 # Every operation in the format named: the models of the tables below.
 EACH = {"float16": "float16-each-op", "bfloat16": "bfloat16-each-op", "float32": "float32", "float64": "float64"}

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 import refnn
 from refnn import cli
 from refnn.arithmetic.rounded import Rounded
-from refnn.limits.boundaries import ELEMENTS, ROWS, bits
 from refnn.conformance import data
 from refnn.formats import FORMATS, Format
+from refnn.limits.boundaries import ELEMENTS, ROWS, bits
 from refnn.limits.rules import RULES, Probe, bisect, edge, probe
+from refnn.limits.softmaxes import SOFTMAXES, functions
+from refnn.models import default_model, model
 from refnn.study.limits_page import (
     COTANGENT,
     EACH,
@@ -34,8 +36,6 @@ from refnn.study.limits_page import (
     row_at,
     theory,
 )
-from refnn.models import default_model, model
-from refnn.limits.softmaxes import SOFTMAXES, functions
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "limits"
 HINT = "run: python -m refnn.study.limits_page conformance/limits"

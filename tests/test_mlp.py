@@ -17,8 +17,8 @@ import refnn
 from refnn.arithmetic.exact import Arb
 from refnn.networks.network import Network, Node, mlp
 from refnn.op import Op
+from refnn.oracle.evaluate import run
 from refnn.teaching.schedules import store_all
-from refnn.oracle.truth import run
 from refnn.witnesses import differences
 
 WIDTHS = [(3, 4, 3, 4, 2), (2, 3), (4, 1, 5), (2, 6, 5, 4, 5, 6, 2)]

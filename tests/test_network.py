@@ -25,7 +25,7 @@ from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
 from refnn.checking.check import _width_note
 from refnn.formats import FORMATS
-from refnn.judging.cases import data_item
+from refnn.judging.network_cases import data_item
 from refnn.networks.network import Network, Node
 from refnn.teaching.schedules import SCHEDULES
 

@@ -24,14 +24,17 @@ from refnn.arithmetic import balls
 from refnn.checking.check import check
 from refnn.conformance import data
 from refnn.formats import Format
-from refnn.judging.cases import FAMILIES, Case, cases
-from refnn.judging.judge import NAMES, Judge
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.judging.families import FAMILIES
+from refnn.judging.judge import Judge
+from refnn.judging.verdict import NAMES
 from refnn.models import MODELS, Model, default_model, model
 from refnn.op import Op
 from refnn.ops import OPS
+from refnn.oracle.evaluate import run
 from refnn.report import Finding, Report
 from refnn.study.tightness import large
-from refnn.oracle.truth import run
 
 SIXTEEN = ("float16", "bfloat16", "float16-saved", "bfloat16-saved", "float16-each-op", "bfloat16-each-op", "dpbf16")
 TESTED = ("float32", "float64", *SIXTEEN, "tf32", *(f"{n}-ftz" for n in ("float32", "float64", *SIXTEEN, "tf32")))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from propagation import MAXIMA, PROPAGATED, differentiated
 
-from refnn.oracle.allowance import allowance, expected_error, worst_case
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.floats import Floats
@@ -22,6 +21,7 @@ from refnn.judging.cases import cases
 from refnn.models import MODELS, Model, model
 from refnn.op import Input, Op
 from refnn.ops import OPS
+from refnn.oracle.allowance import allowance, expected_error, worst_case
 from refnn.study.tightness import EXCEPTIONS
 
 U32 = 2.0**-24

@@ -17,8 +17,8 @@ from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.judging.cases import cases, smaller
+from refnn.oracle.evaluate import run
 from refnn.report import Report
-from refnn.oracle.truth import run
 
 Array = np.ndarray
 DTYPES = ("float32", "float64")

@@ -22,7 +22,7 @@ from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.pairs import Pair, Pairs, Slices, _above_underflow, _plan, two_prod, two_sum
 from refnn.arithmetic.windows import Windows
 from refnn.judging.cases import cases
-from refnn.judging.judge import check_case
+from refnn.judging.check_case import check_case
 from refnn.models import ULPS, model
 from refnn.ops import OPS
 from refnn.oracle.truth import evaluate, refine

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from refnn.networks import datasets
-from refnn.teaching.perceptron import mistakes_at_most, perceptron, respond
 from refnn.networks.train import Training, gradient_descent
+from refnn.teaching.perceptron import mistakes_at_most, perceptron, respond
 
 RIGHT = np.where(np.arange(400) % 20 >= 10, 1, -1)  # separates the cards: more light on the right, or on the left
 

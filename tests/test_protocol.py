@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from refnn.conformance import data
-from refnn.wire.encoding import encode
-from refnn.suite.read import Suite
 from refnn.implementations.protocol import (
     OutOfOrder,
     Request,
@@ -30,6 +28,8 @@ from refnn.implementations.protocol import (
     run_message,
     start_message,
 )
+from refnn.suite.read import Suite
+from refnn.wire.encoding import encode
 from refnn.wire.schema import check
 
 SUITE = Suite()

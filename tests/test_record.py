@@ -12,7 +12,7 @@ import pytest
 
 import refnn
 from refnn import Input, Op
-from refnn.judging.cases import WEIGHTS
+from refnn.judging.families import WEIGHTS
 from refnn.op import DRAWN, Drawn, Special, Sum
 from refnn.witnesses import record as record_of
 

@@ -13,8 +13,9 @@ import pytest
 import sympy as sp
 import torch
 
-from refnn.teaching import regression
 from refnn.networks.network import Network, Node
+from refnn.networks.train import Params, gradient_descent, split, train
+from refnn.teaching import regression
 from refnn.teaching.regime import exact, regime
 from refnn.teaching.regression import (
     distance_at_most,
@@ -30,7 +31,6 @@ from refnn.teaching.regression import (
     with_ones,
     women,
 )
-from refnn.networks.train import Params, gradient_descent, split, train
 
 M, N = 6, 3
 

@@ -17,8 +17,8 @@ from refnn.report import CONFORMING, VERDICTS, Finding, Report, Result, join, su
 from refnn.report.header import environment
 from refnn.report.html import LIMIT
 from refnn.report.lines import Writer, document, dumps, loads
-from refnn.report.words import headline, hexadecimal, in_order, number
 from refnn.report.svg import plot
+from refnn.report.words import headline, hexadecimal, in_order, number
 
 FORMS = ("to_html", "to_markdown", "to_findings", "to_junit")
 

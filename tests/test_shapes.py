@@ -19,8 +19,6 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.arithmetic.windows import Windows, per_axis, windows_over
 from refnn.judging.cases import cases
-from refnn.networks.network import Network, Node
-from refnn.op import Op, lift
 from refnn.networks.account import (
     Field,
     Size,
@@ -33,6 +31,8 @@ from refnn.networks.account import (
     table,
     transposed_size,
 )
+from refnn.networks.network import Network, Node
+from refnn.op import Op, lift
 
 # --- the arithmetic of shapes ----------------------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ import sympy
 from exactly import autograd, fractions, quarters, same
 
 import refnn
-from refnn.teaching import storage
 from refnn.arithmetic.windows import windows_over
 from refnn.networks.network import Network, Node, mlp
+from refnn.teaching import storage
 from refnn.teaching.storage import (
     Conv,
     Dense,

@@ -17,14 +17,14 @@ import pytest
 import wrong
 
 import refnn
-from refnn.suite.run import pytest_plugin as plugin
-from refnn.suite.run import run as suites
 from refnn.conformance import data
-from refnn.suite.read import Suite
 from refnn.report.badge import render as badge
 from refnn.report.lines import loads
 from refnn.report.markdown import cell
 from refnn.report.words import headline, share
+from refnn.suite.read import Suite
+from refnn.suite.run import pytest_plugin as plugin
+from refnn.suite.run import run as suites
 
 pytest_plugins = ("pytester",)
 

@@ -12,7 +12,6 @@ import pytest
 from flint import arb
 
 import refnn
-from refnn.study import support
 from refnn.arithmetic import Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
@@ -26,6 +25,7 @@ from refnn.formats import dyadic_ends
 from refnn.judging.cases import cases
 from refnn.models import ULPS
 from refnn.op import lift
+from refnn.study import support
 from refnn.witnesses.differences import ComplexBalls
 
 pytestmark = pytest.mark.xdist_group("support")  # one process makes the matrix, once

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import refnn
-from refnn.judging.cases import Case, cases
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
 from refnn.oracle.ties import Shares, grouped, shares
 
 # --- feasibility -----------------------------------------------------------------------------------------------------

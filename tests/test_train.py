@@ -24,13 +24,9 @@ import pytest
 import torch
 
 import refnn
-from refnn.networks import datasets
-from refnn.networks import zoo
 from refnn.arithmetic.exact import Fractions
+from refnn.networks import datasets, zoo
 from refnn.networks.network import Network, Node
-from refnn.ops import find
-from refnn.teaching.regression import least_squares
-from refnn.report.svg import plot
 from refnn.networks.train import (
     HEADS,
     Params,
@@ -43,6 +39,9 @@ from refnn.networks.train import (
     train,
     without_dropout,
 )
+from refnn.ops import find
+from refnn.report.svg import plot
+from refnn.teaching.regression import least_squares
 
 LAYER = Network([Node("fc", "linear", ("x", "fc.weight", "fc.bias"))])
 HIDDEN = Network(

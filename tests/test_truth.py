@@ -13,7 +13,6 @@ import pytest
 from flint import arb
 
 import refnn
-from refnn.oracle.allowance import worst_case
 from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS, certified_round
 from refnn.judging.cases import cases, smaller
@@ -21,7 +20,9 @@ from refnn.judging.judge import CLOSE
 from refnn.models import model
 from refnn.op import Op, Sum
 from refnn.ops import OPS
-from refnn.oracle.truth import CHUNK, Value, chunks, evaluate, refine, run, summed
+from refnn.oracle.allowance import worst_case
+from refnn.oracle.evaluate import CHUNK, chunks, run
+from refnn.oracle.truth import Value, evaluate, refine, summed
 from refnn.witnesses import record
 
 

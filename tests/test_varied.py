@@ -11,7 +11,7 @@ import pytest
 import refnn
 from refnn.arithmetic.noise import Noise
 from refnn.checking.check import false_alarm_line
-from refnn.judging.cases import varied
+from refnn.judging.independence import varied
 
 Array = Any
 ONE = np.ones((), np.float32)

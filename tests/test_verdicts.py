@@ -10,7 +10,7 @@ import pytest
 
 import refnn
 from refnn.arithmetic.balls import Balls
-from refnn.judging.judge import check_case
+from refnn.judging.check_case import check_case
 from refnn.models import model
 from refnn.report import CONFORMING, OUT_OF_SCOPE, Report
 

@@ -18,10 +18,12 @@ from refnn.arithmetic import Convention
 from refnn.arithmetic.exact import Arb
 from refnn.conformance import data
 from refnn.formats import FORMATS
-from refnn.judging.cases import COTANGENTS, RANDOM, Case, cases, smaller
+from refnn.judging.case import Case
+from refnn.judging.cases import cases, smaller
+from refnn.judging.families import COTANGENTS, RANDOM
 from refnn.op import Op
 from refnn.ops import _pool, selu
-from refnn.oracle.truth import run
+from refnn.oracle.evaluate import run
 from refnn.witnesses import differences, loops, record
 from refnn.witnesses import sympy as symbolic
 from refnn.witnesses import torch as autograd

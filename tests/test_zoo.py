@@ -19,13 +19,11 @@ from torch import nn
 
 import refnn
 from refnn import cli
-from refnn.networks import datasets
-from refnn.teaching import regression
-from refnn.networks import train
-from refnn.networks import zoo
 from refnn.conformance import data
-from refnn.networks.network import Network, fixtures
+from refnn.networks import datasets, train, zoo
 from refnn.networks.account import fields
+from refnn.networks.network import Network, fixtures
+from refnn.teaching import regression
 from refnn.witnesses import torch as witness
 
 # The fixtures as PyTorch's own layers.

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from refnn.judging.cases import Case, cases, network_cases, user_cases
-from refnn.judging.judge import Forward, Judge, Misbehaviour, Skipped, Vjp, check_case
+from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
+from refnn.judging.case import Case
+from refnn.judging.cases import cases, user_cases
+from refnn.judging.check_case import check_case
+from refnn.judging.judge import Judge
+from refnn.judging.network_cases import network_cases
 from refnn.models import Model, default_model, model
 from refnn.networks.network import Network
 from refnn.op import Op

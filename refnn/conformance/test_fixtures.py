@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refnn.suite.read import Suite
 from refnn.suite.pytest_plugin import LINES, of_config
+from refnn.suite.read import Suite
 from refnn.suite.run import Implementation, implementation, of_run, run_case, settle
 
 if TYPE_CHECKING:

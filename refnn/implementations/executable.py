@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from refnn.judging.cases import Case
-from refnn.judging.judge import Misbehaviour, Skipped, differentiable
-from refnn.op import Op
 from refnn.implementations.protocol import (
     STOP,
     Answer,
@@ -38,6 +35,9 @@ from refnn.implementations.protocol import (
     run_message,
     start_message,
 )
+from refnn.judging.call import Misbehaviour, Skipped, differentiable
+from refnn.judging.case import Case
+from refnn.op import Op
 
 TIMEOUT = 10.0  # seconds for an answer
 START_TIMEOUT = 60.0  # seconds until a program has started: an interpreter may have much to import

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from refnn.wire.encoding import INTEGER, attribute, decode, digits, encode, from_attribute, from_tensor, tensor
-from refnn.suite.fixture import Fixture, subject
 from refnn.formats import FORMATS
-from refnn.judging.cases import Case
-from refnn.judging.judge import differentiable
+from refnn.judging.call import differentiable
+from refnn.judging.case import Case
+from refnn.suite.fixture import Fixture, subject
+from refnn.wire.encoding import INTEGER, attribute, decode, digits, encode, from_attribute, from_tensor, tensor
 from refnn.wire.schema import check, parse
 
 PROTOCOL = 1

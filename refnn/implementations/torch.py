@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from refnn.judging.cases import Case, varied
+from refnn.judging.case import Case
+from refnn.judging.independence import varied
 from refnn.networks.network import Network, Node
 from refnn.op import Op
 from refnn.ops import find

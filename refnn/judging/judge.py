@@ -12,168 +12,41 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from refnn.oracle.allowance import WorstCase, expected_error, worst_case
-from refnn.arithmetic import BLOCK, Convention
-from refnn.arithmetic.floats import Floats, keep_freed_memory
+from refnn.arithmetic import Convention
+from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction
 from refnn.formats import Format
-from refnn.judging.cases import Case, layout
+from refnn.judging.case import Case
+from refnn.judging.special import _broadcasts, _is, kinds_of, signature, spread
+from refnn.judging.verdict import (
+    CONVENTION,
+    ERROR,
+    EXACT,
+    EXPLAINED,
+    FREE,
+    OK,
+    SCOPE,
+    SPECIAL,
+    SUSPECT,
+    VIOLATION,
+    Judgement,
+)
 from refnn.models import Model
 from refnn.op import Special
-from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Result
+from refnn.oracle.allowance import WorstCase, expected_error, worst_case
+from refnn.oracle.evaluate import run
 from refnn.oracle.ties import grouped, shares
-from refnn.oracle.truth import Value, chunks, half_gap, refine, run
+from refnn.oracle.truth import Value, half_gap, refine
 
 CLOSE = 2.0**-26  # how far the midpoint of a ball may be from the truth, in radii, for models coarser than float64
 SLACK = 2.0**-48  # relative; covers the float64 roundings made while an error is compared with its allowance
-KEPT = 3  # findings kept of each kind in each result
-
-Forward = Callable[..., Any]
-Vjp = Callable[..., Any]
-
-
-class Misbehaviour(Exception):
-    """What an implementation did that is wrong without being inaccurate, as a sentence."""
-
-
-class Skipped(Exception):
-    """What an implementation says it does not do: neither right nor wrong."""
-
-
-# --- running an implementation ---------------------------------------------------------------------------------------
-
-
-def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[Any], list[tuple[str, str]]]:
-    """[output, *gradients], None where there is none or where it misbehaved; and what it did wrong."""
-    results: list[Any] = [None] * (1 + len(case.inputs))
-    complaints = []
-    for function, part in ((forward, slice(0, 1)), (vjp, slice(1, None))):
-        if function is None:
-            continue
-        try:
-            results[part] = _guarded(function, case, part.start == 0)
-        except Misbehaviour as e:
-            complaints.append(("output" if part.start == 0 else "gradient", str(e)))
-    return results, complaints
-
-
-def _guarded(function: Callable[..., Any], case: Case, is_forward: bool) -> list[Any]:
-    """The results of one function, checked for shape, dtype, side effects and, once per op, reproducibility."""
-    first = _attempt(function, case, is_forward)
-    if case.repeat:
-        for a, b in zip(first, _attempt(function, case, is_forward), strict=True):
-            if a is not None and not _same_bits(a, b):
-                raise Misbehaviour("gave different bits in two runs on the same input")
-    return [*first]
-
-
-def _attempt(function: Callable[..., Any], case: Case, is_forward: bool) -> list[np.ndarray | None]:
-    arrays = [None if x is None else layout(x, case.layout) for x in case.inputs]
-    params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
-    # A constant cotangent keeps its stride of 0.
-    g = case.cotangent if 0 in case.cotangent.strides else layout(case.cotangent, case.cotangent_layout)
-    given = [*arrays] if is_forward else [g, *arrays]
-    try:
-        with np.errstate(all="ignore"):
-            returned = function(*given, **params)
-    except (Misbehaviour, Skipped):
-        raise
-    except Exception as e:
-        raise Misbehaviour(f"raised {type(e).__name__}: {e}\n{_own_frames(e)}") from e
-    for name, x, original in zip(case.op.inputs, arrays, case.inputs, strict=True):
-        if x is not None and not _same_bits(x, original):
-            raise Misbehaviour(f"modified its input {name} in place")
-    if g is not case.cotangent and not _same_bits(g, case.cotangent):
-        raise Misbehaviour("modified the cotangent in place")
-    if is_forward:
-        return [_accept(returned, "the output", case.cotangent.shape, case.cotangent.dtype)]
-    return _gradients(returned, case)
-
-
-def _same_bits(a: np.ndarray, b: Any) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits, NaN and the sign of zero included."""
-    whole = {2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
-    return bool(np.array_equal(a.view(whole), b.view(whole)))
-
-
-def _own_frames(error: Exception) -> str:
-    """The traceback from the tested code on."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    return "".join(traceback.format_list(frames)).rstrip()
-
-
-def _accept(value: Any, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    if not isinstance(value, (np.ndarray, np.generic)):
-        raise Misbehaviour(f"{what} is a {type(value).__name__}, expected a NumPy array of {dtype} and shape {shape}")
-    if value.dtype != dtype:
-        raise Misbehaviour(f"{what} has dtype {value.dtype}, expected {dtype}")
-    if value.shape != shape:
-        raise Misbehaviour(f"{what} has shape {value.shape}, expected {shape}")
-    return np.array(value)
-
-
-def differentiable(case: Case) -> list[bool]:
-    """Which inputs have a gradient: floats, unless the op says otherwise."""
-    return [
-        x is not None and x.dtype.kind not in "iu" and declared.differentiable
-        for x, declared in zip(case.inputs, case.op.inputs.values(), strict=True)
-    ]
-
-
-def _gradients(returned: Any, case: Case) -> list[np.ndarray | None]:
-    if isinstance(returned, (np.ndarray, np.generic)) and len(case.inputs) == 1:
-        returned = (returned,)
-    if not isinstance(returned, (tuple, list)):
-        raise Misbehaviour(
-            f"the vjp returned a {type(returned).__name__}, expected a tuple of {len(case.inputs)} gradients"
-        )
-    wanted = differentiable(case)
-    present = len(case.inputs) - sum(x is None for x in case.inputs)
-    if not present <= len(returned) <= len(case.inputs):
-        raise Misbehaviour(
-            f"the vjp returned {len(returned)} gradients, expected {len(case.inputs)}, one for each input"
-        )
-    padded = [*returned, *[None] * (len(case.inputs) - len(returned))]
-    return [
-        _accept(value, f"grad[{name}]", x.shape, x.dtype) if want and x is not None else None
-        for value, name, x, want in zip(padded, case.op.inputs, case.inputs, wanted, strict=True)
-    ]
-
-
-# --- judging ---------------------------------------------------------------------------------------------------------
-
-# Codes of verdicts, in the order of VERDICTS; the last two are not judged.
-EXACT, OK, CONVENTION, SUSPECT, EXPLAINED, VIOLATION, SPECIAL, ERROR, SCOPE, FREE = range(10)
-NAMES = (*VERDICTS, OUT_OF_SCOPE, "")
-
-
-@dataclass(eq=False)
-class Judgement:
-    """The elements of one result: `code` of each verdict, `name` as an index into `names` (conventions and classes),
-    and what a finding says about them."""
-
-    code: np.ndarray
-    got: np.ndarray
-    expected: np.ndarray
-    allowed: np.ndarray
-    error: np.ndarray
-    name: np.ndarray
-    names: list[str]
-
-    def call(self, where: np.ndarray, code: int, name: str) -> None:
-        if where.any():
-            if name not in self.names:
-                self.names.append(name)
-            self.code[where], self.name[where] = code, self.names.index(name)
 
 
 class _Formed(Floats):
@@ -612,223 +485,5 @@ def _has_ties(convention: Convention) -> bool:
     return any(map(_has_ties, convention.values())) if isinstance(convention, Mapping) else isinstance(convention, str)
 
 
-def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
-    """Whether an array of that shape gives one element for each place of the full one."""
-    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
-
-
-def spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:
-    """An entry of a table of special values as a set for each element; what is said of a whole holds for its parts."""
-    if isinstance(entry, list):
-        for i, e in enumerate(entry):
-            spread(into, (*place, i), e, ndim)
-    elif len(place) < ndim:
-        for i in range(into.shape[len(place)]):
-            spread(into, (*place, i), entry, ndim)
-    else:
-        into[place] = entry if entry is None or isinstance(entry, tuple) else (entry,)
-
-
-def kinds_of(x: np.ndarray) -> np.ndarray:
-    """-inf, a finite number, inf, NaN as 0 to 3."""
-    return np.where(np.isnan(x), 3, np.where(np.isinf(x), 1 + np.sign(x), 1)).astype(np.int64)
-
-
-def signature(kinds: np.ndarray) -> np.ndarray:
-    """For each slice along the last axis: whether there is a NaN, an infinity or several, anything but -inf."""
-    return np.stack([(kinds == 3).any(-1), np.minimum((kinds == 2).sum(-1), 2), (kinds > 0).any(-1)], axis=-1).astype(
-        np.int64
-    )
-
-
-def _is(got: float, allowed: float | str, factor: float) -> bool:
-    """Whether `got` is an allowed number times `factor`; "+0" and "-0" insist on the sign."""
-    wanted = float(allowed) * factor
-    if isinstance(allowed, str):
-        return got == wanted and math.copysign(1.0, got) == math.copysign(1.0, wanted)
-    return got == wanted or (math.isnan(got) and math.isnan(wanted))
-
-
 def _unexplained(j: Judgement) -> np.ndarray:
     return (j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL)
-
-
-# --- reporting -------------------------------------------------------------------------------------------------------
-
-
-class Tally:
-    """The result and the findings of one output or gradient, gathered piece by piece."""
-
-    def __init__(self, case: Case, what: str, fmt: Format, replay: str) -> None:
-        self.case, self.what, self.fmt, self.replay = case, what, fmt, replay
-        self.counts = np.zeros(len(NAMES), np.int64)
-        self.bins: dict[int, int] = {}
-        self.worst, self.seconds = 0.0, 0.0
-        self.alike: dict[tuple[int, str], list[Finding]] = {}
-        self.scope: Counter[str] = Counter()
-
-    def add(self, j: Judgement, piece: Case, first_row: int, rows: Any, seconds: float) -> None:
-        """Add the verdicts of some `rows` of a piece of the case, which begins at its `first_row`."""
-        self.seconds += seconds
-        if not j.code.size:
-            return
-        exact, ok = (int(np.count_nonzero(j.code == c)) for c in (EXACT, OK))
-        plain = exact + ok == j.code.size
-        self.counts += (
-            [exact, ok, *[0] * (len(NAMES) - 2)] if plain else np.bincount(j.code.ravel(), minlength=len(NAMES))
-        )
-        with np.errstate(all="ignore"):
-            ratio = np.asarray(j.error / j.allowed)  # NaN where both are zero
-        inside = np.ascontiguousarray(ratio if plain else ratio[(j.code <= SUSPECT) & np.isfinite(ratio)]).ravel()
-        self.worst = max(self.worst, float(np.fmax.reduce(inside, initial=0.0)))
-        # The exponent field of a float64 is floor(log2) + 1023: 0 for zero, 2047 for NaN.
-        exponents = np.bincount((inside.view(np.int64) >> 52) & 2047, minlength=2048)
-        for biased in np.flatnonzero(exponents[1:2047]) + 1:
-            b = int(biased) - 1023
-            self.bins[b] = self.bins.get(b, 0) + int(exponents[biased])
-        for why in np.unique(j.name[j.code == SCOPE]).tolist():
-            self.scope[j.names[why]] += int(np.count_nonzero((j.code == SCOPE) & (j.name == why)))
-        if not plain:
-            self._find(j, np.where(j.error == 0, 0.0, ratio), piece, first_row, 0 if rows is ... else rows.start)
-
-    def _find(self, j: Judgement, ratio: np.ndarray, piece: Case, first_row: int, offset: int) -> None:
-        codes, names = j.code.ravel(), j.name.ravel()
-        pairs = codes.astype(np.int64) * len(j.names) + names
-        for pair in np.unique(pairs[(codes > OK) & (codes < SCOPE)]):
-            code, name = divmod(int(pair), len(j.names))
-            alike = np.flatnonzero(pairs == pair)
-            order = np.argsort(-np.nan_to_num(ratio.ravel()[alike], nan=np.inf, posinf=np.inf), kind="stable")
-            most = 1 if code == CONVENTION else KEPT
-            kept = alike[order[:most]]
-            found = [self._finding(j, ratio, piece, int(flat), code, j.names[name], first_row, offset) for flat in kept]
-            before = self.alike.get((code, j.names[name]), [])
-            count = sum(f.count for f in before) + len(alike)
-            ranked = sorted([*before, *found], key=lambda f: -np.nan_to_num(f.ratio, nan=np.inf))
-            self.alike[code, j.names[name]] = [
-                replace(f, count=count if i == 0 else 0) for i, f in enumerate(ranked[:most])
-            ]
-
-    def _finding(
-        self, j: Judgement, ratio: np.ndarray, piece: Case, flat: int, code: int, name: str, first_row: int, offset: int
-    ) -> Finding:
-        index = tuple(int(i) for i in np.unravel_index(flat, j.got.shape))
-        in_piece = (index[0] + offset, *index[1:]) if index else index
-        in_case = (in_piece[0] + first_row, *in_piece[1:]) if index else index
-        expected = float(j.expected[index])
-        with np.errstate(all="ignore"):
-            ulps = float(j.error[index] / self.fmt.ulp(expected))
-        return Finding(
-            *place(self.case, self.what),
-            verdict=NAMES[code],
-            index=in_case,
-            got=float(j.got[index]),
-            expected=expected,
-            allowed=float(j.allowed[index]),
-            error=float(j.error[index]),
-            ratio=float(ratio[index]),
-            ulps=ulps,
-            name=name,
-            message="undecided at the highest precision" if code == ERROR else "",
-            equation=next(iter(self.case.op.equations), ""),
-            inputs=_values_at(piece, in_piece, self.what),
-            replay=self.replay,
-            count=0,
-        )
-
-    def result(self) -> Result:
-        verdicts = {NAMES[c]: int(n) for c, n in enumerate(self.counts) if n and NAMES[c]}
-        return Result(
-            *place(self.case, self.what),
-            verdicts=verdicts,
-            worst_ratio=self.worst,
-            histogram=dict(sorted(self.bins.items())),
-            seconds=self.seconds,
-            scope=dict(self.scope.most_common()),
-        )
-
-    def findings(self) -> list[Finding]:
-        """The worst of each kind, each with how many elements it stands for (the first for all that are not shown)."""
-        shown = []
-        for kind in sorted(self.alike):
-            first, *rest = self.alike[kind]
-            shown.append(replace(first, count=first.count - len(rest)))
-            shown.extend(replace(f, count=1) for f in rest)
-        return shown
-
-
-def _blocks(x: np.ndarray) -> Iterator[Any]:
-    """Slices of the first axis, small enough to be judged in a core's cache."""
-    if x.size < 2 * BLOCK or not x.ndim:
-        yield ...
-        return
-    rows = max(1, BLOCK * x.shape[0] // x.size)
-    for first in range(0, x.shape[0], rows):
-        yield slice(first, first + rows)
-
-
-def place(case: Case, what: str) -> tuple[str, str, str, str, str]:
-    """The first fields of results and findings."""
-    return case.id, case.op.name, case.cotangent.dtype.name, case.family, what
-
-
-def _values_at(case: Case, index: tuple[int, ...], what: str) -> dict[str, float]:
-    """The inputs, and the cotangent, that stand at the same place as a result."""
-    named = {**dict(zip(case.op.inputs, case.inputs, strict=True)), "cotangent": case.cotangent}
-    result = named["cotangent" if what == "output" else what[5:-1]]
-    shape = None if result is None else result.shape
-    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == shape}
-
-
-def check_case(
-    case: Case,
-    forward: Forward | None,
-    vjp: Vjp | None,
-    model_: Model,
-    algorithm: str = "accurate",
-    line: float = math.inf,
-    replay: str = "",
-) -> tuple[list[Result], list[Finding], Judge]:
-    """The results and findings of one case, and the judge who reached them (of its last piece, where it was taken in
-    pieces). `line` is the number of standard deviations that is beyond suspicion.
-    """
-    started = time.perf_counter()
-    got, complaints = call(forward, vjp, case)
-    if case.cotangent.size > BLOCK or max(x.size for x in case.inputs if x is not None) > BLOCK:
-        keep_freed_memory()
-    names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
-    tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
-    waiting: dict[int, list[Part]] = {}  # what no class was asked about yet
-    classes = case.op.classes if algorithm == "accurate" and case.row is None else {}
-    first_row = 0
-    for inputs, cotangent in chunks(case.op, case.inputs, case.params, case.cotangent):
-        assert cotangent is not None
-        piece = case if cotangent is case.cotangent else replace(case, inputs=inputs, cotangent=cotangent)
-        judge = Judge(piece, model_, algorithm, line)
-        size = cotangent.shape[0] if piece is not case else 0
-        for which, (tally, value) in enumerate(zip(tallies, got, strict=True)):
-            if tally is None:
-                continue
-            part = value if piece is case else value[first_row : first_row + size]
-            for rows in _blocks(part):
-                judgement = judge.judge(which, np.asarray(part[rows], np.float64), rows)
-                if classes and _unexplained(judgement).any():
-                    waiting.setdefault(which, []).append(Part(judge, judgement, piece, first_row, rows))
-                    continue
-                now = time.perf_counter()
-                tally.add(judgement, piece, first_row, rows, now - started)
-                started = now
-        first_row += size
-    for which, parts in waiting.items():
-        explain(which, parts, classes)
-        tally = tallies[which]
-        assert tally is not None
-        for p in parts:
-            now = time.perf_counter()
-            tally.add(p.judgement, p.piece, p.first_row, p.rows, now - started)
-            started = now
-    results = [t.result() for t in tallies if t is not None]
-    findings = [f for t in tallies if t is not None for f in t.findings()]
-    for what, message in complaints:
-        results.append(Result(*place(case, what), verdicts={"error": 1}))
-        findings.append(Finding(*place(case, what), verdict="error", message=message, replay=replay))
-    return results, findings, judge

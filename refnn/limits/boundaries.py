@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from refnn.formats import FORMATS, Format
-from refnn.judging.cases import Case, cases
-from refnn.judging.judge import differentiable
+from refnn.judging.call import differentiable
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
 from refnn.limits.rules import RULES, Probe, edge
 from refnn.op import Op
 from refnn.ops import OPS

@@ -20,10 +20,10 @@ import numpy as np
 
 from refnn.arithmetic.rounded import Rounded
 from refnn.formats import FORMATS, Format
+from refnn.limits.softmaxes import SOFTMAXES, limit_of
 from refnn.models import Model, model
 from refnn.op import lift
 from refnn.ops import OPS
-from refnn.limits.softmaxes import SOFTMAXES, limit_of
 
 if TYPE_CHECKING:
     from flint import arb

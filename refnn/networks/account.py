@@ -24,8 +24,8 @@ import numpy as np
 from refnn.arithmetic.windows import Windows, sides
 from refnn.formats import FORMATS
 from refnn.networks.network import Network, Node
-from refnn.op import check_choice
 from refnn.ops import _conv, _pool, find
+from refnn.refusals import check_choice
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
 

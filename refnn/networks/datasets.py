@@ -16,9 +16,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from refnn.networks import train
 from refnn.conformance import data
-from refnn.op import check_choice
+from refnn.networks import train
+from refnn.refusals import check_choice
 
 SEED = 20261121  # of every split and of every order
 

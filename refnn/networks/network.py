@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from refnn.networks import files
 from refnn.arithmetic import Convention
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
 from refnn.formats import FORMATS
+from refnn.networks import files
 from refnn.op import Input, Op
 from refnn.ops import find
 
@@ -303,8 +303,8 @@ class Network:
 
         Dropout in evaluation is left out. TypeError names what has no place in a network.
         """
-        from refnn.implementations.torch_modules import nodes_of
         from refnn.implementations.torch import to_numpy
+        from refnn.implementations.torch_modules import nodes_of
 
         specs, inputs = nodes_of(module)
         nodes = [Node(*spec) for spec in specs]

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from refnn.networks.network import Network, Node
-from refnn.op import check_choice, check_each, check_finite
 from refnn.ops import find
 from refnn.progress import progress
+from refnn.refusals import check_choice, check_each, check_finite
 
 Array = Any
 Params = Mapping[str, Array]

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from refnn.networks import datasets
-
-from refnn.networks import train
 from refnn.conformance import data
+from refnn.networks import datasets, train
 from refnn.networks.network import Network, Node
-from refnn.op import check_choice
+from refnn.refusals import check_choice
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from math import inf, nan
 
 from refnn.arithmetic.transforms import TILE, Transformed
 from refnn.arithmetic.windows import Windows, per_axis, sides
-from refnn.op import Input, Special, check_choice
+from refnn.op import Input, Special
+from refnn.refusals import check_choice
 
 INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
 PADDINGS = ("valid", "same", "full")

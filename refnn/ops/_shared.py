@@ -9,7 +9,8 @@ from math import inf, nan
 from typing import Any
 
 from refnn.arithmetic.floats import one_hot
-from refnn.op import Special, Sum, check_choice, check_same_shape
+from refnn.op import Special, Sum
+from refnn.refusals import check_choice, check_same_shape
 
 Array = Any
 

@@ -22,9 +22,10 @@ rounds to the target.
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special, check_same_shape
+from refnn.op import Drawn, Input, Op, Special
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce
+from refnn.refusals import check_same_shape
 
 
 def _given(ar, parameter):

@@ -20,7 +20,7 @@ log_softmax does; p is exp(z), or softmax itself. The classes are those of the f
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special, check_choice
+from refnn.op import Drawn, Input, Op, Special
 from refnn.ops import OPS
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import (
@@ -37,6 +37,7 @@ from refnn.ops._shared import (
     reduce,
     spread,
 )
+from refnn.refusals import check_choice
 
 _log_softmax = OPS["log_softmax"]  # the op, whose classes this one takes over
 

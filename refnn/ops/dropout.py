@@ -14,8 +14,9 @@ A dropped element may be multiplied by zero or left out, so what is infinite or 
 from fractions import Fraction
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_same_shape
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import each_element
+from refnn.refusals import check_same_shape
 
 
 def _kept(ar, p):

@@ -18,9 +18,10 @@ limits are zero; the formulas give NaN.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_choice
+from refnn.op import Input, Op, Special
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import ELEMENTWISE, each_element
+from refnn.refusals import check_choice
 
 _CUBIC = 0.044715
 

@@ -7,8 +7,9 @@ input and target are (N, ...) of one shape and dtype. Reduction "none" gives (N,
 over N. A single sample may come without the batch axis only as a vector of N scalars.
 """
 
-from refnn.op import Input, Op, check_choice, check_same_shape
+from refnn.op import Input, Op
 from refnn.ops._shared import REDUCTIONS, by_samples, each_sample, pairs, reduce, squared_error_rows
+from refnn.refusals import check_choice, check_same_shape
 
 
 def forward(ar, input, target, *, reduction="mean"):

@@ -9,7 +9,8 @@ The factor may come before or after the sum, and before or after the half.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
+from refnn.op import Input, Op, Special
+from refnn.refusals import check_real
 
 
 def forward(ar, x, *, weight_decay):

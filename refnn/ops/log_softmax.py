@@ -15,9 +15,10 @@ computed in: of a probability near 1 no digit is left.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import along_axis, rescaled
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1):

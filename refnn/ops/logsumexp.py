@@ -14,9 +14,10 @@ of plus infinity has the limit 1 of its weight, and infinity over infinity in ev
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import along_axis, kept, rescaled
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1, keepdims=False):

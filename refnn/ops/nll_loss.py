@@ -14,7 +14,7 @@ Only the entry of each sample's own class is read: no other one can make the los
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special, check_choice
+from refnn.op import Drawn, Input, Op, Special
 from refnn.ops._shared import (
     CLASSES,
     REDUCTIONS,
@@ -29,6 +29,7 @@ from refnn.ops._shared import (
     reduce,
     spread,
 )
+from refnn.refusals import check_choice
 
 
 def _weighted(ar, factor, weight, classes, over=None):

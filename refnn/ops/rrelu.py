@@ -10,8 +10,9 @@ the derivative is a convention: refnn takes a of the interval between a and 1, a
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_same_shape
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import SHAPES, each_element
+from refnn.refusals import check_same_shape
 
 
 def forward(ar, x, slope):

@@ -17,8 +17,9 @@ The class `stored exponentials` rounds them to the format of the result, where t
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import along_axis, rescaled
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1):

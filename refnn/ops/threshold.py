@@ -10,8 +10,9 @@ gradient are selections: only parameters that the format does not hold are round
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import LONG, each_element, elementwise
+from refnn.refusals import check_real
 
 
 def forward(ar, x, *, threshold, value):

@@ -21,7 +21,7 @@ from refnn.arithmetic.noise import Noise
 from refnn.models import Model, model
 from refnn.op import Op
 from refnn.ops import find
-from refnn.oracle.truth import Algorithm, chunks, run
+from refnn.oracle.evaluate import Algorithm, chunks, run
 
 
 @dataclass(frozen=True, eq=False)

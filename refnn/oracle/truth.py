@@ -8,26 +8,23 @@ each result is known to far more digits than any format holds. A value is given 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import BLOCK, Convention, Unsupported
+from refnn.arithmetic import Convention, Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.pairs import Pair, Pairs
 from refnn.formats import FORMATS
 from refnn.op import Op, Sum, lift
 from refnn.ops import find
+from refnn.oracle.evaluate import CHUNK, Algorithm, chunks, run
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
-CHUNK = 2 * BLOCK - 1  # elements that are evaluated at a time where rows are independent; more would be split again
-
-
-Algorithm = tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,36 +91,6 @@ def certify(
     output, *grads = values
     assert output is not None
     return Truth(output, tuple(grads))
-
-
-def chunks(
-    op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray | None, size: int = CHUNK
-) -> Iterator[tuple[tuple[np.ndarray | None, ...], np.ndarray | None]]:
-    """The inputs and the cotangent in pieces of about `size` elements, where the op's rows do not touch each other."""
-    x = inputs[0]
-    if x is None or x.size <= size or not op.rowwise(x.ndim, params):
-        yield tuple(inputs), g
-        return
-    rows = max(1, size * x.shape[0] // x.size)
-    for start in range(0, x.shape[0], rows):
-        piece = slice(start, start + rows)
-        yield tuple(None if v is None else v[piece] for v in inputs), None if g is None else g[piece]
-
-
-def run(
-    ar: Any,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-) -> list[Any]:
-    """[output, *gradients] of a definition in the arithmetic `ar`, as they are stored; no gradients without `g`."""
-    forward, vjp = algorithm
-    lifted = lift(ar, inputs)
-    y = ar.store(forward(ar, *lifted, **params))
-    if g is None:
-        return [y]
-    return [y, *(None if v is None else ar.store(v) for v in vjp(ar, ar.array(g), y, *lifted, **params))]
 
 
 def refine(

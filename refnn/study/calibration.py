@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from refnn.oracle.allowance import deviations, expected_error, worst_case
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction
 from refnn.checking.check import false_alarm_line
 from refnn.formats import FORMATS
-from refnn.judging.cases import independent
+from refnn.judging.independence import independent
 from refnn.models import model
 from refnn.op import Input, Op
 from refnn.ops import OPS
+from refnn.oracle.allowance import deviations, expected_error, worst_case
+from refnn.oracle.evaluate import run
 from refnn.report.header import environment, listed
 from refnn.study.tightness import Sequential
-from refnn.oracle.truth import run
 
 Array = Any
 FALSE_ALARM = 1e-7  # that of a check, for each data set
@@ -468,7 +468,9 @@ def page(rows: Sequence[Row], layers: Sequence[Row], about: Mapping[str, Any]) -
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure everything and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m refnn.study.calibration", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m refnn.study.calibration", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--out", type=Path, default=Path("conformance/calibration.md"))
     parser.add_argument("--elements", type=int, default=ELEMENTS, help="of each family in float32, at least")
     given = parser.parse_args(arguments)

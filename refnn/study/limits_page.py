@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.rounded import Rounded
-from refnn.limits.boundaries import document as cases_document
 from refnn.conformance import data
 from refnn.formats import FORMATS
+from refnn.limits.boundaries import document as cases_document
 from refnn.limits.rules import RULES, TERMS, Edge, bisect, certain, describe, edge, edges, ulps
 from refnn.limits.softmaxes import SOFTMAXES, limit_of
-from refnn.report.svg import svg
 from refnn.oracle.truth import truth
+from refnn.report.svg import svg
 
 MEASURED = "torch-2.13.0-cpu.json"
 EACH = {d: f"{d}-each-op" if f.precision < 24 else d for d, f in FORMATS.items()}  # every step in the format itself

@@ -21,7 +21,8 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
-from refnn.judging.cases import Case, cases, smaller
+from refnn.judging.case import Case
+from refnn.judging.cases import cases, smaller
 from refnn.op import lift
 from refnn.ops import OPS
 

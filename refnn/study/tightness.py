@@ -22,17 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from refnn.oracle.allowance import expected_error, worst_case
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.formats import FORMATS
-from refnn.judging.cases import FAMILIES, RANDOM, Case, cases
-from refnn.judging.judge import EXACT, OK, Judge, call
+from refnn.judging.call import call
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.judging.families import FAMILIES, RANDOM
+from refnn.judging.judge import Judge
+from refnn.judging.verdict import EXACT, OK
 from refnn.models import Model, model
 from refnn.op import Drawn, Op, lift
 from refnn.ops import OPS
+from refnn.oracle.allowance import expected_error, worst_case
+from refnn.oracle.evaluate import Algorithm
 from refnn.report.header import environment, listed
-from refnn.oracle.truth import Algorithm
 
 FLOOR = 0.1
 DTYPES = ("float32", "float64", "float16", "bfloat16")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from refnn.judging.case import Case
+from refnn.networks.network import Network, Node
 from refnn.suite.export import c_header
 from refnn.suite.fixture import Expected, Fixture
 from refnn.suite.make import expectations, merged, widened
 from refnn.suite.read import Suite
-from refnn.judging.cases import Case
-from refnn.networks.network import Network, Node
 
 # conformance/c/network.h, layer by layer: the shapes are its macros.
 NETWORK = Network(

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from refnn.conformance import data
-from refnn.wire.encoding import attribute, encode
+from refnn.implementations.protocol import COTANGENT, Request, line, request
 from refnn.suite.fixture import Claim, Expected, Fixture
 from refnn.suite.read import Suite
 from refnn.suite.rule import accepts
-from refnn.implementations.protocol import COTANGENT, Request, line, request
+from refnn.wire.encoding import attribute, encode
 
 Chosen = Sequence[tuple[Fixture, str]]
 

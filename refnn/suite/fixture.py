@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from refnn.conformance import data
-from refnn.judging.cases import Case
+from refnn.judging.case import Case
 from refnn.networks.network import Network
 from refnn.op import Op
 from refnn.ops import OPS, find

@@ -18,20 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from refnn.oracle.allowance import WorstCase, worst_case
 from refnn.arithmetic import Convention
-from refnn.wire.encoding import attribute, encode, encode_bounds, tensor
-from refnn.suite.fixture import SCHEMA, SUITE, Claim, Expected, Group, networks
-from refnn.suite.plan import AIMS, FORMATS_HELD, NAMES, cases
 from refnn.formats import FORMATS
-from refnn.judging.cases import Case, data_item
-from refnn.judging.judge import differentiable, spread
+from refnn.judging.call import differentiable
+from refnn.judging.case import Case
+from refnn.judging.network_cases import data_item
+from refnn.judging.special import spread
 from refnn.models import VERSION, model
 from refnn.networks.network import Network
 from refnn.op import Op
 from refnn.ops import OPS, find
+from refnn.oracle.allowance import WorstCase, worst_case
 from refnn.oracle.ties import grouped, shares
 from refnn.oracle.truth import Value, certify
+from refnn.suite.fixture import SCHEMA, SUITE, Claim, Expected, Group, networks
+from refnn.suite.plan import AIMS, FORMATS_HELD, NAMES, cases
+from refnn.wire.encoding import attribute, encode, encode_bounds, tensor
 
 # A reader computes |(got - hi) - lo| in float64: two roundings, each at most 2**-53 of what is there.
 SLACK = 1 + 2.0**-40

@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from refnn.oracle.allowance import worst_case
-from refnn.limits.boundaries import ELEMENTS, ROWS, boundary_cases, single
 from refnn.formats import FORMATS
-from refnn.judging.cases import COTANGENTS, FAMILIES, Case, build, slug, smaller, special_cases
+from refnn.judging.case import Case
+from refnn.judging.cases import build, slug, smaller, special_cases
+from refnn.judging.families import COTANGENTS, FAMILIES
+from refnn.limits.boundaries import ELEMENTS, ROWS, boundary_cases, single
 from refnn.models import model
 from refnn.networks.network import Network
 from refnn.op import Op
 from refnn.ops import OPS, find
+from refnn.oracle.allowance import worst_case
 
 FORMATS_HELD = ("float32", "float64")
 NAMES = ("smoke", "normal", "hard", "special", "limits")

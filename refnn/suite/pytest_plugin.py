@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from refnn.report import Report
     from refnn.suite.fixture import Fixture
     from refnn.suite.read import Suite
-    from refnn.report import Report
 
 FAMILIES = ("smoke", "normal", "hard", "special", "limits", "network")
 LINES = "refnn"  # the user property that carries the report of a case to where the report is written
@@ -63,8 +63,8 @@ class Run:
     LookupError names the option's value that is wrong."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from refnn.suite.read import the_suite
         from refnn.report import VERDICTS
+        from refnn.suite.read import the_suite
         from refnn.suite.run import committed, read_expected, required
 
         given = config.getoption

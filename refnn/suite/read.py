@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from refnn.conformance import data
-from refnn.wire.encoding import decode, decode_bounds, from_attribute, from_tensor
-from refnn.suite.fixture import SCHEMA, Claim, Expected, Fixture, Group
 from refnn.networks.network import Network
+from refnn.suite.fixture import SCHEMA, Claim, Expected, Fixture, Group
+from refnn.wire.encoding import decode, decode_bounds, from_attribute, from_tensor
 from refnn.wire.schema import check, inside, parse
 
 

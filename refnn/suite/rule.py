@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refnn.suite.fixture import Claim, Expected
 from refnn.formats import FORMATS
+from refnn.suite.fixture import Claim, Expected
 
 
 def accepts(claim: Claim, got: np.ndarray, dtype: str) -> np.ndarray:

@@ -23,21 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from refnn.implementations.executable import TIMEOUT, Program
 from refnn.checking.check import adapter_for, of_dicts
 from refnn.conformance import data
-from refnn.suite.fixture import SUITE, Expected, Fixture, networks, subject
-from refnn.suite.read import Suite
-from refnn.suite.rule import Verdict, judge
 from refnn.formats import FORMATS
-from refnn.judging.cases import Case
-from refnn.judging.judge import KEPT, Skipped, call
+from refnn.implementations.executable import TIMEOUT, Program
+from refnn.implementations.protocol import Answer, Request, request
+from refnn.judging.call import Skipped, call
+from refnn.judging.case import Case
+from refnn.judging.tally import KEPT
 from refnn.models import VERSION, model
 from refnn.networks.network import Network
 from refnn.ops import OPS, find
-from refnn.implementations.protocol import Answer, Request, request
 from refnn.report import CONFORMING, OUTPUTS, Finding, Report, Result
 from refnn.report.header import environment
+from refnn.suite.fixture import SUITE, Expected, Fixture, networks, subject
+from refnn.suite.read import Suite
+from refnn.suite.rule import Verdict, judge
 
 Functions = tuple[Callable[..., Any], Callable[..., Any] | None]
 # Of the name of an op or network, and of the case that it is asked for: frameworks run a network as a whole.

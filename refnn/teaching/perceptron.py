@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from refnn.op import check_each, check_finite
-from refnn.teaching.regime import exact
 from refnn.networks.train import Objective, Params
+from refnn.refusals import check_each, check_finite
+from refnn.teaching.regime import exact
 
 
 def respond(w: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from refnn.op import check_finite
+from refnn.refusals import check_finite
 
 _BITS = 60
 

@@ -27,10 +27,10 @@ import numpy as np
 
 from refnn.arithmetic.balls import Balls
 from refnn.conformance import data
-from refnn.op import check_finite
-from refnn.teaching.regime import Quadratic, exact, rational_matrix, regime
-from refnn.report.svg import plot
 from refnn.networks.train import Objective, Params, Training, gradient_descent, split
+from refnn.refusals import check_finite
+from refnn.report.svg import plot
+from refnn.teaching.regime import Quadratic, exact, rational_matrix, regime
 
 Array = Any
 

@@ -39,8 +39,9 @@ import numpy as np
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.networks.network import Network, Params
-from refnn.op import Op, check_finite
+from refnn.op import Op
 from refnn.ops import find
+from refnn.refusals import check_finite
 
 Array = Any
 

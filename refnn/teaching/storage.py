@@ -59,7 +59,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.windows import windows_over
-from refnn.op import check_finite
+from refnn.refusals import check_finite
 
 Array = np.ndarray
 Number = Any

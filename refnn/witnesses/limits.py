@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from refnn.implementations.torch import to_numpy, to_torch
 from refnn.formats import FORMATS, Format
+from refnn.implementations.torch import to_numpy, to_torch
 from refnn.limits.rules import RULES, Probe, Rule, bisect
 
 ROWS = 67  # of a vector: several of the processor's vectors and a rest

@@ -14,10 +14,12 @@ import numpy as np
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
-from refnn.judging.cases import Case, cases
-from refnn.judging.judge import differentiable
+from refnn.judging.call import differentiable
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
 from refnn.op import Op, lift
-from refnn.oracle.truth import evaluate, run, summed
+from refnn.oracle.evaluate import run
+from refnn.oracle.truth import evaluate, summed
 from refnn.witnesses.differences import PRECISION, complex_step, promised_bits_complex_step
 
 SMALL = 100  # elements of the cases that are tried row by row, beside the smallest one

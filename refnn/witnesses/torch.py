@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from refnn.implementations import torch as adapter
-from refnn.judging.cases import Case
+from refnn.judging.case import Case
 from refnn.networks.network import Network, Node, Params
 from refnn.op import Op
 from refnn.ops import find

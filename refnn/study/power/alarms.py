@@ -29,15 +29,16 @@ from typing import Any
 import numpy as np
 
 from refnn.checking.check import check
-from refnn.judging.cases import Case, cases
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.progress import progress
+from refnn.report import Report
+from refnn.report.header import environment, listed
 from refnn.study.power import everyday
 from refnn.study.power.catalogue import MUTANTS
 from refnn.study.power.page import table
 from refnn.study.power.right import UNSOUND, Right, classes, formulas, of_numpy, of_torch
 from refnn.study.power.score import DTYPES, ROUNDED_TWICE, controls
-from refnn.progress import progress
-from refnn.report import Report
-from refnn.report.header import environment, listed
 
 SEEDS = (1, 2)
 EVERYDAY = (1, 2)  # seeds of the layers

@@ -43,10 +43,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from refnn.implementations import torch as adapter
 from refnn.formats import FORMATS
-from refnn.judging.cases import Case, cases, smaller
-from refnn.judging.judge import differentiable
+from refnn.implementations import torch as adapter
+from refnn.judging.call import differentiable
+from refnn.judging.case import Case
+from refnn.judging.cases import cases, smaller
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.study.power.mutant import Array, Forward, Pair, Vjp

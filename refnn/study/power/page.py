@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from refnn.ops import OPS
+from refnn.report.header import environment, listed
 from refnn.study.power.catalogue import FAMILIES, MUTANTS
 from refnn.study.power.mutant import Mutant
 from refnn.study.power.score import Score, revealing, search
-from refnn.report.header import environment, listed
 
 OURS = "refnn"
 ALL_COTANGENTS = 3  # from so many kinds on, any cotangent will do

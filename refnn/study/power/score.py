@@ -20,12 +20,14 @@ from refnn.arithmetic import Unsupported
 from refnn.arithmetic.floats import Floats
 from refnn.checking.check import check
 from refnn.formats import FORMATS
-from refnn.judging.cases import COTANGENTS, FAMILIES, Case, cases
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.op import lift
 from refnn.ops import OPS
+from refnn.report import CONFORMING, Report
 from refnn.study.power.catalogue import RIGHT
 from refnn.study.power.mutant import Forward, Mutant, Pair, Vjp
-from refnn.report import CONFORMING, Report
 from refnn.study.tightness import Rounded, Sequential
 
 Checker = Callable[[str, Forward, Vjp, str], Any]

@@ -1,0 +1,35 @@
+"""The verdicts of the elements of one result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refnn.report import OUT_OF_SCOPE, VERDICTS
+
+# --- judging ---------------------------------------------------------------------------------------------------------
+
+# Codes of verdicts, in the order of VERDICTS; the last two are not judged.
+EXACT, OK, CONVENTION, SUSPECT, EXPLAINED, VIOLATION, SPECIAL, ERROR, SCOPE, FREE = range(10)
+NAMES = (*VERDICTS, OUT_OF_SCOPE, "")
+
+
+@dataclass(eq=False)
+class Judgement:
+    """The elements of one result: `code` of each verdict, `name` as an index into `names` (conventions and classes),
+    and what a finding says about them."""
+
+    code: np.ndarray
+    got: np.ndarray
+    expected: np.ndarray
+    allowed: np.ndarray
+    error: np.ndarray
+    name: np.ndarray
+    names: list[str]
+
+    def call(self, where: np.ndarray, code: int, name: str) -> None:
+        if where.any():
+            if name not in self.names:
+                self.names.append(name)
+            self.code[where], self.name[where] = code, self.names.index(name)
