@@ -300,7 +300,8 @@ BAR = exact([[-1, 2, -1]] * 3)  # a vertical bar, bright on dark
 @pytest.mark.system("S75")
 def test_complex_cells_do_not_notice_small_shifts() -> None:
     """katsaros (V1): a bar of 3 pixels is detected at one place, and the response of the pool is constant while that
-    place stays in its cell, as `refnn.teaching.equivariance.invariant` says; a bar of another direction is not detected."""
+    place stays in its cell, as `refnn.teaching.equivariance.invariant` says; a bar of another direction is not
+    detected."""
     size, cells = 3, 9
     pool = Windows.over((cells, cells), (size, size), stride=size)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from refnn import _moved
 from refnn.checking.check import assert_conforms, check
-from refnn.judging.cases import case, cases
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
 from refnn.networks.network import Network, Node
 from refnn.op import Drawn, Input, Op, Special, Sum
+from refnn.ops import OPS, find
 from refnn.ops import OPS as ops
-from refnn.ops import find
 from refnn.oracle.allowance import allowance
 from refnn.oracle.truth import truth
 from refnn.report import Finding, Report
@@ -21,15 +23,38 @@ def vjp(op: str | Op, *inputs: Any, **params: Any) -> tuple[Any, Callable[[Any],
     return find(op).pullback(*inputs, **params)
 
 
+def case(id: str, op: Op | None = None) -> Case:
+    """The case of that id, of a check or of the fixtures, with its inputs, parameters and cotangent. LookupError where
+    there is none. `op` is the record itself where it is not in the catalogue."""
+    from refnn.suite.plan import case as find_case  # here, because only few need the fixtures
+
+    return find_case(id, op)
+
+
+def _from_torch(module: Any, *, name: str = "network") -> Network:
+    """The network of a torch.nn.Module that is made of the catalogue's ops, as layers or as functions, in any nesting
+    that torch.fx can follow; its parameters are the weights "module".
+
+    Dropout in evaluation is left out. TypeError names what has no place in a network.
+    """
+    from refnn.implementations.torch_modules import network  # here, because it loads PyTorch
+
+    return network(module, name=name)
+
+
+Network.from_torch = staticmethod(_from_torch)
+_moved.install()
+
+
 def __getattr__(name: str) -> Op:
     """refnn.softmax, refnn.linear, ...: the ops of the catalogue."""
-    if name in ops:
-        return ops[name]
+    if name in OPS:
+        return OPS[name]
     raise AttributeError(f"module 'refnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ops})
+    return sorted({*globals(), *OPS})
 
 
 __version__ = "0.1.0"
@@ -51,5 +76,5 @@ __all__ = [
     "ops",
     "truth",
     "vjp",
-    *ops,
+    *OPS,
 ]

@@ -2,6 +2,6 @@
 
 import sys
 
-from refnn.cli import main
+from refnn.cli.app import main
 
 sys.exit(main())

@@ -84,6 +84,13 @@ class Drawn:
         if (self.axis is None) == (not self.along):
             raise ValueError(f"Drawn({self.kind!r}) has axis {self.axis} and along {self.along}, expected one of them")
 
+    def shape(self, first: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the array, for a first input of that shape."""
+        if self.axis is not None:
+            return (first[self.axis],)
+        axes = {a % len(first) for a in self.along}
+        return tuple(n if a in axes else 1 for a, n in enumerate(first) if a >= min(axes))
+
     def __str__(self) -> str:
         return " ".join([self.kind, *(("along", *map(str, self.along)) if self.along else ())])
 
@@ -424,20 +431,34 @@ def _with(part: Op, name: str, half: Half) -> Half:
 def _called_by(op: Op) -> dict[Op, set[int]]:
     """The other ops that a definition calls, itself or by way of others, in the order of the first calls, and the
     halves of each that it calls."""
-    from refnn.judging.cases import cases  # which need this module
-    from refnn.oracle.evaluate import run
-
     seen: dict[Op, set[int]] = {}
-    token = _CALLED.set(seen)
+    token, ar = _CALLED.set(seen), Floats(np.float32)
     try:
-        for case in cases(op, "float32", families=["normal"]):
+        for variant in op.variants:
+            arrays, params = _filled(op, variant)
             with np.errstate(all="ignore"):
-                run(Floats(np.float32), op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+                y = op.forward(ar, *arrays, **params)
+                op.vjp_definition(ar, np.ones_like(y), y, *arrays, **params)
     except Exception:
         return {}  # what cannot be run says so where it is judged
     finally:
         _CALLED.reset(token)
     return {part: halves for part, halves in seen.items() if part.name != op.name}
+
+
+def _filled(op: Op, variant: Mapping[str, Any]) -> tuple[list[Array | None], dict[str, Any]]:
+    """Arrays of ones, or of the class 0, and the parameters of a variant: what a definition calls does not depend on
+    the numbers."""
+    shapes, arrays = variant["shapes"], []
+    for name, declared in op.inputs.items():
+        shape, kind = shapes[name], variant.get("kinds", {}).get(name, declared.kind)
+        indices = kind in ("classes", "ignored") or (kind == "target" and shape != shapes[declared.of])
+        arrays.append(None if shape is None else np.zeros(shape, np.int64) if indices else np.ones(shape, np.float32))
+    first = next(iter(shapes.values()))
+    drawn = {
+        k: np.ones(v.shape(first), np.float32) if isinstance(v, Drawn) else v for k, v in variant["params"].items()
+    }
+    return arrays, {**op.defaults, **drawn}
 
 
 def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
@@ -453,11 +474,5 @@ __all__ = [
     "Op",
     "Special",
     "Sum",
-    "check_axis",
-    "check_choice",
-    "check_each",
-    "check_finite",
-    "check_real",
-    "check_same_shape",
     "lift",
 ]

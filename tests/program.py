@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from refnn.implementations.protocol import answer_line, answer_message, parse_line, parse_run
-from refnn.suite.fixture import subject
+from refnn.networks.network import subject
 
 
 def answers(request):

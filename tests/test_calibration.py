@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import refnn
+from refnn.arithmetic.sequential import Sequential
 from refnn.oracle.allowance import deviations
 from refnn.study.calibration import (
     BINS,
@@ -32,7 +33,6 @@ from refnn.study.calibration import (
     noise_of,
     page,
 )
-from refnn.study.tightness import Sequential
 
 PAGE = Path(__file__).parent.parent / "conformance" / "calibration.md"
 

@@ -20,9 +20,9 @@ import refnn
 from refnn import cli
 from refnn.implementations import executable
 from refnn.implementations.executable import Program
-from refnn.implementations.protocol import request
 from refnn.report.lines import loads
 from refnn.suite.fixture import SUITE as VERSION
+from refnn.suite.fixture import request
 from refnn.suite.read import Suite
 from refnn.suite.run import implementation, required, run
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from compiler import CC
 
-from refnn.implementations.protocol import request
 from refnn.suite.export import _ends, c_header, npz
+from refnn.suite.fixture import request
 from refnn.suite.read import Suite
 from refnn.suite.rule import accepts
 from refnn.wire.encoding import encode

@@ -26,9 +26,9 @@ from refnn.conformance import data
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import NAMES as VERDICT_NAMES
 from refnn.models import model
-from refnn.networks.network import Network
+from refnn.networks.network import Network, fixtures, subject
 from refnn.ops import OPS
-from refnn.suite.fixture import Claim, Expected, Fixture, networks, subject
+from refnn.suite.fixture import Claim, Expected, Fixture
 from refnn.suite.make import document, manifest, network_document, write
 from refnn.suite.plan import NAMES, cases
 from refnn.suite.read import Suite, load
@@ -61,7 +61,7 @@ def test_the_manifest_is_of_these_files() -> None:
 
 
 def test_every_op_has_every_family_forward_and_gradients() -> None:
-    assert set(SUITE.entries) == {(op, family) for op in OPS for family in NAMES} | {(n, "network") for n in networks()}
+    assert set(SUITE.entries) == {(op, family) for op in OPS for family in NAMES} | {(n, "network") for n in fixtures()}
     for fixture in every():
         op = subject(fixture.op)
         wanted = {
@@ -138,7 +138,7 @@ def test_a_fixture_is_found_by_its_id() -> None:
 LARGE = ("digits_allconv", "digits_cnn", "digits_segments", "lenet", "super_resolution")
 
 
-@pytest.mark.parametrize("name", slow(networks(), *LARGE))
+@pytest.mark.parametrize("name", slow(fixtures(), *LARGE))
 def test_the_file_of_a_network_is_written_again_to_the_byte(name: str) -> None:
     text = network_document(Network.load(name))
     assert text == (FOLDER / "networks" / name / "cases.json").read_text(encoding="utf-8"), f"refnn gen {name}"
@@ -150,10 +150,10 @@ def whole(name: str) -> bool:
 
 
 def test_small_networks_are_whole() -> None:
-    for name in networks():
+    for name in fixtures():
         net, case = Network.load(name), SUITE.cases(name, "network")[0]
         assert list(case.expect) == [*(f"v/{n.name}" for n in net.nodes[:-1]), "y", *(f"d/{p}" for p in net.parameters)]
-    assert [name for name in networks() if not whole(name)] == [*LARGE]
+    assert [name for name in fixtures() if not whole(name)] == [*LARGE]
 
 
 @pytest.mark.parametrize("name", slow(LARGE, *LARGE[1:]))

@@ -15,8 +15,10 @@ import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.rounded import Rounded, correctly_rounded
 from refnn.formats import FORMATS, Format
-from refnn.limits.rules import RULES, TERMS, Edge, Probe, bisect, edge, edges, holds, probe
+from refnn.limits.rules import RULES, TERMS
+from refnn.limits.search import Edge, bisect, edge, edges, holds
 from refnn.limits.softmaxes import SOFTMAXES, functions, limit_of
+from refnn.limits.subjects import Probe, probe
 from refnn.models import model
 
 # Every operation in the format named: the models of the tables below.

@@ -21,10 +21,12 @@ from refnn.arithmetic.rounded import Rounded
 from refnn.conformance import data
 from refnn.formats import FORMATS, Format
 from refnn.limits.boundaries import ELEMENTS, ROWS, bits
-from refnn.limits.rules import RULES, Probe, bisect, edge, probe
+from refnn.limits.rules import RULES
+from refnn.limits.search import bisect, edge
 from refnn.limits.softmaxes import SOFTMAXES, functions
+from refnn.limits.subjects import Probe, probe
 from refnn.models import default_model, model
-from refnn.study.limits_page import (
+from refnn.study.limits import (
     COTANGENT,
     EACH,
     MEASURED,
@@ -38,7 +40,7 @@ from refnn.study.limits_page import (
 )
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "limits"
-HINT = "run: python -m refnn.study.limits_page conformance/limits"
+HINT = "run: python -m refnn.study.limits conformance/limits"
 RULE = {r.name: r for r in RULES}
 
 

@@ -24,10 +24,10 @@ from refnn.implementations.protocol import (
     parse_run,
     parse_started,
     read_results,
-    request,
     run_message,
     start_message,
 )
+from refnn.suite.fixture import request
 from refnn.suite.read import Suite
 from refnn.wire.encoding import encode
 from refnn.wire.schema import check

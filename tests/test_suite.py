@@ -22,9 +22,9 @@ from refnn.report.badge import render as badge
 from refnn.report.lines import loads
 from refnn.report.markdown import cell
 from refnn.report.words import headline, share
+from refnn.suite import pytest_plugin as plugin
+from refnn.suite import run as suites
 from refnn.suite.read import Suite
-from refnn.suite.run import pytest_plugin as plugin
-from refnn.suite.run import run as suites
 
 pytest_plugins = ("pytester",)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.sequential import Sequential
 from refnn.judging.cases import cases
 from refnn.judging.judge import Judge
 from refnn.models import model
@@ -21,7 +22,6 @@ from refnn.study.tightness import (
     LONG,
     Coverage,
     Row,
-    Sequential,
     against_sequential,
     coverage,
     coverage_of_sums,

@@ -161,7 +161,8 @@ def _run_network(
         raise TypeError(f"check({net.name!r}, {module!r}, framework='torch') expected a torch.nn.Module")
     for case in chosen:
         replay = (
-            f"import refnn, refnn.networks.train, refnn.networks.zoo, refnn.witnesses.torch as w; net = {_loaded(net)}; "
+            "import refnn, refnn.networks.train, refnn.networks.zoo, refnn.witnesses.torch as w; "
+            f"net = {_loaded(net)}; "
             f"print(refnn.check(net, w.module(net), framework='torch', dtype={report.header['dtype']!r}))"
         )
         if adapter is None or case.family in ("user", "normal"):

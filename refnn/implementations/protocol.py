@@ -17,7 +17,7 @@ import numpy as np
 from refnn.formats import FORMATS
 from refnn.judging.call import differentiable
 from refnn.judging.case import Case
-from refnn.suite.fixture import Fixture, subject
+from refnn.networks.network import subject
 from refnn.wire.encoding import INTEGER, attribute, decode, digits, encode, from_attribute, from_tensor, tensor
 from refnn.wire.schema import check, parse
 
@@ -56,12 +56,6 @@ class Answer:
     results: Mapping[str, np.ndarray] = field(default_factory=dict)
     skip: str | None = None
     errors: tuple[str, ...] = ()
-
-
-def request(fixture: Fixture, dtype: str, *, forward: bool = False) -> Request:
-    """What is asked for in a case of the fixtures, in a working format; with `forward` the output alone."""
-    attrs, inputs, cotangent = fixture.arrays(dtype)
-    return Request(fixture.id, fixture.op, dtype, attrs, inputs, cotangent, ("y",) if forward else fixture.wants)
 
 
 def of_case(case: Case, wants: Sequence[str] | None = None) -> Request:

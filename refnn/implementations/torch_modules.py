@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import torch.fx
 
-from refnn.implementations.torch import SPELLING
+from refnn.implementations.torch import SPELLING, to_numpy
+from refnn.networks.network import Network, Node
 from refnn.ops import OPS
 
 Spec = tuple[str, str, tuple[str, ...], dict[str, Any]]  # of a node: name, op, inputs, parameters
@@ -162,3 +163,22 @@ def _plain(value: Any) -> Any:
         return value
     same = len(set(value)) == 1 and isinstance(value[0], int)
     return value[0] if same else tuple(value) or None
+
+
+def network(module: Any, *, name: str = "network") -> Network:
+    """The network of a torch.nn.Module that is made of the catalogue's ops, as layers or as functions, in any nesting
+    that torch.fx can follow; its parameters are the weights "module".
+
+    Dropout in evaluation is left out. TypeError names what has no place in a network.
+    """
+    specs, inputs = nodes_of(module)
+    nodes = [Node(*spec) for spec in specs]
+    used = {value for node in nodes for value in node.inputs}
+    weights = {k: to_numpy(v).copy() for k, v in module.named_parameters() if k in used}
+    first = {n.inputs[0]: weights[n.inputs[1]].shape[1:] for n in nodes if n.op == "linear"}
+    vectors = {n: first[n] for n in inputs if n in first}
+    net = Network(nodes, name=name, inputs=inputs, weights={"module": weights})
+    try:
+        return Network(nodes, name=name, inputs=inputs, weights=net.weights, shapes=vectors)
+    except ValueError:
+        return net  # its linear layers take something else than vectors

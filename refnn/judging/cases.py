@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
-from refnn.formats import FORMATS, Format
+from refnn.formats import Format, format_of
 from refnn.judging.case import LAYOUTS, Case
-from refnn.judging.families import COTANGENTS, NAMES, RANDOM, _draw_input, _normal, _parameter
+from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
 from refnn.judging.independence import independent
 from refnn.op import Op, Special, lift
 from refnn.ops import find
@@ -52,7 +52,7 @@ def cases(
     `families` keeps those of these names, `where` those whose parameters have these values, `id` those whose id matches
     the pattern. LookupError for an unknown family, TypeError for an unknown dtype or parameter.
     """
-    op, fmt = find(op), _format(dtype)
+    op, fmt = find(op), format_of(dtype)
     for name in families or ():
         if name not in NAMES:
             raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}")
@@ -126,8 +126,8 @@ def build(
     family in their `turn` choose how the inputs and the cotangent lie in memory, one beside the other, and whether the
     implementation is called twice; without them everything lies in C order and is called once."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    inputs = tuple(_draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
-    params = {**op.defaults, **{k: _parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
+    inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
+    params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
     shape = _output_shape(op, inputs, params)
     cotangent = COTANGENTS[kind](rng, shape, fmt)
     return Case(
@@ -143,12 +143,6 @@ def build(
         cotangent_layout=LAYOUTS[0 if turn is None else (turn[0] + 2 * turn[1] + 1) % len(LAYOUTS)],
         repeat=turn is not None and sum(turn) % 6 == 1,
     )
-
-
-def _format(dtype: str) -> Format:
-    if dtype not in FORMATS:
-        raise TypeError(f"dtype {dtype!r} is not one of {', '.join(FORMATS)}")
-    return FORMATS[dtype]
 
 
 def smaller(op: Op) -> Op:
@@ -167,22 +161,13 @@ def smaller(op: Op) -> Op:
     return replace(op, variants=tuple(variants))
 
 
-def case(id: str, op: Op | None = None) -> Case:
-    """The case of that id, of a check or of the fixtures, with its inputs, parameters and cotangent. LookupError where
-    there is none. `op` is the record itself where it is not in the catalogue."""
+def case(id: str, op: Op | None = None) -> Case | None:
+    """The case of that id; None where there is none. `op` is the record itself where it is not in the catalogue."""
     parts = id.split("/")
-    if len(parts) >= 6 and parts[-1].isdigit():
-        for found in cases(op or parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]):
-            if found.id == id:
-                return found
-    if len(parts) >= 4 and op is None:
-        from refnn.suite.plan import case as of_fixture
-
-        if (planned := of_fixture(id)) is not None:
-            return planned
-    raise LookupError(
-        f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed, those of fixtures "
-        "op/dtype/family/variant"
+    if len(parts) < 6 or not parts[-1].isdigit():
+        return None
+    return next(
+        (c for c in cases(op or parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]) if c.id == id), None
     )
 
 
@@ -207,10 +192,10 @@ def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[
         if op.dtype_of(arrays).name != dtype:
             raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check is of dtype {dtype}")
         name = f"{op.name}/{dtype}/user/{i}/given/{seed}"
-        shape, fmt = _output_shape(op, arrays, params), _format(dtype)
+        shape, fmt = _output_shape(op, arrays, params), format_of(dtype)
         g = spec.get("cotangent")
         if g is None:
-            g = _normal(np.random.default_rng(zlib.crc32(name.encode())), shape, fmt)
+            g = normal(np.random.default_rng(zlib.crc32(name.encode())), shape, fmt)
         g = op.cotangent(g, shape, fmt.dtype)
         found.append(Case(name, op, arrays, params, g, "user", independent(op, arrays, params, g)))
     return found

@@ -14,8 +14,9 @@ from refnn.arithmetic import BLOCK
 from refnn.arithmetic.floats import keep_freed_memory
 from refnn.judging.call import Forward, Vjp, call
 from refnn.judging.case import Case
-from refnn.judging.judge import Judge, Part, _unexplained, explain
+from refnn.judging.judge import Judge, Part, explain
 from refnn.judging.tally import Tally, place
+from refnn.judging.verdict import unexplained
 from refnn.models import Model
 from refnn.oracle.evaluate import chunks
 from refnn.report import Finding, Result
@@ -63,7 +64,7 @@ def check_case(
             part = value if piece is case else value[first_row : first_row + size]
             for rows in _blocks(part):
                 judgement = judge.judge(which, np.asarray(part[rows], np.float64), rows)
-                if classes and _unexplained(judgement).any():
+                if classes and unexplained(judgement).any():
                     waiting.setdefault(which, []).append(Part(judge, judgement, piece, first_row, rows))
                     continue
                 now = time.perf_counter()

@@ -16,7 +16,7 @@ from refnn.op import Drawn, Op
 Draw = Callable[..., np.ndarray]  # of a generator, a shape and a format
 
 
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+def normal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
     return np.asarray(rng.normal(size=shape)).astype(fmt.dtype)
 
 
@@ -90,7 +90,7 @@ FAMILIES: Mapping[str, Draw] = {
     "limits": _limits,
     "negative": _negative,
     "nonfinite": _nonfinite,
-    "normal": _normal,
+    "normal": normal,
     "offset": _offset,
     "subnormal": _subnormal,
     "tiny": _tiny,
@@ -128,7 +128,7 @@ def _spread(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np
     return _wide(rng, shape, fmt).astype(fmt.dtype)
 
 
-COTANGENTS: Mapping[str, Draw] = {"constant": _constant, "one-hot": _one_hot, "random": _normal, "wide": _spread}
+COTANGENTS: Mapping[str, Draw] = {"constant": _constant, "one-hot": _one_hot, "random": normal, "wide": _spread}
 
 
 # --- cases -----------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) 
     return p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0)  # they need not sum to one
 
 
-def _draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng: Any, fmt: Format) -> np.ndarray | None:
+def draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng: Any, fmt: Format) -> np.ndarray | None:
     shape = variant["shapes"][name]
     draw = functools.partial(_kinks, variant["points"]) if family == "kinks" else FAMILIES[family]
     if shape is None:
@@ -174,12 +174,9 @@ WEIGHTS: Mapping[str, Draw] = {  # one for each of refnn.op.DRAWN
 }
 
 
-def _parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any], fmt: Format) -> Any:
+def draw_parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any], fmt: Format) -> Any:
     """A parameter as it is passed on: what the variant says, or an array of what it says is to be drawn."""
     if not isinstance(value, Drawn):
         return value
-    full = next(iter(variant["shapes"].values()))
-    axes = {a % len(full) for a in value.along}
-    kept = [n if a in axes else 1 for a, n in enumerate(full)]
-    shape = kept[min(axes) :] if value.axis is None else [full[value.axis]]
-    return WEIGHTS[value.kind](rng, tuple(shape)).astype(fmt.dtype)
+    shape = value.shape(next(iter(variant["shapes"].values())))
+    return WEIGHTS[value.kind](rng, shape).astype(fmt.dtype)

@@ -24,7 +24,7 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction
 from refnn.formats import Format
 from refnn.judging.case import Case
-from refnn.judging.special import _broadcasts, _is, kinds_of, signature, spread
+from refnn.judging.special import broadcasts, is_allowed, kinds_of, signature, spread
 from refnn.judging.verdict import (
     CONVENTION,
     ERROR,
@@ -37,6 +37,7 @@ from refnn.judging.verdict import (
     SUSPECT,
     VIOLATION,
     Judgement,
+    unexplained,
 )
 from refnn.models import Model
 from refnn.op import Special
@@ -140,7 +141,7 @@ class Judge:
         as float64."""
         if self.case.row is not None:
             j = self._by_row(which, got, self.case.row)
-            if (wrong := _unexplained(j)).any():  # at a kink the table, too, takes what is sound everywhere
+            if (wrong := unexplained(j)).any():  # at a kink the table, too, takes what is sound everywhere
                 as_usual = self._judge(which, got, rows)
                 # The table is that of the op; a class has edges of its own.
                 sound = as_usual.code <= CONVENTION if self.algorithm != "accurate" else as_usual.code == CONVENTION
@@ -257,7 +258,7 @@ class Judge:
         for i in np.ndindex(got.shape):
             if allowed[i] is not None:
                 expected[i] = float(allowed[i][0])
-                if any(_is(float(got[i]), a, 1.0) for a in allowed[i]):
+                if any(is_allowed(float(got[i]), a, 1.0) for a in allowed[i]):
                     code[i] = EXACT
                 else:  # the sign of a zero is a special value, too
                     finite = all(map(math.isfinite, (got[i], expected[i])))
@@ -297,7 +298,7 @@ class Judge:
         """What the definition does not give but the table of special values allows."""
         self._by_slices(which, got, j, rows)
         params, shape = self.case.params, self.case.cotangent.shape
-        if not all(x is None or _broadcasts(x.shape, shape) for x in self.case.inputs):
+        if not all(x is None or broadcasts(x.shape, shape) for x in self.case.inputs):
             return  # no element of the result belongs to one element of each input
         for row in self.case.op.special:
             entry = row.output if which == 0 else row.grads[which - 1]
@@ -314,7 +315,9 @@ class Judge:
                 factor = 1.0 if which == 0 else float(self.case.cotangent[rows][i])
                 if entry is None:
                     j.code[i] = FREE
-                elif any(_is(float(got[i]), a, factor) for a in (entry if isinstance(entry, tuple) else (entry,))):
+                elif any(
+                    is_allowed(float(got[i]), a, factor) for a in (entry if isinstance(entry, tuple) else (entry,))
+                ):
                     j.code[i], j.error[i] = EXACT, 0.0
 
     def _by_slices(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
@@ -345,7 +348,7 @@ class Judge:
         for i in map(tuple, np.argwhere(j.code == SPECIAL)):
             slice_, within = divmod(int(place[i]), kinds.shape[-1])
             found = allowed.get((signatures[slice_].tobytes(), int(kinds[slice_, within])), [])
-            if any(e is not None and _is(float(got[i]), e, float(g[slice_, within])) for e in found):
+            if any(e is not None and is_allowed(float(got[i]), e, float(g[slice_, within])) for e in found):
                 j.code[i], j.error[i] = EXACT, 0.0
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
@@ -429,10 +432,10 @@ class Judge:
         with np.errstate(all="ignore"):
             worst = self._worst_case(name, self.case.op.convention)
             other = self._against(which, j.got, worst, self.case.op.convention, rows)
-            inside = _unexplained(j) & (other.code <= OK)
+            inside = unexplained(j) & (other.code <= OK)
             if self._random(which) and inside.any():
                 inside &= ~self._beyond(which, name, worst, j, rows, inside)
-            return inside, _unexplained(j) & (other.code == SCOPE)
+            return inside, unexplained(j) & (other.code == SCOPE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -455,7 +458,7 @@ def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
         found = []
         for p in parts:
             found.append(p.judge.under(name, which, p.judgement, p.rows))
-            if (_unexplained(p.judgement) & ~(found[-1][0] | found[-1][1])).any():
+            if (unexplained(p.judgement) & ~(found[-1][0] | found[-1][1])).any():
                 break
         else:
             explains = any(inside.any() for inside, _ in found)
@@ -483,7 +486,3 @@ def why_unknown(worst: WorstCase) -> str:
 def _has_ties(convention: Convention) -> bool:
     """Whether a convention says which of several maxima count, for an op or for some op of a network."""
     return any(map(_has_ties, convention.values())) if isinstance(convention, Mapping) else isinstance(convention, str)
-
-
-def _unexplained(j: Judgement) -> np.ndarray:
-    return (j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL)

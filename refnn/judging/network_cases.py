@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refnn.networks import datasets
+
 import math
 import zlib
 from collections.abc import Mapping
@@ -9,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from refnn.formats import Format
+from refnn.formats import Format, format_of
 from refnn.judging.case import Case
-from refnn.judging.cases import _format
 from refnn.judging.independence import varied
-from refnn.networks import datasets, train
 from refnn.networks.network import Network
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -25,7 +28,7 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
     `given` is a tuple of inputs, or a mapping with `inputs`, `cotangent`, `params` (a dict of parameters), or a list of
     either, or a case of the fixtures. ValueError where the network has no weights, or no shapes to draw inputs of.
     """
-    fmt = _format(dtype)
+    fmt = format_of(dtype)
     if isinstance(given, Case):
         if given.op.name != net.name or given.cotangent.dtype.name != dtype:
             raise ValueError(f"the case {given.id!r} is not one of {net.name} in {dtype}")
@@ -70,6 +73,8 @@ def _default_items(net: Network, fmt: Format, seed: int) -> list[Any]:
 def data_item(net: Network, fmt: Format, *, whole: bool = False, seed: int = 0) -> dict[str, Any]:
     """Samples that a fixture network was trained on: some, drawn by `seed`, or the whole training set. The cotangent is
     that of training: of the head's mean loss, or 1 where the network ends in it."""
+    from refnn.networks import datasets, train  # which a check of an op does not load
+
     found, head = datasets.load(net.about["data"]), net.about["head"]
     chosen = found.training if whole else np.random.default_rng(seed).permutation(found.training)[: _count(net, found)]
     x, target = (a if a.dtype.kind in "iu" else a.astype(fmt.dtype) for a in (found.x[chosen], found.target[chosen]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+def broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
     """Whether an array of that shape gives one element for each place of the full one."""
     return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
 
@@ -37,7 +37,7 @@ def signature(kinds: np.ndarray) -> np.ndarray:
     )
 
 
-def _is(got: float, allowed: float | str, factor: float) -> bool:
+def is_allowed(got: float, allowed: float | str, factor: float) -> bool:
     """Whether `got` is an allowed number times `factor`; "+0" and "-0" insist on the sign."""
     wanted = float(allowed) * factor
     if isinstance(allowed, str):

@@ -33,3 +33,7 @@ class Judgement:
             if name not in self.names:
                 self.names.append(name)
             self.code[where], self.name[where] = code, self.names.index(name)
+
+
+def unexplained(j: Judgement) -> np.ndarray:
+    return (j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL)

@@ -19,7 +19,9 @@ from refnn.formats import FORMATS, Format
 from refnn.judging.call import differentiable
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
-from refnn.limits.rules import RULES, Probe, edge
+from refnn.limits.rules import RULES
+from refnn.limits.search import edge
+from refnn.limits.subjects import Probe
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.oracle.truth import Value, truth

@@ -10,57 +10,19 @@ softmax loses its digits, although the function does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from refnn.arithmetic.rounded import Rounded
-from refnn.formats import FORMATS, Format
-from refnn.limits.softmaxes import SOFTMAXES, limit_of
-from refnn.models import Model, model
-from refnn.op import lift
-from refnn.ops import OPS
+from refnn.formats import Format
+from refnn.models import Model
 
 if TYPE_CHECKING:
     from flint import arb
+from refnn.limits.subjects import _BCE, Probe
 
 TERMS = (2, 3, 10, 1000, 50257, 128256)  # the last two: the vocabularies of GPT-2 and of Llama 3
-
-
-@dataclass(frozen=True)
-class Edge:
-    """What `sentence` says of x holds up to `last`, and no longer at `next`, its neighbour.
-
-    `next` is infinite (of either sign) where it holds up to the largest finite number. `grey` are the first and the
-    last number at which sound evaluations may differ (any order of the sum, exp within the model's ulps): both answers
-    are right there. None where the sentence is about one correctly rounded evaluation.
-    """
-
-    name: str
-    sentence: str
-    last: float
-    next: float
-    grey: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A number that a function gives at x, and what is asked of it.
-
-    The function is SUBJECTS[subject] (a framework has its own of that name), run on `row(x)`; the number is its output,
-    or, with `gradient`, its gradient for a cotangent that is 1 at `seed`; in either the one `at` that place.
-    """
-
-    subject: str
-    row: Callable[[float], tuple[float, ...]]
-    test: Callable[[float], bool]
-    at: int = 0
-    gradient: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,113 +35,6 @@ class Rule:
     question: Probe | Callable[[float, Model], bool]
     start: float = 0.0
     terms: int = 0  # of a sum, or 1 for exp itself: where the edge has a grey zone
-
-
-# --- the functions ---------------------------------------------------------------------------------------------------
-
-# Each maps an arithmetic and a row to the output and, given a cotangent, the gradient. What a framework runs as two
-# functions stores what is between them.
-
-Subject = Callable[..., tuple[Any, Any]]
-
-
-def _of(forward: Callable[..., Any], vjp: Callable[..., tuple[Any, ...]], *rest: np.ndarray, **params: Any) -> Subject:
-    def run(ar: Rounded, x: Any, g: Callable[[Any], Any]) -> tuple[Any, Any]:
-        given = lift(ar, rest)
-        y = ar.store(forward(ar, x, *given, **params))
-        return y, vjp(ar, g(y), y, x, *given, **params)[0]
-
-    return run
-
-
-def _of_op(name: str, *rest: np.ndarray, algorithm: str = "accurate", **params: Any) -> Subject:
-    return _of(*OPS[name].algorithm(algorithm), *rest, **{**OPS[name].defaults, **params})
-
-
-def _softmax(name: str) -> Subject:
-    def run(ar: Rounded, x: Any, g: Callable[[Any], Any]) -> tuple[Any, Any]:
-        return _of(*SOFTMAXES[name], limit=limit_of(ar.model.compute))(ar, x, g)
-
-    return run
-
-
-def _then_log(inner: Subject, sign: int, share: Callable[[Any], Any] = lambda p: p) -> Subject:
-    """sign * log(share(p)) of p = inner(x), where share is p itself or 1 - p."""
-
-    def run(ar: Rounded, x: Any, g: Callable[[Any], Any]) -> tuple[Any, Any]:
-        p = ar.store(share(inner(ar, x, g)[0]))
-        slope = sign if share(ar.number(0)) == 0 else -sign
-
-        def to_inner(_: Any) -> Any:
-            return ar.store(g(p) * slope / p)
-
-        return ar.store(sign * ar.log(p)), inner(ar, x, to_inner)[1]
-
-    return run
-
-
-def _naive_sigmoid(ar: Rounded, x: Any) -> Any:
-    return 1 / (1 + ar.exp(-x))
-
-
-def _log_sum_exp(ar: Rounded, x: Any) -> Any:
-    return ar.log(ar.sum(ar.exp(x), -1, keepdims=True))
-
-
-def _log_1_exp(ar: Rounded, x: Any) -> Any:
-    return ar.log(1 + ar.exp(x))
-
-
-def _to_softmax(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
-    return (g * OPS["softmax"].forward(ar, x),)
-
-
-def _to_sigmoid(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
-    return (g * OPS["sigmoid"].forward(ar, x),)
-
-
-_BCE = "binary_cross_entropy_with_logits"
-
-SUBJECTS: Mapping[str, Subject] = MappingProxyType(
-    {
-        "exp(x)": _of(lambda ar, x: ar.exp(x), lambda ar, g, y, x: (g * y,)),
-        "sigmoid": _of_op("sigmoid"),
-        "sigmoid, textbook": _of_op("sigmoid", algorithm="textbook"),
-        "1 / (1 + exp(-x))": _of(_naive_sigmoid, OPS["sigmoid"].vjp_definition),
-        "softplus": _of_op("softplus"),
-        "log(1 + exp(x))": _of(_log_1_exp, _to_sigmoid),
-        "softmax": _of_op("softmax"),
-        "naive softmax": _softmax("naive"),
-        "scaled softmax": _softmax("scaled"),
-        "online softmax": _softmax("online"),
-        "log_softmax": _of_op("log_softmax"),
-        "log(softmax(x))": _then_log(_of_op("softmax"), 1),
-        "logsumexp": _of_op("logsumexp", keepdims=True),
-        "logsumexp, exp(x - y)": _of_op("logsumexp", algorithm="exp(x - y)", keepdims=True),
-        "log(sum(exp(x)))": _of(_log_sum_exp, _to_softmax),
-        "cross_entropy, target 0": _of_op("cross_entropy", np.array(0)),
-        "cross_entropy, target 1": _of_op("cross_entropy", np.array(1)),
-        "binary_cross_entropy_with_logits, target 0": _of_op(_BCE, np.zeros(1)),
-        "binary_cross_entropy_with_logits, target 1": _of_op(_BCE, np.ones(1)),
-        "binary_cross_entropy_with_logits, target 1, textbook": _of_op(_BCE, np.ones(1), algorithm="textbook"),
-        "-log(sigmoid(x))": _then_log(_of_op("sigmoid"), -1),
-        "-log(1 - sigmoid(x))": _then_log(_of_op("sigmoid"), -1, lambda p: 1 - p),
-    }
-)
-
-
-def probe(ar: Rounded, p: Probe, x: float) -> float:
-    """The number that a probe looks at, with every step correctly rounded."""
-    row = ar.array(np.array(p.row(x)))
-
-    def seed(y: Any) -> Any:
-        hot = np.zeros(np.shape(y), int)
-        hot.flat[p.seed] = 1
-        return ar.array(hot)
-
-    with np.errstate(all="ignore"):
-        output, gradient = SUBJECTS[p.subject](ar, row, seed)
-        return float(np.ravel(ar.store(gradient) if p.gradient else output)[p.at])
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------
@@ -217,7 +72,7 @@ def _rounds_below_one(function: Callable[[arb], arb]) -> Callable[[float, Model]
     return question
 
 
-def _sum_is_finite(terms: int, slack: int = 0) -> Callable[[float, Model], bool]:
+def sum_is_finite(terms: int, slack: int = 0) -> Callable[[float, Model], bool]:
     """Whether `terms` exponentials of x add up to less than the overflow threshold of the accumulator; whether one does
     to less than that of storage.
 
@@ -340,7 +195,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # sums of exponentials
     *(
-        Rule(f"sum-{m}", f"the sum of {m} exponentials of x is finite", _UP, _sum_is_finite(m), _LOWEST, terms=m)
+        Rule(f"sum-{m}", f"the sum of {m} exponentials of x is finite", _UP, sum_is_finite(m), _LOWEST, terms=m)
         for m in TERMS
     ),
     Rule("sum-of-ones", "a running sum of ones, which has come to x, still counts", _UP, _counts),
@@ -565,75 +420,3 @@ RULES: tuple[Rule, ...] = (
         Probe("-log(sigmoid(x))", _alone, _finite, gradient=True),
     ),
 )
-
-
-# --- finding them ----------------------------------------------------------------------------------------------------
-
-
-def bisect(fmt: Format, holds: Callable[[float], bool], start: float, direction: int) -> tuple[float, float]:
-    """The neighbours (last, next) in the order of the format's numbers between which `holds` changes from true, as at
-    `start`, to false. `next` is infinite where it still holds at the largest finite number of that direction.
-
-    ValueError where it does not hold at `start`. Of the places where it changes, one is found: what is asked here
-    changes once.
-    """
-    if not holds(start):
-        raise ValueError(f"what was asked does not hold at the start, {start!r} in {fmt.name}")
-    if holds(direction * fmt.max):
-        return direction * fmt.max, direction * math.inf
-    inside, outside = fmt.index(start), fmt.index(direction * fmt.max)
-    while abs(outside - inside) > 1:
-        middle = (inside + outside) // 2
-        if holds(fmt.number(middle)):
-            inside = middle
-        else:
-            outside = middle
-    return fmt.number(inside), fmt.number(outside)
-
-
-def holds(rule: Rule, rules: Model, x: float) -> bool:
-    """The certified answer to the question of a rule at x, under a model."""
-    if isinstance(rule.question, Probe):
-        return rule.question.test(probe(Rounded(rules), rule.question, x))
-    return rule.question(x, rules)
-
-
-@lru_cache(None)
-def edge(name: str, rules: str) -> Edge:
-    """One certified limit under a model. LookupError for an unknown name, ValueError for an unknown model."""
-    found = next((r for r in RULES if r.name == name), None)
-    if found is None:
-        raise LookupError(f"unknown limit {name!r}, known: {', '.join(r.name for r in RULES)}")
-    chosen = model(rules)
-    fmt = chosen.storage
-    start = max(found.start, -fmt.max)
-    last, after = bisect(fmt, lambda x: holds(found, chosen, x), start, found.direction)
-    grey = None
-    if found.terms:
-        surely, _ = bisect(fmt, lambda x: _sum_is_finite(found.terms, 1)(x, chosen), -fmt.max, found.direction)
-        possibly, _ = bisect(fmt, lambda x: _sum_is_finite(found.terms, -1)(x, chosen), -fmt.max, found.direction)
-        grey = (fmt.number(fmt.index(surely) + 1), possibly) if surely < possibly else None
-    return Edge(name, found.sentence, last, after, grey)
-
-
-def edges(rules: str) -> tuple[Edge, ...]:
-    """Every certified limit under a model (`float32`, `float16-each-op`, `float32-ftz`, ...), in the order of RULES."""
-    return tuple(edge(r.name, rules) for r in RULES)
-
-
-def ulps(dtype: str, last: float, certified: Edge) -> int:
-    """How many numbers of a format farther from the start an edge lies than the certified one (nearer, if negative)."""
-    fmt = FORMATS[dtype]
-    return (fmt.index(last) - fmt.index(certified.last)) * (1 if certified.next > certified.last else -1)
-
-
-def describe(found: Edge) -> dict[str, Any]:
-    """An edge as plain data, its numbers as hexadecimal floats."""
-    grey = None if found.grey is None else [x.hex() for x in found.grey]
-    return {
-        "name": found.name,
-        "sentence": found.sentence,
-        "last": found.last.hex(),
-        "next": found.next.hex(),
-        "grey": grey,
-    }

@@ -9,6 +9,8 @@ domain), in ppm, as statsmodels ships it. The heights and weights are those of 1
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -110,11 +112,25 @@ def blurred_mosaics() -> Data:
 
 def women() -> Data:
     """The height of American women, from 65 inches on in units of 4, (1,); their weight in pounds, (1,) (you2022)."""
-    from refnn.teaching import regression  # a program of its own, so that `import refnn` leaves it alone
-
-    height, weight = regression.women()
-    centre, scale = regression.scaling(height)
+    height, weight = women_by_height()
+    centre, scale = scaling(height)
     return _shuffled((height[:, None] - centre) / scale, weight[:, None])
+
+
+def women_by_height() -> tuple[np.ndarray, np.ndarray]:
+    """Heights in inches and weights in pounds of American women from 30 to 39, as float64: both (15,)."""
+    with data("data", "women.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(float(row["height"]), float(row["weight"])) for row in csv.DictReader(file)]
+    height, weight = np.array(rows).T
+    return height, weight
+
+
+def scaling(x: np.ndarray) -> tuple[int, int]:
+    """An integer near the mean and a power of two near the standard deviation: with them (x - centre) / scale is not
+    rounded where x holds integers, and gradient descent has an easy quadratic. ValueError where x is constant."""
+    if np.ptp(x) == 0:
+        raise ValueError(f"x is {x[0]} throughout, expected two different numbers")
+    return round(float(np.mean(x))), 2 ** round(math.log2(float(np.std(x))))
 
 
 # --- sequences -------------------------------------------------------------------------------------------------------

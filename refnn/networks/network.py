@@ -12,13 +12,15 @@ that makes dL/da = dL/dx (0 or 1), which is dLa in challa2023 (26), and from it 
 
 from __future__ import annotations
 
+import difflib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,7 +31,7 @@ from refnn.conformance import data
 from refnn.formats import FORMATS
 from refnn.networks import files
 from refnn.op import Input, Op
-from refnn.ops import find
+from refnn.ops import OPS, find
 
 Array = Any
 Params = Mapping[str, np.ndarray]
@@ -60,6 +62,8 @@ class Network:
     ValueError or TypeError, in one sentence, for what is no network; for layers whose shapes do not meet, too, as far
     as the weights and `shapes` say what they are.
     """
+
+    from_torch: ClassVar[Callable[..., Network]]  # set in refnn/__init__.py: networks know nothing of frameworks
 
     def __init__(
         self,
@@ -296,28 +300,6 @@ class Network:
         fields["shapes"] = _tuples(fields["shapes"])
         return cls(**fields, weights=weights)
 
-    @classmethod
-    def from_torch(cls, module: Any, *, name: str = "network") -> Network:
-        """The network of a torch.nn.Module that is made of the catalogue's ops, as layers or as functions, in any
-        nesting that torch.fx can follow; its parameters are the weights "module".
-
-        Dropout in evaluation is left out. TypeError names what has no place in a network.
-        """
-        from refnn.implementations.torch import to_numpy
-        from refnn.implementations.torch_modules import nodes_of
-
-        specs, inputs = nodes_of(module)
-        nodes = [Node(*spec) for spec in specs]
-        used = {value for node in nodes for value in node.inputs}
-        weights = {k: to_numpy(v).copy() for k, v in module.named_parameters() if k in used}
-        first = {n.inputs[0]: weights[n.inputs[1]].shape[1:] for n in nodes if n.op == "linear"}
-        vectors = {n: first[n] for n in inputs if n in first}
-        net = cls(nodes, name=name, inputs=inputs, weights={"module": weights})
-        try:
-            return cls(nodes, name=name, inputs=inputs, weights=net.weights, shapes=vectors)
-        except ValueError:
-            return net  # its linear layers take something else than vectors
-
 
 def _stored(ar: Any, x: Array) -> Array:
     """A result as the next node finds it: rounded to the storage format, where the arithmetic has one."""
@@ -390,3 +372,15 @@ def mlp(widths: Sequence[int], *, activation: str = "relu", active_last: bool = 
             nodes.append(Node(f"{activation}{n}", activation, (f"fc{n}",)))
         x = nodes[-1].name
     return Network(nodes, name=name, shapes={"x": (widths[0],)})
+
+
+@functools.cache
+def subject(name: str) -> Op:
+    """The op of that name, or the network of the fixtures as one op. LookupError where there is neither."""
+    if name in OPS:
+        return OPS[name]
+    if name in fixtures():  # and no path, which Network.load would take
+        return Network.load(name).op
+    if near := difflib.get_close_matches(name, fixtures(), 1):
+        raise LookupError(f"unknown op {name!r}, did you mean the network {near[0]!r}?")
+    return find(name)  # whose error names the nearest op

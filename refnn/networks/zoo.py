@@ -1,6 +1,7 @@
 """The fixture networks: what they are made of, and how refnn trains them, from nothing but seeds.
 
-`python -m refnn.networks.zoo [NAME...]` trains them again and writes conformance/networks/: the same bytes on the same machine.
+`python -m refnn.networks.zoo [NAME...]` trains them again and writes conformance/networks/: the same bytes on the same
+machine.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A chain of layers, the data that it learns from, its head (see `refnn.networks.train`), and the numbers of its training:
-    a learning rate that falls to zero over so many epochs, the samples of a step, and the weight decay."""
+    """A chain of layers, the data that it learns from, its head (see `refnn.networks.train`), and the numbers of its
+    training: a learning rate that falls to zero over so many epochs, the samples of a step, and the weight decay."""
 
     layers: tuple[Layer, ...]
     data: str

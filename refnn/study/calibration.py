@@ -1,8 +1,8 @@
 """Calibration of the expected error: how far right implementations are from the truth, in expected errors.
 
-`python -m refnn.study.calibration` measures it for families of ops, on random data and on data that round alike, and writes
-`conformance/calibration.md`: quantiles of error/expected, false alarms, the data sets of which the run-time test says
-that nothing may be expected, and how much of the probabilistic bound is used, on real layers too.
+`python -m refnn.study.calibration` measures it for families of ops, on random data and on data that round alike, and
+writes `conformance/calibration.md`: quantiles of error/expected, false alarms, the data sets of which the run-time test
+says that nothing may be expected, and how much of the probabilistic bound is used, on real layers too.
 
 The implementations are right by construction: PyTorch, NumPy (pairwise sums, BLAS), sums strictly from left to right,
 and sums in blocks. The truth is the definition in float64, whose errors are below 2**-20 of what is expected in float32
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.sequential import Sequential
 from refnn.arithmetic.windows import Contraction
 from refnn.checking.check import false_alarm_line
 from refnn.formats import FORMATS
@@ -33,7 +34,6 @@ from refnn.ops import OPS
 from refnn.oracle.allowance import deviations, expected_error, worst_case
 from refnn.oracle.evaluate import run
 from refnn.report.header import environment, listed
-from refnn.study.tightness import Sequential
 
 Array = Any
 FALSE_ALARM = 1e-7  # that of a check, for each data set
@@ -416,8 +416,8 @@ def page(rows: Sequence[Row], layers: Sequence[Row], about: Mapping[str, Any]) -
     lines = [
         "# Calibration of the expected error",
         "",
-        "Written by `python -m refnn.study.calibration`; held to its own figures by `tests/test_calibration.py`. Each row is",
-        "of right implementations. Its quantiles are of error/expected over all elements, output and gradients, where",
+        "Written by `python -m refnn.study.calibration`; held to its own figures by `tests/test_calibration.py`. Each row",
+        "is of right implementations. Its quantiles are of error/expected over all elements, output and gradients, where",
         "`expected` is the standard deviation that `refnn.allowance` gives. What a check calls `suspect` is beyond",
         f"z expected + library, where z belongs to a false alarm in {FALSE_ALARM:g} of the data sets.",
         "",

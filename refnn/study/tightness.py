@@ -1,7 +1,7 @@
 """How tight the allowances are: the largest error/allowance that a correct implementation reaches.
 
-`python -m refnn.study.tightness` measures it for every op and dtype, by input family and by size of the result, and writes
-`conformance/tightness.md`. A bound that no implementation comes near would be vacuous: the floor is 0.1.
+`python -m refnn.study.tightness` measures it for every op and dtype, by input family and by size of the result, and
+writes `conformance/tightness.md`. A bound that no implementation comes near would be vacuous: the floor is 0.1.
 
 Three implementations, each against the model row of its own library: PyTorch (`torch-cpu`), our `Floats` in NumPy
 (`generic`), and `Sequential`, which sums strictly from left to right, on inputs that are built against that order.
@@ -24,6 +24,7 @@ import numpy as np
 
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
+from refnn.arithmetic.sequential import Rounded, Sequential, last_sum
 from refnn.formats import FORMATS
 from refnn.judging.call import call
 from refnn.judging.case import Case
@@ -60,54 +61,6 @@ def selects(op: Op) -> bool:
 EXCEPTIONS: Mapping[str, str] = {
     name: "a selection: nothing is rounded, and the allowance is zero" for name, op in OPS.items() if selects(op)
 }
-
-
-# --- implementations -------------------------------------------------------------------------------------------------
-
-
-class Sequential(Floats):
-    """Sums from the first term to the last, one rounding each; NumPy's own are pairwise, and its products BLAS's."""
-
-    name = "Sequential"
-
-    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis))
-        rest = [n for a, n in enumerate(x.shape) if a not in axes]
-        terms = np.moveaxis(x, axes, range(len(axes))).reshape(math.prod(x.shape[a] for a in axes), *rest)
-        kept = [1 if a in axes else n for a, n in enumerate(x.shape)]
-        return _last(terms).reshape(kept if keepdims else rest)
-
-    def dot(self, a: Any, b: Any, plus: Any = None) -> Any:
-        terms = a.T[:, :, None] * b[:, None, :]
-        if plus is not None:
-            terms = np.concatenate([terms, np.broadcast_to(plus, terms.shape[1:])[None]])
-        return _last(terms)
-
-
-def _last(terms: Any) -> Any:
-    """The end of a running sum, which keeps its dtype (np.add.accumulate stores every partial sum)."""
-    return np.add.accumulate(terms, axis=0)[-1] if len(terms) else np.zeros(terms.shape[1:], terms.dtype)
-
-
-class Rounded(Floats):
-    """Floats whose elementary functions are those of float64, rounded: what their own errors hide shows here."""
-
-    name = "Rounded"
-
-    def exp(self, x: Any) -> Any:
-        return np.exp(x.astype(np.float64)).astype(x.dtype)
-
-    def log(self, x: Any) -> Any:
-        return np.log(x.astype(np.float64)).astype(x.dtype)
-
-    def tanh(self, x: Any) -> Any:
-        return np.tanh(x.astype(np.float64)).astype(x.dtype)
-
-    def expm1(self, x: Any) -> Any:
-        return np.expm1(x.astype(np.float64)).astype(x.dtype)
-
-    def log1p(self, x: Any) -> Any:
-        return np.log1p(x.astype(np.float64)).astype(x.dtype)
 
 
 Results = list[Any]
@@ -329,7 +282,7 @@ def coverage_of_sums(terms: int, elements: int, *, backwards: bool = False) -> C
         x = rng.standard_normal((terms, 20_000), dtype=np.float32)
         exact = x.astype(np.float64).sum(0)  # pairwise in float64: 2**-29 of what is measured
         std = noise.sum(noise.array(x), 0).std()
-        error = np.abs(_last(x[::-1] if backwards else x).astype(np.float64) - exact)
+        error = np.abs(last_sum(x[::-1] if backwards else x).astype(np.float64) - exact)
         count += error.size
         beyond += np.array([int(np.count_nonzero(~(error <= k * std))) for k in DEVIATIONS])
     order = "right to left" if backwards else "left to right"
@@ -375,9 +328,9 @@ def page(rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]) -> 
     lines = [
         "# Tightness of the allowances",
         "",
-        "Written by `python -m refnn.study.tightness`; compared by `tests/test_tightness.py`. Each number is the largest",
-        "error/allowance that a correct implementation reaches: 1 is a bound that is met exactly, and a bound that",
-        f"nothing comes near would be vacuous. The floor is {FLOOR} for every op and dtype.",
+        "Written by `python -m refnn.study.tightness`; compared by `tests/test_tightness.py`. Each number is the",
+        "largest error/allowance that a correct implementation reaches: 1 is a bound that is met exactly, and a bound",
+        f"that nothing comes near would be vacuous. The floor is {FLOOR} for every op and dtype.",
         "",
         *listed(about),
         "",

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from refnn.conformance import data
-from refnn.implementations.protocol import COTANGENT, Request, line, request
-from refnn.suite.fixture import Claim, Expected, Fixture
+from refnn.implementations.protocol import COTANGENT, Request, line
+from refnn.suite.fixture import Claim, Expected, Fixture, request
 from refnn.suite.read import Suite
 from refnn.suite.rule import accepts
 from refnn.wire.encoding import attribute, encode

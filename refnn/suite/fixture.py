@@ -6,39 +6,18 @@ and refuses whatever the format does not allow, `verdict` is the comparison rule
 
 from __future__ import annotations
 
-import difflib
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from refnn.conformance import data
+from refnn.implementations.protocol import Request
 from refnn.judging.case import Case
-from refnn.networks.network import Network
-from refnn.op import Op
-from refnn.ops import OPS, find
+from refnn.networks.network import subject
 
 SCHEMA = 1  # of the files; raised when an old reader would misread a new file
 SUITE = "2026.11.1"  # of their contents; any change of a fixture is a new one, with an entry in CHANGELOG.md
-
-
-@functools.cache
-def subject(name: str) -> Op:
-    """The op of that name, or the network of the fixtures as one op. LookupError where there is neither."""
-    if name in OPS:
-        return OPS[name]
-    if name in networks():  # and no path, which Network.load would take
-        return Network.load(name).op
-    if near := difflib.get_close_matches(name, networks(), 1):
-        raise LookupError(f"unknown op {name!r}, did you mean the network {near[0]!r}?")
-    return find(name)  # whose error names the nearest op
-
-
-def networks() -> list[str]:
-    """The networks of the fixtures."""
-    return sorted(p.parent.name for p in data("networks").glob("*/network.json"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,3 +112,9 @@ class Fixture:
         """It as a case of the op, in a working format."""
         attrs, inputs, cotangent = self.arrays(dtype)
         return Case(self.id, subject(self.op), tuple(inputs.values()), attrs, cotangent, self.family, random=False)
+
+
+def request(fixture: Fixture, dtype: str, *, forward: bool = False) -> Request:
+    """What is asked for in a case of the fixtures, in a working format; with `forward` the output alone."""
+    attrs, inputs, cotangent = fixture.arrays(dtype)
+    return Request(fixture.id, fixture.op, dtype, attrs, inputs, cotangent, ("y",) if forward else fixture.wants)

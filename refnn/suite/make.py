@@ -25,13 +25,13 @@ from refnn.judging.case import Case
 from refnn.judging.network_cases import data_item
 from refnn.judging.special import spread
 from refnn.models import VERSION, model
-from refnn.networks.network import Network
+from refnn.networks.network import Network, fixtures
 from refnn.op import Op
 from refnn.ops import OPS, find
 from refnn.oracle.allowance import WorstCase, worst_case
 from refnn.oracle.ties import grouped, shares
 from refnn.oracle.truth import Value, certify
-from refnn.suite.fixture import SCHEMA, SUITE, Claim, Expected, Group, networks
+from refnn.suite.fixture import SCHEMA, SUITE, Claim, Expected, Group
 from refnn.suite.plan import AIMS, FORMATS_HELD, NAMES, cases
 from refnn.wire.encoding import attribute, encode, encode_bounds, tensor
 
@@ -468,7 +468,7 @@ def write(folder: Path, names: Sequence[str] = (), step: Callable[[str], None] =
         path.write_text(text, encoding="utf-8", newline="\n")
         written.append(path)
 
-    for name in names or (*OPS, *networks()):
+    for name in names or (*OPS, *fixtures()):
         step(name)
         if name in OPS:
             for family in NAMES:

@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from refnn.implementations.protocol import PROTOCOL, Answer, line, parse_answer, read_results, request
+from refnn.implementations.protocol import PROTOCOL, Answer, line, parse_answer, read_results
 from refnn.report import CONFORMING, Finding, Report, Result
-from refnn.suite.fixture import Fixture
+from refnn.suite.fixture import Fixture, request
 from refnn.suite.plan import FORMATS_HELD
 from refnn.suite.read import Suite
 from refnn.suite.run import header, judged, of_run, required, settle

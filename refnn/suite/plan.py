@@ -24,6 +24,7 @@ import numpy as np
 from refnn.formats import FORMATS
 from refnn.judging.case import Case
 from refnn.judging.cases import build, slug, smaller, special_cases
+from refnn.judging.cases import case as of_check
 from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.limits.boundaries import ELEMENTS, ROWS, boundary_cases, single
 from refnn.models import model
@@ -79,14 +80,28 @@ def cases(op: str | Op, family: str | None = None) -> Iterator[Case]:
             yield from (replace(c, family=name) for c in PLANS[name](op, variants, dtype))
 
 
-def case(id: str) -> Case | None:
-    """The case of that id; None where there is none."""
+def case(id: str, op: Op | None = None) -> Case:
+    """The case of that id, of a check or of the fixtures, with its inputs, parameters and cotangent. LookupError where
+    there is none. `op` is the record itself where it is not in the catalogue."""
+    found = of_check(id, op)
+    if found is None and op is None:
+        found = planned(id)
+    if found is None:
+        raise LookupError(
+            f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed, those of fixtures "
+            "op/dtype/family/variant"
+        )
+    return found
+
+
+def planned(id: str) -> Case | None:
+    """The case of the fixtures that has this id; None where there is none."""
     parts = id.split("/", 3)
     if len(parts) == 4 and parts[2] == "network":
-        from refnn.suite.fixture import networks
+        from refnn.networks.network import fixtures
         from refnn.suite.make import network_case
 
-        found = network_case(Network.load(parts[0])) if parts[0] in networks() else None
+        found = network_case(Network.load(parts[0])) if parts[0] in fixtures() else None
         return found if found is not None and found.id == id else None
     if len(parts) < 4 or parts[0] not in OPS or parts[2] not in NAMES:
         return None

@@ -1,7 +1,7 @@
 """The comparison rule of conformance/FORMAT.md: what the files alone say of a result.
 
-It knows the worst case only; `refnn.judging.judge` knows more (the expected error, the name of a convention), and where both
-speak they agree.
+It knows the worst case only; `refnn.judging.judge` knows more (the expected error, the name of a convention), and where
+both speak they agree.
 """
 
 from __future__ import annotations

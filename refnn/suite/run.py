@@ -27,16 +27,16 @@ from refnn.checking.check import adapter_for, of_dicts
 from refnn.conformance import data
 from refnn.formats import FORMATS
 from refnn.implementations.executable import TIMEOUT, Program
-from refnn.implementations.protocol import Answer, Request, request
+from refnn.implementations.protocol import Answer, Request
 from refnn.judging.call import Skipped, call
 from refnn.judging.case import Case
 from refnn.judging.tally import KEPT
 from refnn.models import VERSION, model
-from refnn.networks.network import Network
+from refnn.networks.network import Network, fixtures, subject
 from refnn.ops import OPS, find
 from refnn.report import CONFORMING, OUTPUTS, Finding, Report, Result
 from refnn.report.header import environment
-from refnn.suite.fixture import SUITE, Expected, Fixture, networks, subject
+from refnn.suite.fixture import SUITE, Expected, Fixture, request
 from refnn.suite.read import Suite
 from refnn.suite.rule import Verdict, judge
 
@@ -134,7 +134,7 @@ def _mapping(spec: str) -> Implementation:
 
 
 def _of_mapping(spec: str, found: Mapping[str, Any]) -> Implementation:
-    if unknown := [n for n in found if n not in OPS and n not in networks()]:
+    if unknown := [n for n in found if n not in OPS and n not in fixtures()]:
         raise LookupError(f"the implementation {spec!r} has {unknown[0]!r}, which is no op and no network of refnn")
 
     def functions(op: str, case: Case | None) -> Functions | None:
@@ -170,7 +170,7 @@ def _of_network(net: Network, forward: Callable[..., Any], vjp: Callable[..., An
 def own() -> Mapping[str, Any]:
     """refnn's own implementation: its ops, and the networks of the fixtures, in plain floats."""
     found: dict[str, Any] = dict(OPS)
-    for name in networks():
+    for name in fixtures():
         found[name] = _floats(Network.load(name))
     return found
 

@@ -60,7 +60,8 @@ class Regime:
 
 @dataclass(frozen=True)
 class Quadratic:
-    """J(w) = c1 w^2 + c2 w + c3, in any numbers; an objective for `refnn.networks.train.gradient_descent` with one sample."""
+    """J(w) = c1 w^2 + c2 w + c3, in any numbers; an objective for `refnn.networks.train.gradient_descent` with one
+    sample."""
 
     c1: Any
     c2: Any

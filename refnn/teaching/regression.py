@@ -7,12 +7,12 @@ An array x is (m,) in the first form, and in the second X is (m, n) with an exam
 The bias may be appended to w, if a one is to each row of X. All take floats, and fractions in object arrays: then they
 are exact. ValueError names shapes that do not go together, which NumPy would broadcast.
 
-`python -m refnn.teaching.regression [FILE.svg]` learns the weight of a woman from her height, from the data to the evaluation.
+`python -m refnn.teaching.regression [FILE.svg]` learns the weight of a woman from her height, from the data to the
+evaluation.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic.balls import Balls
-from refnn.conformance import data
+from refnn.networks.datasets import scaling, women_by_height
 from refnn.networks.train import Objective, Params, Training, gradient_descent, split
 from refnn.refusals import check_finite
 from refnn.report.svg import plot
@@ -156,22 +156,6 @@ def _rounding(x: np.ndarray, y: np.ndarray, params: Params, rate: float) -> Frac
 # --- from the data to the evaluation ---------------------------------------------------------------------------------
 
 
-def women() -> tuple[np.ndarray, np.ndarray]:
-    """Heights in inches and weights in pounds of American women from 30 to 39, as float64: both (15,)."""
-    with data("data", "women.csv").open(newline="", encoding="utf-8") as file:
-        rows = [(float(row["height"]), float(row["weight"])) for row in csv.DictReader(file)]
-    height, weight = np.array(rows).T
-    return height, weight
-
-
-def scaling(x: np.ndarray) -> tuple[int, int]:
-    """An integer near the mean and a power of two near the standard deviation: with them (x - centre) / scale is not
-    rounded where x holds integers, and gradient descent has an easy quadratic. ValueError where x is constant."""
-    if np.ptp(x) == 0:
-        raise ValueError(f"x is {x[0]} throughout, expected two different numbers")
-    return round(float(np.mean(x))), 2 ** round(math.log2(float(np.std(x))))
-
-
 @dataclass(frozen=True, eq=False)
 class Line:
     """A line through examples, by gradient descent on z = (x - centre) / scale; `best` is the exact (w, b) of the same
@@ -222,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
         print(f"python -m refnn.teaching.regression takes at most one file, got {len(arguments)}", file=sys.stderr)
         return 1
-    height, weight = women()
+    height, weight = women_by_height()
     examples, held_back = split(len(height), SEED)
     x, y = height[examples], weight[examples]
     line = learn(x, y, rate=RATE, steps=STEPS)

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 
 from refnn.formats import FORMATS, Format
 from refnn.implementations.torch import to_numpy, to_torch
-from refnn.limits.rules import RULES, Probe, Rule, bisect
+from refnn.limits.rules import RULES, Rule
+from refnn.limits.search import bisect
+from refnn.limits.subjects import Probe
 
 ROWS = 67  # of a vector: several of the processor's vectors and a rest
 LAYOUTS = ("single", "vector", "strided")

@@ -18,6 +18,7 @@ import numpy as np
 
 from refnn.arithmetic import Unsupported
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.sequential import Rounded, Sequential
 from refnn.checking.check import check
 from refnn.formats import FORMATS
 from refnn.judging.case import Case
@@ -28,14 +29,13 @@ from refnn.ops import OPS
 from refnn.report import CONFORMING, Report
 from refnn.study.power.catalogue import RIGHT
 from refnn.study.power.mutant import Forward, Mutant, Pair, Vjp
-from refnn.study.tightness import Rounded, Sequential
 
 Checker = Callable[[str, Forward, Vjp, str], Any]
 DTYPES = ("float32", "float64")
 SEEDS = 4  # of the search for what would reveal a survivor
 # Ops that add a small term of one function to x, so that the bound is half an ulp and what that function may be off.
-# Where the term is about half an ulp of x, a long double of 64 bits is off by more than that, up to 2^-12 of an ulp, and
-# is then rounded to the wrong side. That is no float64 arithmetic, and not among the right ones.
+# Where the term is about half an ulp of x, a long double of 64 bits is off by more than that, up to 2^-12 of an ulp,
+# and is then rounded to the wrong side. That is no float64 arithmetic, and not among the right ones.
 ROUNDED_TWICE = ("logsigmoid", "softplus")
 
 

@@ -1,7 +1,7 @@
 """The tables that README.md and conformance/power/README.md show of the committed runs.
 
-`python -m refnn.study.power.summary` writes them again, from `first.md`, `last.md` and `alarms.md` of conformance/power: each
-table stands between a comment that names it and an end comment.
+`python -m refnn.study.power.summary` writes them again, from `first.md`, `last.md` and `alarms.md` of
+conformance/power: each table stands between a comment that names it and an end comment.
 """
 
 from __future__ import annotations

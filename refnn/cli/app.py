@@ -1,0 +1,169 @@
+"""The command line's frame: the app, exit status, sentences for failures, and what the commands share."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from refnn.report import Report
+
+CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    help="Is my gradient right? Certified values, derived tolerances, named verdicts.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Dtypes = Annotated[list[str] | None, typer.Option("--dtype", help="A NumPy dtype name; may be repeated.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the inputs.")]
+
+
+class Failure(Exception):
+    """What went wrong, in one sentence, and the exit code."""
+
+    def __init__(self, sentence: str, code: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        code = app(given or ["--help"], prog_name="refnn", standalone_mode=False)
+        sys.stdout.flush()
+        return FAILED if not given else int(code or CONFORMS)
+    except Failure as e:
+        say(str(e))
+        return e.code
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on. The interpreter would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as e:
+        if not hasattr(e, "format_message"):  # what typer raises for wrong usage
+            raise
+        path = getattr(getattr(e, "ctx", None), "command_path", "refnn")
+        say(f"{e.format_message()} (see: {path} --help)")
+        return FAILED
+
+
+def say(sentence: str) -> None:
+    print(f"refnn: {sentence}", file=sys.stderr)
+
+
+def show(report: Report) -> None:
+    """The summary as a table, then what the report has to say."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from refnn.report import summary
+    from refnn.report.words import number, worst_verdict
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("op", "dtype", "of"):
+        table.add_column(name)
+    table.add_column("elements", justify="right")
+    table.add_column("worst verdict")
+    table.add_column("worst ratio", justify="right")
+    table.add_column("seconds", justify="right")
+    unexpected = {(f.op, f.dtype) for f in report.unexpected}
+    for row in summary(report):
+        worst = worst_verdict(row["verdicts"])
+        strange = worst not in report.accept and worst != "out_of_scope"
+        known = strange and (row["op"], row["dtype"]) not in unexpected
+        table.add_row(
+            Text(row["op"]),
+            row["dtype"],
+            row["kind"],
+            f"{row['elements']:,}",
+            Text(worst + (" (expected)" if known else ""), style="yellow" if known else "bold red" if strange else ""),
+            number(row["worst_ratio"]),
+            f"{row['seconds']:.2f}",
+        )
+    # A pipe has no width; what reads it must get the whole names.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print(f"\n{report}")
+
+
+def exit_status(report: Report) -> int:
+    if not report.elements and not report.findings:
+        return NOTHING
+    return CONFORMS if report.ok else DIFFERS
+
+
+def read_report(path: Path) -> Report:
+    from refnn.report.lines import loads
+
+    try:
+        return loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise Failure(f"cannot read {str(path)!r}: {e.strerror}") from e
+    except ValueError as e:  # UnicodeDecodeError too
+        raise Failure(f"{str(path)!r}: {e}") from e
+
+
+def write(path: Path, text: str) -> None:
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise Failure(f"cannot write {str(path)!r}: {e.strerror or e}; what was written before stays") from e
+
+
+def named_object(option: str, spec: str) -> Any:
+    """What `module:object` names."""
+    module, _, path = spec.partition(":")
+    if not module or not path:
+        raise Failure(f"{option} is {spec!r}, expected module:object")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as e:
+        raise Failure(f"{option} {spec!r}: importing {module!r} raised {type(e).__name__}: {e}") from e
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise Failure(f"{option} {spec!r}: {getattr(found, '__name__', found)!r} has no {name!r}")
+        found = getattr(found, name)
+    if not callable(found) and not isinstance(found, Mapping):
+        raise Failure(f"{option} {spec!r} is a {type(found).__name__}, expected something that can be called")
+    return found
+
+
+# --- what the commands share -----------------------------------------------------------------------------------------
+
+
+def known_dtypes(dtypes: Sequence[str]) -> list[str]:
+    from refnn.formats import FORMATS
+
+    for name in dtypes:
+        if name not in FORMATS:
+            raise Failure(f"--dtype {name!r} is not one of {', '.join(FORMATS)}")
+    return list(dict.fromkeys(dtypes))
+
+
+@contextmanager
+def sentence(*kinds: type[Exception]) -> Iterator[None]:
+    """An exception of these kinds says what is wrong with the call: its message is enough."""
+    try:
+        yield
+    except kinds as e:
+        raise Failure(str(e.args[0]) if e.args else str(e)) from e

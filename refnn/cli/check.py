@@ -1,0 +1,135 @@
+"""`refnn check`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from refnn.networks.network import Network
+    from refnn.report import Report
+from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, known_dtypes, named_object, sentence
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="OP", help="An op, as `refnn ops` lists it, or a fixture network.")],
+    impl: Annotated[
+        str,
+        typer.Option(
+            metavar="IMPL",
+            help="module:object: the forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from "
+            "names; torch; refnn; cmd:PROGRAM; lines:PROGRAM.",
+        ),
+    ],
+    vjp: Annotated[str | None, typer.Option(metavar="MODULE:OBJECT", help="The vjp: v(g, *inputs, **params).")] = None,
+    framework: Annotated[str | None, typer.Option(help="torch: the gradients come from its autograd.")] = None,
+    dtype: Dtypes = None,
+    case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case, as a report names it.")] = None,
+    seed: Seed = 0,
+) -> int:
+    """Check an implementation of one op or network; the current folder is importable."""
+    from refnn.networks.network import subject
+
+    with sentence(LookupError):
+        subject(name)
+    if framework is not None and vjp is not None:
+        raise Failure(f"--vjp {vjp} and --framework {framework} exclude each other: the framework gives the gradients")
+    sys.path.insert(0, os.getcwd())
+    codes = []
+    with _functions(name, impl, vjp, framework) as given:
+        dtypes: list[str | None] = [*known_dtypes(dtype or [])] or [None]
+        for d in dtypes:
+            found = _check(name, given, d, case, seed)
+            print(found)
+            codes.append(exit_status(found))
+    return DIFFERS if DIFFERS in codes else max(codes)
+
+
+@contextmanager
+def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
+    """What `refnn.check` is to be given for an implementation, while it is in use."""
+    kind, colon, command = impl.partition(":")
+    words = ("torch", "refnn") if not colon else ("cmd", "lines")
+    if kind not in words:
+        found = named_object("--impl", impl)
+        if isinstance(found, Mapping):
+            yield _pair(impl, found, name)
+        elif framework:
+            yield {"implementation": found, "framework": framework}
+        else:
+            yield {"forward": found, "vjp": None if vjp is None else named_object("--vjp", vjp)}
+        return
+    if vjp is not None or framework is not None:
+        raise Failure(f"--impl {impl} gives its gradients itself: --vjp, --framework exclude it")
+    if impl == "torch":
+        yield _torch(name)
+    elif impl == "refnn":
+        from refnn.suite.run import own
+
+        yield _pair(impl, own(), name)
+    else:
+        from refnn.checking.check import by_name
+        from refnn.implementations.executable import Program
+        from refnn.networks.network import subject
+        from refnn.ops import OPS
+        from refnn.suite.fixture import SUITE
+
+        with sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
+            forward, pullback = program.functions(subject(name))
+            if name not in OPS:
+                forward, pullback = by_name(_network(name), forward, pullback)
+            yield {"forward": forward, "vjp": pullback}
+
+
+def _pair(impl: str, found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    from refnn.suite.run import pair_of
+
+    with sentence(LookupError, ValueError):
+        forward, vjp = pair_of(impl, found, name)
+    return {"forward": forward, "vjp": vjp}
+
+
+def _torch(name: str) -> dict[str, Any]:
+    """PyTorch's own function, or its layers in the order of a network."""
+    from refnn.ops import OPS
+
+    witness = torch_witness()
+    found = witness.FUNCTIONS[name] if name in OPS else witness.module(_network(name))
+    return {"implementation": found, "framework": "torch"}
+
+
+def torch_witness() -> Any:
+    """What is known of PyTorch, if it is installed."""
+    from refnn.checking.check import adapter_for
+
+    with sentence(LookupError):
+        adapter_for("torch")
+    return importlib.import_module("refnn.witnesses.torch")
+
+
+def _network(name: str) -> Network:
+    from refnn.networks.network import Network
+
+    return Network.load(name)
+
+
+def _check(name: str, given: Mapping[str, Any], dtype: str | None, case: str | None, seed: int) -> Report:
+    import refnn
+
+    with sentence(LookupError, TypeError, ValueError):
+        inputs = None if case is None else refnn.case(case)
+        if inputs is not None and dtype not in (None, inputs.cotangent.dtype.name):
+            from refnn.suite.make import widened
+
+            inputs = widened(inputs, str(dtype))
+        subject = name if name in refnn.ops else _network(name)
+        return refnn.check(subject, dtype=dtype, inputs=inputs, seed=seed, **given)

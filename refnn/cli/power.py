@@ -1,0 +1,65 @@
+"""`refnn power`."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+from refnn.cli.app import CONFORMS, DIFFERS, NOTHING, Failure, app, named_object, sentence
+
+# --- power -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def power(
+    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only mutants of the ops whose name matches.")] = "*",
+    checker: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="refnn, a baseline, or MODULE:FUNCTION of (op, forward, vjp, dtype), which raises or returns False to "
+            "object; may be repeated. All of refnn's own if not given.",
+        ),
+    ] = None,
+) -> int:
+    """How many wrong-on-purpose implementations a checker catches, and how many right ones it objects to.
+
+    Prints a page of Markdown. Ends in 0 where the first checker catches all of them and objects to nothing right.
+    """
+    from refnn.progress import progress
+    from refnn.study.power.catalogue import MUTANTS
+    from refnn.study.power.page import lines
+    from refnn.study.power.score import run, steps
+
+    checkers = _checkers(checker)
+    mutants = [m for m in MUTANTS if fnmatch.fnmatchcase(m.op, ops)]
+    if not mutants:
+        raise Failure(f"--ops {ops!r} matches no mutant: nothing was checked", NOTHING)
+    with progress(steps(mutants)) as step:
+        score = run(mutants, checkers, step)
+    for line in lines(score):
+        print(line)
+    first = next(iter(score.tallies.values()))
+    return CONFORMS if not first.false_alarms and set(score.wrong()) <= first.killed else DIFFERS
+
+
+def _checkers(names: list[str] | None) -> dict[str, Callable[..., Any]]:
+    """The checkers of these names; functions are imported, the current folder first."""
+    from refnn.study.power import score
+
+    with sentence(ImportError):
+        baselines = importlib.import_module("refnn.study.power.baselines").BASELINES
+    known = {"refnn": score.refnn, **baselines}
+    sys.path.insert(0, os.getcwd())
+    for name in names or ():
+        if name not in known and ":" not in name:
+            raise Failure(f"--checker is {name!r}, expected module:function or one of {', '.join(known)}")
+    return {n: known[n] if n in known else named_object("--checker", n) for n in names or known}

@@ -1,0 +1,106 @@
+"""Finding limits: the neighbours between which the answer to a rule's question changes, by bisection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from refnn.arithmetic.rounded import Rounded
+from refnn.formats import FORMATS, Format
+from refnn.models import Model, model
+
+if TYPE_CHECKING:
+    pass
+from refnn.limits.rules import RULES, Rule, sum_is_finite
+from refnn.limits.subjects import Probe, probe
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What `sentence` says of x holds up to `last`, and no longer at `next`, its neighbour.
+
+    `next` is infinite (of either sign) where it holds up to the largest finite number. `grey` are the first and the
+    last number at which sound evaluations may differ (any order of the sum, exp within the model's ulps): both answers
+    are right there. None where the sentence is about one correctly rounded evaluation.
+    """
+
+    name: str
+    sentence: str
+    last: float
+    next: float
+    grey: tuple[float, float] | None = None
+
+
+# --- finding them ----------------------------------------------------------------------------------------------------
+
+
+def bisect(fmt: Format, holds: Callable[[float], bool], start: float, direction: int) -> tuple[float, float]:
+    """The neighbours (last, next) in the order of the format's numbers between which `holds` changes from true, as at
+    `start`, to false. `next` is infinite where it still holds at the largest finite number of that direction.
+
+    ValueError where it does not hold at `start`. Of the places where it changes, one is found: what is asked here
+    changes once.
+    """
+    if not holds(start):
+        raise ValueError(f"what was asked does not hold at the start, {start!r} in {fmt.name}")
+    if holds(direction * fmt.max):
+        return direction * fmt.max, direction * math.inf
+    inside, outside = fmt.index(start), fmt.index(direction * fmt.max)
+    while abs(outside - inside) > 1:
+        middle = (inside + outside) // 2
+        if holds(fmt.number(middle)):
+            inside = middle
+        else:
+            outside = middle
+    return fmt.number(inside), fmt.number(outside)
+
+
+def holds(rule: Rule, rules: Model, x: float) -> bool:
+    """The certified answer to the question of a rule at x, under a model."""
+    if isinstance(rule.question, Probe):
+        return rule.question.test(probe(Rounded(rules), rule.question, x))
+    return rule.question(x, rules)
+
+
+@lru_cache(None)
+def edge(name: str, rules: str) -> Edge:
+    """One certified limit under a model. LookupError for an unknown name, ValueError for an unknown model."""
+    found = next((r for r in RULES if r.name == name), None)
+    if found is None:
+        raise LookupError(f"unknown limit {name!r}, known: {', '.join(r.name for r in RULES)}")
+    chosen = model(rules)
+    fmt = chosen.storage
+    start = max(found.start, -fmt.max)
+    last, after = bisect(fmt, lambda x: holds(found, chosen, x), start, found.direction)
+    grey = None
+    if found.terms:
+        surely, _ = bisect(fmt, lambda x: sum_is_finite(found.terms, 1)(x, chosen), -fmt.max, found.direction)
+        possibly, _ = bisect(fmt, lambda x: sum_is_finite(found.terms, -1)(x, chosen), -fmt.max, found.direction)
+        grey = (fmt.number(fmt.index(surely) + 1), possibly) if surely < possibly else None
+    return Edge(name, found.sentence, last, after, grey)
+
+
+def edges(rules: str) -> tuple[Edge, ...]:
+    """Every certified limit under a model (`float32`, `float16-each-op`, `float32-ftz`, ...), in the order of RULES."""
+    return tuple(edge(r.name, rules) for r in RULES)
+
+
+def ulps(dtype: str, last: float, certified: Edge) -> int:
+    """How many numbers of a format farther from the start an edge lies than the certified one (nearer, if negative)."""
+    fmt = FORMATS[dtype]
+    return (fmt.index(last) - fmt.index(certified.last)) * (1 if certified.next > certified.last else -1)
+
+
+def describe(found: Edge) -> dict[str, Any]:
+    """An edge as plain data, its numbers as hexadecimal floats."""
+    grey = None if found.grey is None else [x.hex() for x in found.grey]
+    return {
+        "name": found.name,
+        "sentence": found.sentence,
+        "last": found.last.hex(),
+        "next": found.next.hex(),
+        "grey": grey,
+    }
