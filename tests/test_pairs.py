@@ -27,7 +27,7 @@ from refnn.models import ULPS, model
 from refnn.ops import OPS
 from refnn.oracle.truth import evaluate, refine
 
-truth = importlib.import_module("refnn.truth")  # refnn.truth is the function
+truth = importlib.import_module("refnn.oracle.truth")
 
 RATIONAL = ("half_squared_error", "linear", "mse_loss", "relu")
 

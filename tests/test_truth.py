@@ -118,7 +118,7 @@ def test_no_radius_is_lost_below_the_smallest_float64(name: str) -> None:
 @pytest.mark.parametrize("precision", [128, 320, 1280])
 def test_radius_zero_is_said_of_what_is_exact_alone(precision: int) -> None:
     """Balls as they come, value and low of any size, the radius far below the smallest float64 or none at all."""
-    rng, digest = np.random.default_rng(precision), sys.modules["refnn.truth"]._digest
+    rng, digest = np.random.default_rng(precision), sys.modules["refnn.oracle.truth"]._digest
     with Arb(precision).working():
         balls, exact = [], []
         for _ in range(3000):

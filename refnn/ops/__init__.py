@@ -36,6 +36,9 @@ class Catalogue(ModuleType, Mapping[str, Op]):
     def __len__(self) -> int:
         return len(_NAMES)
 
+    __eq__ = object.__eq__  # as of any module: tools keep modules in sets
+    __hash__ = object.__hash__
+
 
 sys.modules[__name__].__class__ = Catalogue
 OPS = cast(Catalogue, sys.modules[__name__])
