@@ -10,7 +10,7 @@ from refnn.checking.check import assert_conforms, check
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.networks.network import Network, Node
-from refnn.op import Drawn, Input, Op, Special, Sum
+from refnn.op import Drawn, Input, Op, Special, Sum, Variant
 from refnn.ops import OPS, find
 from refnn.ops import OPS as ops
 from refnn.oracle.allowance import allowance
@@ -68,6 +68,7 @@ __all__ = [
     "Report",
     "Special",
     "Sum",
+    "Variant",
     "allowance",
     "assert_conforms",
     "case",

@@ -7,7 +7,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -95,6 +95,33 @@ class Drawn:
         return " ".join([self.kind, *(("along", *map(str, self.along)) if self.along else ())])
 
 
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration that a check runs an op in: the shape of each input, None for one that is left out, and the
+    parameters, those that are arrays as `Drawn`.
+
+    `kinds` are kinds of inputs other than those declared ("ignored": classes that all are). `points` are where the
+    formula changes, which the family "kinks" is drawn around. `small` are shapes for what costs much an element, where
+    axes cannot be shortened one by one.
+    """
+
+    shapes: Mapping[str, Shape | None]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    points: Sequence[float] = ()
+    small: Mapping[str, Shape | None] | None = None
+
+    @property
+    def first(self) -> Shape:
+        """The shape of the first input, which is never left out."""
+        shape = next(iter(self.shapes.values()))
+        assert shape is not None
+        return shape
+
+
 @dataclass(frozen=True)
 class Special:
     """A row of an op's table of special values: what may come out at these inputs, and why.
@@ -137,11 +164,8 @@ class Op:
 
     `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
     arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
-    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through, parameters
-    that are arrays as `Drawn`. One may name `kinds` of inputs other than those declared ("ignored" are classes that all
-    are), `points` where the formula changes, which the family "kinks" is drawn around, and `small` shapes for what
-    costs much an element, where axes cannot be shortened one by one.
-    `classes` names other sound algorithms, as pairs of a forward and a vjp. Those of other ops that the definition
+    raises ValueError with one sentence. `variants` are the configurations that a check goes through.
+    `algorithms` names other sound ones, as pairs of a forward and a vjp. Those of other ops that the definition
     calls are added to them: where it takes refnn.gelu.forward or refnn.gelu.vjp_definition, the class "gelu: sum" is
     the same definition with gelu's class `sum` in their place. Which ops it calls is seen when the classes are first
     asked for, as its variants are run. `kinks` names conventions, each with what it takes at kinks or ties (see
@@ -156,8 +180,8 @@ class Op:
     vjp_definition: Callable[..., tuple[Array | None, ...]]
     inputs: Mapping[str, Input]
     validate: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-    variants: tuple[Mapping[str, Any], ...]
-    classes: Mapping[str, tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]] = field(
+    variants: tuple[Variant, ...]
+    algorithms: Mapping[str, tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]] = field(
         default_factory=dict
     )
     kinks: Mapping[str, Convention] = field(default_factory=dict)
@@ -186,13 +210,13 @@ class Op:
         if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
             return  # a network: its inputs have names that are no Python parameters
         # Set as a frozen dataclass allows: what was given, so that others may call it, and what they make of it.
-        object.__setattr__(self, "classes", Classes(self, self.classes))
+        object.__setattr__(self, "algorithms", Algorithms(self, self.algorithms))
         for which, half in enumerate(("forward", "vjp_definition")):
             object.__setattr__(self, half, _replaceable(self, which, getattr(self, half)))
         taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
         if taken != list(self.inputs):
             raise ValueError(f"op {self.name!r}: forward takes {taken}, but its inputs are {list(self.inputs)}")
-        for forward, vjp in (self.algorithm("accurate"), *_own(self.classes).values()):
+        for forward, vjp in (self.algorithm("accurate"), *_own(self.algorithms).values()):
             for f, extra in ((forward, 1), (vjp, 3)):
                 names = [p.name for p in self._signature(f)]
                 if names[extra:] != [*self.inputs, *self.defaults]:
@@ -208,11 +232,16 @@ class Op:
                     f"op {self.name!r}: {name} is ignored at {declared.ignored!r}, which is no parameter of it"
                 )
         for variant in self.variants:
-            shapes, params = (variant.get(k) for k in ("shapes", "params"))
-            if not isinstance(shapes, Mapping) or list(shapes) != list(self.inputs):
-                raise ValueError(f"op {self.name!r}: a variant has the shapes {shapes}, expected {list(self.inputs)}")
-            if not isinstance(params, Mapping) or not set(params) <= set(self.defaults):
-                raise ValueError(f"op {self.name!r}: a variant has the params {params}, expected {list(self.defaults)}")
+            if not isinstance(variant, Variant):
+                raise TypeError(f"op {self.name!r}: a variant is {variant!r}, expected refnn.Variant(shapes, params)")
+            if list(variant.shapes) != list(self.inputs):
+                raise ValueError(
+                    f"op {self.name!r}: a variant has the shapes {variant.shapes}, expected {list(self.inputs)}"
+                )
+            if not set(variant.params) <= set(self.defaults):
+                raise ValueError(
+                    f"op {self.name!r}: a variant has the params {variant.params}, expected {list(self.defaults)}"
+                )
 
     @staticmethod
     def _signature(f: Callable[..., Any]) -> Iterable[inspect.Parameter]:
@@ -244,10 +273,10 @@ class Op:
         """The definition of a declared class; "accurate" is the op itself."""
         if name == "accurate":
             return self.forward, self.vjp_definition
-        if name not in self.classes:
-            known = ", ".join(["accurate", *self.classes])
+        if name not in self.algorithms:
+            known = ", ".join(["accurate", *self.algorithms])
             raise ValueError(f"{self.name} has no algorithm class {name!r}, it declares: {known}")
-        return self.classes[name]
+        return self.algorithms[name]
 
     # --- use as a function -------------------------------------------------------------------------------------------
 
@@ -358,7 +387,7 @@ _CHOSEN: ContextVar[Mapping[Op, str]] = ContextVar("chosen", default=MappingProx
 _CALLED: ContextVar[dict[Op, set[int]] | None] = ContextVar("called", default=None)
 
 
-class Classes(Mapping[str, tuple[Half, Half]]):
+class Algorithms(Mapping[str, tuple[Half, Half]]):
     """The classes that an op declares (its `own`), and those of the ops that its definition calls."""
 
     def __init__(self, op: Op, given: Mapping[str, tuple[Half, Half]]) -> None:
@@ -369,7 +398,7 @@ class Classes(Mapping[str, tuple[Half, Half]]):
         op, found = self._op, dict(self.own)
         for part, halves in _called_by(op).items():
             own = [getattr(half, "__wrapped__", half) for half in (part.forward, part.vjp_definition)]
-            for name, other in _own(part.classes).items():
+            for name, other in _own(part.algorithms).items():
                 if any(other[half] is not own[half] for half in halves):
                     found[f"{part.name}: {name}"] = (
                         _with(part, name, op.forward),
@@ -387,9 +416,9 @@ class Classes(Mapping[str, tuple[Half, Half]]):
         return len(self._all)
 
 
-def _own(classes: Mapping[str, tuple[Half, Half]]) -> Mapping[str, tuple[Half, Half]]:
+def _own(given: Mapping[str, tuple[Half, Half]]) -> Mapping[str, tuple[Half, Half]]:
     """Without those of other ops."""
-    return classes.own if isinstance(classes, Classes) else classes
+    return given.own if isinstance(given, Algorithms) else given
 
 
 def _replaceable(op: Op, which: int, half: Half) -> Half:
@@ -406,7 +435,7 @@ def _replaceable(op: Op, which: int, half: Half) -> Half:
             return half(*args, **params)
         token = _CHOSEN.set({k: v for k, v in chosen.items() if k is not op})  # a class may call the definition
         try:
-            return op.classes[chosen[op]][which](*args, **params)
+            return op.algorithms[chosen[op]][which](*args, **params)
         finally:
             _CHOSEN.reset(token)
 
@@ -446,18 +475,15 @@ def _called_by(op: Op) -> dict[Op, set[int]]:
     return {part: halves for part, halves in seen.items() if part.name != op.name}
 
 
-def _filled(op: Op, variant: Mapping[str, Any]) -> tuple[list[Array | None], dict[str, Any]]:
+def _filled(op: Op, variant: Variant) -> tuple[list[Array | None], dict[str, Any]]:
     """Arrays of ones, or of the class 0, and the parameters of a variant: what a definition calls does not depend on
     the numbers."""
-    shapes, arrays = variant["shapes"], []
+    shapes, arrays = variant.shapes, []
     for name, declared in op.inputs.items():
-        shape, kind = shapes[name], variant.get("kinds", {}).get(name, declared.kind)
+        shape, kind = shapes[name], variant.kinds.get(name, declared.kind)
         indices = kind in ("classes", "ignored") or (kind == "target" and shape != shapes[declared.of])
         arrays.append(None if shape is None else np.zeros(shape, np.int64) if indices else np.ones(shape, np.float32))
-    first = next(iter(shapes.values()))
-    drawn = {
-        k: np.ones(v.shape(first), np.float32) if isinstance(v, Drawn) else v for k, v in variant["params"].items()
-    }
+    drawn = {k: np.ones(v.shape(variant.first), np.float32) if isinstance(v, Drawn) else v for k, v in variant.params.items()}
     return arrays, {**op.defaults, **drawn}
 
 
@@ -474,5 +500,6 @@ __all__ = [
     "Op",
     "Special",
     "Sum",
+    "Variant",
     "lift",
 ]

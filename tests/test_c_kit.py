@@ -360,7 +360,7 @@ def test_the_kit_and_the_verifier_say_the_same(dtype: str, tmp_path: Path) -> No
 def answers(e: Expected, dtype: str, rng: np.random.Generator) -> list[np.ndarray]:
     """Numbers of the working format, as float64."""
     words = {"n": np.nan, "p": np.inf, "m": -np.inf, "z": 0.0, "Z": -0.0}
-    right = np.array([words.get(c, hi) for c, hi in zip(e.main.classes, e.main.hi, strict=True)])
+    right = np.array([words.get(c, hi) for c, hi in zip(e.main.letters, e.main.hi, strict=True)])
     made = [right, right + rng.choice([-2, 0, 0, 2], right.shape) * e.main.bounds[dtype]]
     for c in (e.main, *(c for c in e.also if dtype in c.bounds)):
         for sign in (-1, 1):

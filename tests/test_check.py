@@ -378,7 +378,7 @@ def test_other_seeds_draw_other_numbers() -> None:
 def test_cases_reach_every_family_layout_and_cotangent(name: str) -> None:
     found: list[Case] = list(cases(name, F32))
     op = refnn.ops[name]
-    extra = {"special" for _ in op.special} | {"kinks" for v in op.variants if v.get("points")}
+    extra = {"special" for _ in op.special} | {"kinks" for v in op.variants if v.points}
     assert {c.family for c in found} == set(FAMILIES) | extra
     assert {c.id.split("/")[-2] for c in found if c.row is None} == set(COTANGENTS)
     # Each variant meets every layout, of inputs and of the cotangent, every cotangent, a repetition, and is judged by

@@ -80,7 +80,7 @@ def counted(op: Op, families: Sequence[str] | None = None) -> Counts:
     """How many elements of an op's cases lie on each side of each place."""
     counts: Counts = {}
     for case in cases(op, "float32", families=families):
-        for algorithm in ("accurate", *op.classes):
+        for algorithm in ("accurate", *op.algorithms):
             ar = Counting(np.float32, counts, convention=op.convention)
             with np.errstate(all="ignore"):
                 run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)

@@ -27,6 +27,7 @@ from refnn.judging.judge import Judge
 from refnn.judging.verdict import NAMES as VERDICT_NAMES
 from refnn.models import model
 from refnn.networks.network import Network, fixtures, subject
+from refnn.op import Variant
 from refnn.ops import OPS
 from refnn.suite.fixture import Claim, Expected, Fixture
 from refnn.suite.make import document, manifest, network_document, write
@@ -81,7 +82,7 @@ def test_ids_are_unique_and_hold_no_blank() -> None:
 def test_an_id_does_not_depend_on_what_stands_beside_it() -> None:
     """Neither the numbers nor the id of a case change when an op gets another variant."""
     op = OPS["softmax"]
-    more = replace(op, variants=({"shapes": {"x": (2, 2)}, "params": {"axis": 0}}, *op.variants))
+    more = replace(op, variants=(Variant({"x": (2, 2)}, {"axis": 0}), *op.variants))
     before = {c.id: c for c in cases(op, "normal")}
     after = {c.id: c for c in cases(more, "normal")}
     kept = before.keys() & after.keys()
@@ -93,7 +94,7 @@ def test_an_id_does_not_depend_on_what_stands_beside_it() -> None:
 def test_no_case_is_vacuous() -> None:
     """Something is claimed in each case, in all but the special ones of at least half of the elements."""
     for fixture in every():
-        letters = "".join(e.main.classes for e in fixture.expect.values())
+        letters = "".join(e.main.letters for e in fixture.expect.values())
         claimed = len(letters) - letters.count("*")
         assert 2 * claimed >= len(letters) if fixture.family != "special" else claimed, fixture.id
         if fixture.family == "network":
@@ -165,7 +166,7 @@ def test_large_networks_are_rebuilt(name: str, tmp_path: Path) -> None:
     assert listed == {"path": f"networks/{name}/full.json", "sha256": hashlib.sha256(content).hexdigest()}
     (every_,) = load(content, "full.json", SUITE._parameters)
     for want, e in SUITE.cases(name, "network")[0].expect.items():
-        assert e.main.at is not None or len(e.main.classes) <= 24
+        assert e.main.at is not None or len(e.main.letters) <= 24
         everything = every_.expect[want].main
         assert everything.at is None
         at = slice(None) if e.main.at is None else e.main.at

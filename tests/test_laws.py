@@ -13,12 +13,12 @@ import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.judging.cases import cases
 from refnn.judging.families import NAMES
-from refnn.op import Input, Op, lift
+from refnn.op import Input, Op, Variant, lift
 from refnn.ops import OPS
 from refnn.report import CONFORMING, Report
 
 DTYPES = ("float32", "float64")
-CLASSES = [(name, label) for name, op in OPS.items() for label in op.classes]
+CLASSES = [(name, label) for name, op in OPS.items() for label in op.algorithms]
 
 
 def evaluated(op: Op, algorithm: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -127,7 +127,7 @@ def record(term: Term) -> Op:
         vjp,
         {"x": Input()},
         lambda i, p: None,
-        tuple({"shapes": {"x": s}, "params": {}} for s in shapes),
+        tuple(Variant({"x": s}) for s in shapes),
     )
 
 

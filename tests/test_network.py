@@ -354,7 +354,7 @@ def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
         torch.nn.init.normal_(layers[0][1].weight, std=4)
     module = torch.nn.Sequential(OrderedDict(layers))
     net = Network.from_torch(module)
-    assert list(net.op.classes) == list(refnn.tanh.classes)
+    assert list(net.op.algorithms) == list(refnn.tanh.algorithms)
     report = refnn.check(net, module, framework="torch", dtype="float32")
     assert {f.name for f in report.findings} == {"textbook"}
     assert refnn.check(net, module, framework="torch", dtype="float32", algorithm="textbook").ok

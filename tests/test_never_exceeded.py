@@ -30,7 +30,7 @@ from refnn.judging.families import FAMILIES
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import NAMES
 from refnn.models import MODELS, Model, default_model, model
-from refnn.op import Op
+from refnn.op import Op, Variant
 from refnn.ops import OPS
 from refnn.oracle.evaluate import run
 from refnn.report import Finding, Report
@@ -204,7 +204,7 @@ def report(what: str, tally: Tally) -> None:
 
 # A 16-bit sum of a thousand exponentials may lose all digits, and its reciprocal is unbounded then: short rows as well.
 SHORT: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    name: tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((101, 5), (37, 3)))
+    name: tuple(Variant({"x": s}, {"axis": -1}) for s in ((101, 5), (37, 3)))
     for name in ("softmax", "log_softmax", "logsumexp")
 }
 

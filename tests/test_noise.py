@@ -19,7 +19,7 @@ from refnn.checking.check import false_alarm_line
 from refnn.formats import FORMATS
 from refnn.judging.cases import cases
 from refnn.models import MODELS, Model, model
-from refnn.op import Input, Op
+from refnn.op import Input, Op, Variant
 from refnn.ops import OPS
 from refnn.oracle.allowance import allowance, expected_error, worst_case
 from refnn.study.tightness import EXCEPTIONS
@@ -414,7 +414,7 @@ def test_where_there_is_a_worst_case_there_is_an_expected_error(op: str, name: s
     """
     rules, compared = model(name), 0
     for case in cases(op, rules.storage.name):
-        for algorithm in ("accurate", *case.op.classes):
+        for algorithm in ("accurate", *case.op.algorithms):
             given = (case.op, case.op.algorithm(algorithm), case.inputs, case.params, case.cotangent, rules)
             with np.errstate(all="ignore"):
                 pairs = [*zip(expected_error(*given), worst_case(*given).results, strict=True)]
@@ -528,7 +528,7 @@ def test_the_expected_error_of_a_masked_record_is_that_of_its_rows() -> None:
         vjp_definition=vjp,
         inputs={"s": Input(), "v": Input()},
         validate=lambda inputs, params: None,
-        variants=({"shapes": {"s": (6, 6), "v": (6, 3)}, "params": {}},),
+        variants=(Variant({"s": (6, 6), "v": (6, 3)}),),
     )
     found = allowance(record, _normal(6, 6), _normal(6, 3), cotangent=_normal(6, 3), model="float32")
     for bound in (found.output, *found.grads):
@@ -644,7 +644,7 @@ def test_the_worst_case_is_as_near_to_the_line_as_its_roundings_say(op: str, dty
     for c in cases(OPS[op], rules.storage.name, families=["normal"]):
         if not (c.random and c.random_cotangent):
             continue
-        for name in ("accurate", *c.op.classes):
+        for name in ("accurate", *c.op.algorithms):
             given = (c.op, c.op.algorithm(name), c.inputs, c.params, c.cotangent, rules)
             worst = worst_case(*given)
             for result, roundings, expected in zip(worst.results, worst.roundings, expected_error(*given), strict=True):

@@ -17,6 +17,7 @@ from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.judging.cases import cases, smaller
+from refnn.op import Variant
 from refnn.oracle.evaluate import run
 from refnn.report import Report
 
@@ -123,7 +124,7 @@ class Second(Arb):
 def test_both_formulas_are_one_function(name: str) -> None:
     compared, Second.taken = 0, 0
     for case in cases(smaller(refnn.ops[name]), "float64", families=["normal", "zeros", "wide"]):
-        for algorithm in ("accurate", *case.op.classes):
+        for algorithm in ("accurate", *case.op.algorithms):
             results = []
             for ar in (Arb(256), Second(256)):
                 with ar.working():
@@ -385,7 +386,7 @@ def gated(gelu: Any) -> refnn.Op:
         h = gelu.forward(ar, b)
         return g * h, gelu.vjp_definition(ar, ar.product(g, a), h, b)[0]
 
-    variants = ({"shapes": {"a": (3, 5), "b": (3, 5)}, "params": {}},)
+    variants = (Variant({"a": (3, 5), "b": (3, 5)}),)
     inputs = {"a": refnn.Input(), "b": refnn.Input()}
     return refnn.Op("geglu", forward, vjp, inputs, lambda inputs, params: None, variants)
 
@@ -406,7 +407,7 @@ def erf(x: Array) -> Array:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_record_takes_over_the_classes_of_the_ops_that_it_calls(dtype: str) -> None:
     op = gated(refnn.ops["gelu"])
-    assert list(op.classes) == ["gelu: sum"]
+    assert list(op.algorithms) == ["gelu: sum"]
     report = refnn.check(op, forward=quiet(geglu_by_sum), vjp=quiet(geglu_by_sum_vjp), dtype=dtype)
     explained = {f.what for f in report.findings if (f.verdict, f.name) == ("explained", "gelu: sum")}
     assert explained == {"output", "grad[a]", "grad[b]"}, str(report)
@@ -433,32 +434,32 @@ def test_classes_are_found_through_other_records_once_and_where_they_differ() ->
         inner.validate,
         inner.variants,
     )
-    assert list(outer.classes) == ["gelu: sum"]
-    assert list(dataclasses.replace(outer, name="other").classes) == ["gelu: sum"]
+    assert list(outer.algorithms) == ["gelu: sum"]
+    assert list(dataclasses.replace(outer, name="other").algorithms) == ["gelu: sum"]
     softened = refnn.Op(
         "softened",
         lambda ar, x: refnn.log_softmax.forward(ar, x, axis=-1) / 2,
         lambda ar, g, y, x: (refnn.log_softmax.vjp_definition(ar, g / 2, 2 * y, x, axis=-1)[0],),
         {"x": refnn.Input()},
         lambda inputs, params: None,
-        ({"shapes": {"x": (2, 3)}, "params": {}},),
+        (Variant({"x": (2, 3)}),),
     )
-    assert list(softened.classes) == [f"log_softmax: {c}" for c in refnn.log_softmax.classes]
+    assert list(softened.algorithms) == [f"log_softmax: {c}" for c in refnn.log_softmax.algorithms]
     # The loss never calls the vjp, in which the class `softmax` differs alone.
-    assert set(refnn.cross_entropy.classes) == {
-        f"log_softmax: {c}" for c in refnn.log_softmax.classes if c != "softmax"
+    assert set(refnn.cross_entropy.algorithms) == {
+        f"log_softmax: {c}" for c in refnn.log_softmax.algorithms if c != "softmax"
     }
 
 
 def test_a_chosen_class_takes_the_place_of_the_definition_and_no_longer_than_that() -> None:
     x, ar = np.array([-7.0]), Floats(np.float64)
-    accurate, by_sum = refnn.gelu.forward(ar, x), refnn.gelu.classes["sum"][0](ar, x)
+    accurate, by_sum = refnn.gelu.forward(ar, x), refnn.gelu.algorithms["sum"][0](ar, x)
     assert accurate != by_sum
     op = gated(refnn.gelu)
-    assert op.classes["gelu: sum"][0](ar, np.ones(1), x) == by_sum
+    assert op.algorithms["gelu: sum"][0](ar, np.ones(1), x) == by_sum
     assert op.forward(ar, np.ones(1), x) == refnn.gelu.forward(ar, x) == accurate
     with pytest.raises(TypeError):
-        op.classes["gelu: sum"][0](ar, np.ones(1), x, approximate="tanh")
+        op.algorithms["gelu: sum"][0](ar, np.ones(1), x, approximate="tanh")
     assert refnn.gelu.forward(ar, x) == accurate
 
 
@@ -473,12 +474,12 @@ def test_a_definition_that_was_altered_stays_so() -> None:
     assert dataclasses.replace(gelu, forward=doubled).forward(ar, x) == 2 * gelu.forward(ar, x)
     again = dataclasses.replace(dataclasses.replace(gelu, variants=gelu.variants[:1]), special=())
     assert again.forward.__wrapped__ is gelu.forward.__wrapped__  # type: ignore[attr-defined]
-    assert list(again.classes) == list(gelu.classes) == ["sum"]
+    assert list(again.algorithms) == list(gelu.algorithms) == ["sum"]
 
 
 def test_a_record_that_cannot_run_has_its_own_classes_and_says_so() -> None:
     op = dataclasses.replace(gated(refnn.gelu), forward=lambda ar, a, b: refnn.gelu.forward(ar, a) + [][1])
-    assert list(op.classes) == []
+    assert list(op.algorithms) == []
     with pytest.raises(ValueError, match="op 'geglu': no case can be drawn, IndexError"):
         refnn.check(op, forward=geglu_by_sum)
 

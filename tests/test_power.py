@@ -197,9 +197,9 @@ def test_a_declared_class_may_be_explained_and_nothing_else_may() -> None:
     case = {"inputs": (np.linspace(5, 10, 50, dtype=np.float32),)}
     for right, objects, names in (
         (textbook, False, set()),
-        (replace(textbook, classes=None), False, set()),
-        (replace(textbook, classes=frozenset(["another"])), False, {"class textbook as textbook"}),
-        (replace(textbook, classes=frozenset()), True, set()),
+        (replace(textbook, algorithms=None), False, set()),
+        (replace(textbook, algorithms=frozenset(["another"])), False, {"class textbook as textbook"}),
+        (replace(textbook, algorithms=frozenset()), True, set()),
     ):
         found = Alarms("sigmoid")
         found.check(right, case, "here")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 import refnn
 from refnn import Input, Op
 from refnn.judging.families import WEIGHTS
-from refnn.op import DRAWN, Drawn, Special, Sum
+from refnn.op import DRAWN, Drawn, Special, Sum, Variant
 from refnn.witnesses import record as record_of
 
 
@@ -37,7 +37,7 @@ def record(**changes: Any) -> Op:
         "vjp_definition": vjp,
         "inputs": {"x": Input(), "residual": Input()},
         "validate": validate,
-        "variants": ({"shapes": {"x": (3, 5), "residual": (3, 5)}, "params": {"scale": 0.3}},),
+        "variants": (Variant({"x": (3, 5), "residual": (3, 5)}, {"scale": 0.3}),),
         "kinks": {"relu'(0)=0": 0.0, "relu'(0)=1": 1.0},
     }
     return Op(**{**given, **changes})
@@ -56,7 +56,7 @@ def test_a_right_record_conforms_and_is_verified_once() -> None:
 
 
 def variant(**parts: Any) -> tuple[Any, ...]:
-    return ({"shapes": {"x": (3,), "residual": (3,)}, "params": {}, **parts},)
+    return (replace(parts, shapes={"x": (3,), "residual": (3,)}, params={}),)
 
 
 def with_vjp(definition: Callable[..., Any]) -> Callable[[], Any]:
@@ -94,7 +94,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: record(variants=variant(params={"slope": 1})),
         "a variant has the params {'slope': 1}, expected ['scale']",
     ),
-    "no params": (lambda: record(variants=({"shapes": {"x": (3,), "residual": (3,)}},)), "has the params None"),
+    "no params": (lambda: record(variants=(Variant({"x": (3,), "residual": (3,)}),)), "has the params None"),
     "signature": (lambda: record(vjp_definition=lambda ar, g, y, x: (g, g)), "takes ['ar', 'g', 'y', 'x'], unlike"),
     "default": (
         lambda: record(vjp_definition=lambda ar, g, y, x, residual, *, scale=2.0: (g, g)),
@@ -151,7 +151,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "the row ([1.0], [2.0]) of special values lets anything pass",
     ),
     "class": (
-        lambda: check(replace(record(), classes={"other": (forward, with_scale_forgotten)})),
+        lambda: check(replace(record(), algorithms={"other": (forward, with_scale_forgotten)})),
         "op 'scaled_relu', other: the vjp gives",
     ),
 }
@@ -193,7 +193,7 @@ def language_loss(axis: int, shapes: dict[str, Any], **parameter: int) -> Op:
         padded_vjp if parameter else plain_vjp,
         {"logits": Input(), "labels": Input("classes", differentiable=False, of="logits", axis=axis, ignored=ignored)},
         lambda inputs, params: None,
-        ({"shapes": shapes, "params": parameter},),
+        (Variant(shapes, parameter),),
     )
 
 
@@ -217,8 +217,7 @@ def test_a_target_is_what_its_shape_says() -> None:
         refnn.ops["cross_entropy"],
         inputs={"input": Input(), "target": target},
         variants=tuple(
-            {"shapes": {"input": (4, 3, 3), "target": shape}, "params": {"reduction": "sum"}}
-            for shape in ((4, 3, 3), (4, 3))
+            Variant({"input": (4, 3, 3), "target": shape}, {"reduction": "sum"}) for shape in ((4, 3, 3), (4, 3))
         ),
     )
     p, k = (c.inputs[1] for c in refnn.cases(op, "float64", families=["normal"]))
@@ -229,7 +228,7 @@ def test_a_target_is_what_its_shape_says() -> None:
     assert {*k.ravel().tolist()} == {0, 1, 2}
 
 
-def scaled(variants: Sequence[Mapping[str, Any]]) -> Op:
+def scaled(variants: Sequence[Variant]) -> Op:
     """x times an array, of which a word says what is kept."""
 
     def forward(ar: Any, x: Any, *, part: str = "all", by: Any = None) -> Any:
@@ -252,7 +251,7 @@ def test_a_word_stays_a_word_and_what_is_to_be_drawn_says_so() -> None:
         {"by": Drawn("positive", along=(0, -1))},
         {"by": Drawn("zeros and negatives", along=(1,))},
     )
-    op = scaled([{"shapes": {"x": (5, 7, 3)}, "params": params} for params in given])
+    op = scaled([Variant({"x": (5, 7, 3)}, params) for params in given])
     assert refnn.check(op, forward=op, vjp=op.vjp, dtype="float32", families=["normal"]).ok
     found = list(refnn.cases(op, "float32", families=["normal"]))
     assert [c.params["part"] for c in found] == ["positive", "negative", "all", "all"]
@@ -299,7 +298,7 @@ def total(over: Callable[..., Any] | None, *, touching: bool = False) -> Op:
         vjp,
         {"x": Input()},
         lambda inputs, params: None,
-        ({"shapes": {"x": (4, 3)}, "params": {}},),
+        (Variant({"x": (4, 3)}),),
         rowwise=lambda ndim, params: not params["mean"],
         summed=lambda params: Sum({"mean": False}, over) if params["mean"] else None,
     )
@@ -309,7 +308,7 @@ def total(over: Callable[..., Any] | None, *, touching: bool = False) -> Op:
 def test_what_the_catalogue_says_of_rows_holds_in_every_class(name: str) -> None:
     """Ignored samples alone included, whose mean is NaN by rows and as a whole."""
     op = refnn.ops[name]
-    for algorithm in ("accurate", *op.classes):
+    for algorithm in ("accurate", *op.algorithms):
         for case in refnn.cases(op, "float64", families=["normal"]):
             if case.elements <= record_of.SMALL:
                 record_of._splits(case, algorithm)

@@ -155,7 +155,7 @@ def test_counts_are_what_is_there(schedule: Callable[..., Pass]) -> None:
     seen = Network([dataclasses.replace(node, op=ops[node.name]) for node in net.nodes])
     loss = watched(LOSS, rows, None, dxs)
     for op in (*ops.values(), loss):  # which classes an op takes over is found by running it
-        list(op.classes)
+        list(op.algorithms)
     rows.clear()
     xs.most = dxs.most = 0
     counts = schedule(seen, params, x, target=target, loss=loss).counts
@@ -246,7 +246,7 @@ ELEMENTWISE = [name for name, op in OPS.items() if list(op.inputs) == ["x"] and 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_every_elementwise_op_as_an_activation(name: str) -> None:
     """Also below a ReLU, which may overwrite what it is given only where an affine map has made it."""
-    between = [Node("act", name, ("fc1",), OPS[name].variants[0]["params"]), Node("relu", "relu", ("act",))]
+    between = [Node("act", name, ("fc1",), OPS[name].variants[0].params), Node("relu", "relu", ("act",))]
     for nodes in (between[:1], between):
         first = Node("fc1", "linear", ("x", "fc1.weight"))
         last = Node("fc2", "linear", (nodes[-1].name, "fc2.weight", "fc2.bias"))

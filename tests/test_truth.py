@@ -18,7 +18,7 @@ from refnn.formats import FORMATS, certified_round
 from refnn.judging.cases import cases, smaller
 from refnn.judging.judge import CLOSE
 from refnn.models import model
-from refnn.op import Op, Sum
+from refnn.op import Op, Sum, Variant
 from refnn.ops import OPS
 from refnn.oracle.allowance import worst_case
 from refnn.oracle.evaluate import CHUNK, chunks, run
@@ -306,7 +306,7 @@ def exponential(**fields: Any) -> Op:
         vjp,
         {"input": refnn.Input(), "target": refnn.Input()},
         lambda inputs, params: None,
-        tuple({"shapes": shapes, "params": {"reduction": r}} for r in ("mean", "sum", "none")),
+        tuple(Variant(shapes, {"reduction": r}) for r in ("mean", "sum", "none")),
         rowwise=lambda ndim, params: ndim > 0 and params["reduction"] == "none",
         **fields,
     )

@@ -12,6 +12,7 @@ import refnn
 from refnn.arithmetic.balls import Balls
 from refnn.judging.check_case import check_case
 from refnn.models import model
+from refnn.op import Variant
 from refnn.report import CONFORMING, OUT_OF_SCOPE, Report
 
 F32 = np.float32
@@ -20,7 +21,7 @@ Array = Any
 
 def own(forward: Any, vjp: Any, name: str = "mine") -> refnn.Op:
     """A record of one array."""
-    variants = ({"shapes": {"x": (64,)}, "params": {}}, {"shapes": {"x": (3, 7)}, "params": {}})
+    variants = (Variant({"x": (64,)}), Variant({"x": (3, 7)}))
     return refnn.Op(name, forward, vjp, {"x": refnn.Input()}, lambda i, p: None, variants)
 
 
@@ -286,7 +287,7 @@ def test_a_right_unit_near_a_tie_is_never_undecided() -> None:
         vjp,
         {"x": refnn.Input(), "b": refnn.Input()},
         lambda i, p: None,
-        ({"shapes": {"x": (3, 4), "b": (3, 4)}, "params": {}},),
+        (Variant({"x": (3, 4), "b": (3, 4)}),),
         kinks={"tie=first": "first", "tie=last": "last", "tie=split": "split"},
     )
 

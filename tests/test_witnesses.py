@@ -179,7 +179,7 @@ def test_every_case_is_a_call_that_the_op_takes(name: str) -> None:
 @pytest.mark.parametrize("name", [*map(together, NAMES)])
 def test_vjp_agrees_with_three_witnesses(name: str) -> None:
     op, agreed, kinks, undefined = refnn.ops[name], 0, 0, 0
-    formulas = any(v.get("points") for v in op.variants)  # whether there are several
+    formulas = any(v.points for v in op.variants)  # whether there are several
     for number, case in enumerate(small_cases(name)):
         report = torch_says(case.op, case)
         agrees = report.ok or (case.elements == 0 and not report.findings)
@@ -216,7 +216,7 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
             kinks += int(kink.sum())
     assert agreed > 0
     assert (kinks > 0) == bool(op.kinks)  # the grid meets every kink, and nothing else is excluded as one
-    assert (undefined > 0) == any("ignored" in v.get("kinds", {}).values() for v in op.variants)
+    assert (undefined > 0) == any("ignored" in v.kinds.values() for v in op.variants)
     print(f"{name}: {agreed} gradient elements agree, {kinks} at {', '.join(op.kinks) or 'no kink'} left out")
 
 
@@ -239,10 +239,10 @@ def test_forward_agrees_with_torch_and_loops(name: str) -> None:
         assert c.agrees.all(), f"loops contradict the forward in {case.id}"
         agreed += output.size
     assert agreed > 0
-    assert (undefined > 0) == any("ignored" in v.get("kinds", {}).values() for v in refnn.ops[name].variants)
+    assert (undefined > 0) == any("ignored" in v.kinds.values() for v in refnn.ops[name].variants)
 
 
-CLASSES = [together(n, c) for n in NAMES for c in refnn.ops[n].classes]
+CLASSES = [together(n, c) for n in NAMES for c in refnn.ops[n].algorithms]
 
 
 @pytest.mark.parametrize(("name", "algorithm"), CLASSES)
@@ -942,8 +942,8 @@ def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
     for number, case in enumerate(small_cases(name)):
         # In its other classes, too, which would explain PyTorch's gradients.
         vjp = WRONG_VJPS[name][what]
-        classes = {algorithm: (forward, vjp) for algorithm, (forward, _) in case.op.classes.items()}
-        wrong = replace(case.op, vjp_definition=vjp, classes=classes)
+        classes = {algorithm: (forward, vjp) for algorithm, (forward, _) in case.op.algorithms.items()}
+        wrong = replace(case.op, vjp_definition=vjp, algorithms=classes)
         violations = violated(wrong, case)
         assert "output" not in violations  # nothing is wrong with the forward
         seen["torch"] += bool(violations)
@@ -966,7 +966,7 @@ def test_torch_and_loops_contradict_a_wrong_forward(name: str, what: str) -> Non
     seen, blind = {"torch": 0, "loops": 0}, dict.fromkeys(BALL_WITNESSES, 0)
     asked = [c.id for c in small_cases(name) if c.family == "normal"][:3]  # away from kinks, and soon done
     for case in small_cases(name):
-        wrong = replace(case.op, forward=forward, vjp_definition=vjp or case.op.vjp_definition, classes={})
+        wrong = replace(case.op, forward=forward, vjp_definition=vjp or case.op.vjp_definition, algorithms={})
         seen["torch"] += "output" in violated(wrong, case)
         output, *grads = claims(wrong, case)
         if output is None or not defined(case):

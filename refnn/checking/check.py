@@ -177,7 +177,7 @@ def _run_network(
             if seen and unseen and case is chosen[0]:
                 report.header["notes"].append(f"end to end only, because no layer of their names was seen: {unseen}")
             for step in trace.steps:
-                own = algorithm if algorithm in step.case.op.classes else "accurate"
+                own = algorithm if algorithm in step.case.op.algorithms else "accurate"
                 results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)
                 _file(report, f"{net.name} stepwise", step.names, results, findings)
         results, findings, judge = check_case(case, f, v, rules, algorithm, line, replay)

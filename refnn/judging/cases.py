@@ -20,15 +20,15 @@ from refnn.formats import Format, format_of
 from refnn.judging.case import LAYOUTS, Case
 from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
 from refnn.judging.independence import independent
-from refnn.op import Op, Special, lift
+from refnn.op import Op, Special, Variant, lift
 from refnn.ops import find
 
 
-def slug(variant: Mapping[str, Any]) -> str:
+def slug(variant: Variant) -> str:
     """What a variant is called in an id: its shapes and parameters, without blanks."""
-    shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant["shapes"].items() if s is not None]
-    kinds = [f"{n}:{k}" for n, k in variant.get("kinds", {}).items()]
-    params = [f"{n}={str(v).replace(', ', ',').replace(' ', '-')}" for n, v in variant["params"].items()]
+    shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant.shapes.items() if s is not None]
+    kinds = [f"{n}:{k}" for n, k in variant.kinds.items()]
+    params = [f"{n}={str(v).replace(', ', ',').replace(' ', '-')}" for n, v in variant.params.items()]
     return ",".join([*shapes[:2], *kinds, *params])
 
 
@@ -67,9 +67,9 @@ def cases(
             yield from special_cases(op, fmt, chosen, where or {}, id, seed)
             continue
         for number, variant in enumerate(op.variants):  # the position, so that a selection changes nothing in a case
-            if (families and family not in families) or (family == "kinks" and not variant.get("points")):
+            if (families and family not in families) or (family == "kinks" and not variant.points):
                 continue
-            if not _matches(op, variant["params"], where or {}):
+            if not _matches(op, variant.params, where or {}):
                 continue
             # Over the families each variant meets every cotangent, among those that are random, too, and every layout.
             kind = sorted(COTANGENTS)[(number + place + place // len(COTANGENTS)) % len(COTANGENTS)]
@@ -118,7 +118,7 @@ def build(
     op: Op,
     fmt: Format,
     family: str,
-    variant: Mapping[str, Any],
+    variant: Variant,
     kind: str,
     turn: tuple[int, int] | None = None,
 ) -> Case:
@@ -127,7 +127,7 @@ def build(
     implementation is called twice; without them everything lies in C order and is called once."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
-    params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant["params"].items()}}
+    params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant.params.items()}}
     shape = _output_shape(op, inputs, params)
     cotangent = COTANGENTS[kind](rng, shape, fmt)
     return Case(
@@ -148,15 +148,15 @@ def build(
 def smaller(op: Op) -> Op:
     """The op with variants small enough for one symbol an element: the `small` shapes of a variant, or axis lengths
     above 2 turned into 3, 4, ... in their order, so that equal ones stay equal and unequal ones unequal."""
-    variants: list[Mapping[str, Any]] = []
+    variants: list[Variant] = []
     for variant in op.variants:
-        lengths = sorted({n for shape in variant["shapes"].values() for n in shape or () if n > 2})
+        lengths = sorted({n for shape in variant.shapes.values() for n in shape or () if n > 2})
         short = {n: 3 + i for i, n in enumerate(lengths)}
-        shapes = variant.get("small") or {
+        shapes = variant.small or {
             name: None if shape is None else tuple(short.get(n, n) for n in shape)
-            for name, shape in variant["shapes"].items()
+            for name, shape in variant.shapes.items()
         }
-        if (reduced := {**variant, "shapes": shapes}) not in variants:
+        if (reduced := replace(variant, shapes=shapes)) not in variants:
             variants.append(reduced)
     return replace(op, variants=tuple(variants))
 

@@ -51,7 +51,7 @@ def check_case(
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
     tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
     waiting: dict[int, list[Part]] = {}  # what no class was asked about yet
-    classes = case.op.classes if algorithm == "accurate" and case.row is None else {}
+    classes = case.op.algorithms if algorithm == "accurate" and case.row is None else {}
     first_row = 0
     for inputs, cotangent in chunks(case.op, case.inputs, case.params, case.cotangent):
         assert cotangent is not None

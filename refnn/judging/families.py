@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refnn.formats import Format
-from refnn.op import Drawn, Op
+from refnn.op import Drawn, Op, Variant
 
 # --- families --------------------------------------------------------------------------------------------------------
 
@@ -139,15 +139,15 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) 
     return p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0)  # they need not sum to one
 
 
-def draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng: Any, fmt: Format) -> np.ndarray | None:
-    shape = variant["shapes"][name]
-    draw = functools.partial(_kinks, variant["points"]) if family == "kinks" else FAMILIES[family]
+def draw_input(op: Op, name: str, variant: Variant, family: str, rng: Any, fmt: Format) -> np.ndarray | None:
+    shape = variant.shapes[name]
+    draw = functools.partial(_kinks, variant.points) if family == "kinks" else FAMILIES[family]
     if shape is None:
         return None
     declared = op.inputs[name]
-    kind = variant.get("kinds", {}).get(name, declared.kind)
+    kind = variant.kinds.get(name, declared.kind)
     if kind == "target":
-        kind = "probabilities" if shape == variant["shapes"][declared.of] else "classes"
+        kind = "probabilities" if shape == variant.shapes[declared.of] else "classes"
     if kind == "probabilities":
         return _probabilities(rng, shape, declared.classes(shape)).astype(fmt.dtype)
     if kind == "unit":
@@ -158,11 +158,11 @@ def draw_input(op: Op, name: str, variant: Mapping[str, Any], family: str, rng: 
     if kind == "mask":
         return (rng.random(shape) < 0.5).astype(fmt.dtype)
     if kind in ("classes", "ignored"):
-        reference = variant["shapes"][declared.of]
+        reference = variant.shapes[declared.of]
         classes = rng.integers(0, reference[declared.classes(reference)], size=shape)
         if declared.ignored is None:
             return classes
-        share, ignored = 1.0 if kind == "ignored" else 0.2, {**op.defaults, **variant["params"]}[declared.ignored]
+        share, ignored = 1.0 if kind == "ignored" else 0.2, {**op.defaults, **variant.params}[declared.ignored]
         return np.where(rng.random(shape) < share, ignored, classes).astype(np.int64)
     return draw(rng, shape, fmt).astype(fmt.dtype)
 
@@ -174,9 +174,9 @@ WEIGHTS: Mapping[str, Draw] = {  # one for each of refnn.op.DRAWN
 }
 
 
-def draw_parameter(value: Any, rng: np.random.Generator, variant: Mapping[str, Any], fmt: Format) -> Any:
+def draw_parameter(value: Any, rng: np.random.Generator, variant: Variant, fmt: Format) -> Any:
     """A parameter as it is passed on: what the variant says, or an array of what it says is to be drawn."""
     if not isinstance(value, Drawn):
         return value
-    shape = value.shape(next(iter(variant["shapes"].values())))
+    shape = value.shape(variant.first)
     return WEIGHTS[value.kind](rng, shape).astype(fmt.dtype)

@@ -30,7 +30,7 @@ from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
 from refnn.formats import FORMATS
 from refnn.networks import files
-from refnn.op import Input, Op
+from refnn.op import Input, Op, Variant
 from refnn.ops import OPS, find
 
 Array = Any
@@ -268,8 +268,8 @@ class Network:
             vjp_definition=vjp,
             inputs={n: Input(differentiable=n in self.parameters) for n in names},
             validate=lambda inputs, params: self._infer_once(inputs),
-            variants=({"shapes": {}, "params": {}},),
-            classes={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.classes)},
+            variants=(Variant({}),),
+            algorithms={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.algorithms)},
             kinks=_kinks(ops),
         )
 
@@ -320,7 +320,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _algorithm(op: Op, name: str) -> Any:
-    return op.algorithm(name if name in op.classes else "accurate")
+    return op.algorithm(name if name in op.algorithms else "accurate")
 
 
 def _kinks(ops: Iterable[Op]) -> dict[str, Convention]:

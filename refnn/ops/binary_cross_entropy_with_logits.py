@@ -22,7 +22,7 @@ rounds to the target.
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special
+from refnn.op import Drawn, Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce
 from refnn.refusals import check_same_shape
@@ -120,7 +120,7 @@ def _broadcasts(shape, full):
 
 
 def _variant(shape, **params):
-    return {"shapes": {"input": shape, "target": shape}, "params": params}
+    return Variant({"input": shape, "target": shape}, params)
 
 
 binary_cross_entropy_with_logits = Op(
@@ -147,7 +147,7 @@ binary_cross_entropy_with_logits = Op(
         _variant((), pos_weight=None),
         _variant((0, 4), reduction="none"),
     ),
-    classes={
+    algorithms={
         "textbook": (from_below, textbook),
         "max(x, 0)": (forward_from_above, textbook),
         "log of a sum": (log_of_sum, textbook),

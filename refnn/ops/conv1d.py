@@ -29,6 +29,6 @@ conv1d = Op(
         _conv.variant((1, 2, 15), (3, 2, 4), small=((1, 2, 7), (2, 2, 4)), stride=4),
         _conv.variant((0, 2, 5), (3, 2, 3)),
     ),
-    classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
+    algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(3, 3), *_conv.special(1)),
 )

@@ -44,7 +44,7 @@ conv2d = Op(
         _conv.variant((2, 6, 5), (3, 2, 3, 2), small=((2, 4, 3), (3, 2, 3, 2))),
         _conv.variant((0, 2, 5, 4), (3, 2, 3, 3)),
     ),
-    classes={
+    algorithms={
         "winograd": winograd(TWO),
         "fft": (_conv.fft_forward, _conv.fft_vjp),
         "winograd 4x4": winograd(FOUR),

@@ -47,6 +47,6 @@ conv3d = Op(
         _conv.variant((1, 1, 2, 2, 7), (2, 1, 1, 2, 4), small=((1, 1, 2, 2, 7), (1, 1, 1, 2, 4)), stride=4),
         _conv.variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
-    classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
+    algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(5, 5), *_conv.special(3)),
 )

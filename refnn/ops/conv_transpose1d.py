@@ -29,6 +29,6 @@ conv_transpose1d = Op(
         _conv.transposed_variant((1, 2, 3), (2, 3, 1), stride=2),
         _conv.transposed_variant((0, 2, 5), (2, 3, 3)),
     ),
-    classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(3, 3), *_conv.transposed_special(1)),
 )

@@ -43,6 +43,6 @@ conv_transpose2d = Op(
         _conv.transposed_variant((1, 2, 3, 2), (2, 3, 1, 1), stride=2),
         _conv.transposed_variant((0, 2, 5, 4), (2, 3, 3, 3)),
     ),
-    classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(4, 4), *_conv.transposed_special(2)),
 )

@@ -42,6 +42,6 @@ conv_transpose3d = Op(
         _conv.transposed_variant((1, 2, 2, 3, 2), (2, 3, 1, 1, 1), small=((1, 2, 1, 2, 2), (2, 1, 1, 1, 1)), stride=2),
         _conv.transposed_variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
-    classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(5, 5), *_conv.transposed_special(3)),
 )

@@ -43,7 +43,7 @@ elu = Op(
         *elementwise(points=(0.0,)),
         *(v for a in (0.3, -0.75, 2.5, 0.0) for v in elementwise(LONG, points=(0.0,), alpha=a)),
     ),
-    classes={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
+    algorithms={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
     kinks={"elu'(0)=alpha": 0.0, "elu'(0)=1": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),

@@ -10,7 +10,7 @@ row by row in the order of the axes (channels first). A 0-d array has one place 
 
 from math import inf, nan, prod
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 
 
 def forward(ar, x, *, start=1):
@@ -32,7 +32,7 @@ def validate(inputs, params):
 
 
 def _variant(shape, start):
-    return {"shapes": {"x": shape}, "params": {"start": start}}
+    return Variant({"x": shape}, {"start": start})
 
 
 flatten = Op(

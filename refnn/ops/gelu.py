@@ -89,7 +89,7 @@ gelu = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=tuple({**v, "params": {"approximate": a}} for a in ("none", "tanh") for v in ELEMENTWISE),
-    classes={"sum": (by_sum, by_sum_vjp)},
+    algorithms={"sum": (by_sum, by_sum_vjp)},
     special=tuple(
         row
         for a in ({"approximate": "none"}, {"approximate": "tanh"})

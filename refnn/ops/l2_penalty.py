@@ -9,7 +9,7 @@ The factor may come before or after the sum, and before or after the half.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 from refnn.refusals import check_real
 
 
@@ -29,7 +29,7 @@ def validate(inputs, params):
 
 
 def _variant(shape, weight_decay):
-    return {"shapes": {"x": shape}, "params": {"weight_decay": weight_decay}}
+    return Variant({"x": shape}, {"weight_decay": weight_decay})
 
 
 l2_penalty = Op(

@@ -11,7 +11,7 @@ not, with the bias anywhere among them: ((1+u)^(n+1) - 1) (sum |w||x| + |b|).
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 
 
 def forward(ar, x, weight, bias=None):
@@ -47,7 +47,7 @@ def validate(inputs, params):
 
 
 def _variant(x, outputs, bias=True):
-    return {"shapes": {"x": x, "weight": (outputs, x[-1]), "bias": (outputs,) if bias else None}, "params": {}}
+    return Variant({"x": x, "weight": (outputs, x[-1]), "bias": (outputs,) if bias else None})
 
 
 linear = Op(

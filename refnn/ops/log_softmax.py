@@ -65,7 +65,7 @@ log_softmax = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=_softmax.softmax.variants,
-    classes={
+    algorithms={
         "softmax": (forward, from_softmax),
         "log(softmax)": (of_softmax, from_softmax),
         "x - logsumexp(x)": (less_logsumexp, vjp),

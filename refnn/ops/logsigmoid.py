@@ -51,7 +51,7 @@ logsigmoid = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "log(1 + exp(-x))": (by_log, complement),
         "log(sigmoid(x))": (of_sigmoid, complement),
         "exp(x)": (forward, by_exp_vjp),

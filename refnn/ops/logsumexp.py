@@ -12,6 +12,7 @@ Where all entries are minus infinity, so is y, and the gradient is 0, not 0/0: n
 of plus infinity has the limit 1 of its weight, and infinity over infinity in every formula; the others have 0.
 """
 
+from dataclasses import replace
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
@@ -68,9 +69,9 @@ logsumexp = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=tuple(
-        {**v, "params": {**v["params"], "keepdims": i % 2 == 1}} for i, v in enumerate(_softmax.softmax.variants)
+        replace(v, params={**v.params, "keepdims": i % 2 == 1}) for i, v in enumerate(_softmax.softmax.variants)
     ),
-    classes={"exp(x - y)": (forward, from_output), "online": (online, online_vjp)},
+    algorithms={"exp(x - y)": (forward, from_output), "online": (online, online_vjp)},
     special=along_axis(
         Special(([-inf, -inf],), -inf, ([0, 0],), "the logarithm of 0; nothing moves it to first order"),
         Special(([-inf],), -inf, ([0],), "likewise, of one entry"),

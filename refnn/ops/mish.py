@@ -46,7 +46,7 @@ mish = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"log1p(exp(x))": (by_exp, by_exp_vjp)},
+    algorithms={"log1p(exp(x))": (by_exp, by_exp_vjp)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, ((1, nan),), "the slope's limit, or infinity times 0"),

@@ -12,7 +12,7 @@ order, fused or not; elements above zero are exact zeros in it.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import class_axis
 
 
@@ -42,7 +42,7 @@ def validate(inputs, params):
 
 
 def _variant(shape, channels):
-    return {"shapes": {"x": shape, "weight": (channels,)}, "params": {}}
+    return Variant({"x": shape, "weight": (channels,)})
 
 
 prelu = Op(

@@ -51,7 +51,7 @@ selu = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
+    algorithms={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
     kinks={"selu'(0)=scale*alpha": 0.0, "selu'(0)=scale": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),

@@ -56,7 +56,7 @@ sigmoid = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "textbook": (forward, textbook),
         "exp(-x)": (by_exp, textbook),
         "exp2(-x log2 e)": (by_exp2, textbook),

@@ -52,7 +52,7 @@ silu = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "exp(-x)": (by_exp, gated(_sigmoid.by_exp)[1]),
         "exp2(-x log2 e)": gated(_sigmoid.by_exp2),
         "(1 + tanh(x/2))/2": gated(_sigmoid.by_tanh),

@@ -17,7 +17,7 @@ The class `stored exponentials` rounds them to the format of the result, where t
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import along_axis, rescaled
 from refnn.refusals import check_axis
 
@@ -60,15 +60,15 @@ softmax = Op(
     inputs={"x": Input()},
     validate=validate,
     variants=(
-        {"shapes": {"x": (5, 7)}, "params": {"axis": -1}},
-        {"shapes": {"x": (7, 5)}, "params": {"axis": 0}},
-        {"shapes": {"x": (2, 11, 3)}, "params": {"axis": 1}},
-        {"shapes": {"x": (1, 1031)}, "params": {"axis": 1}},
-        {"shapes": {"x": (4,)}, "params": {"axis": -1}},
-        {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
-        {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
+        Variant({"x": (5, 7)}, {"axis": -1}),
+        Variant({"x": (7, 5)}, {"axis": 0}),
+        Variant({"x": (2, 11, 3)}, {"axis": 1}),
+        Variant({"x": (1, 1031)}, {"axis": 1}),
+        Variant({"x": (4,)}, {"axis": -1}),
+        Variant({"x": (3, 1)}, {"axis": -1}),
+        Variant({"x": (0, 3)}, {"axis": -1}),
     ),
-    classes={
+    algorithms={
         "online": (online, vjp),
         "exp(x - logsumexp(x))": (of_logarithm, vjp),
         "stored exponentials": (stored, vjp),

@@ -39,7 +39,7 @@ softsign = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"quotient rule": (forward, quotient_rule)},
+    algorithms={"quotient rule": (forward, quotient_rule)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), (1, nan), ((0, nan),), "the limits, or infinity over infinity"),

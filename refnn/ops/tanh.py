@@ -64,7 +64,7 @@ tanh = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "textbook": (forward, textbook),
         "exp(2x)": (by_exp, textbook),
     },

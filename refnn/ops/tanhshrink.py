@@ -36,7 +36,7 @@ tanhshrink = Op(
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"difference": (forward, difference)},
+    algorithms={"difference": (forward, difference)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, (1,), "infinity less 1"),

@@ -29,7 +29,7 @@ from refnn.checking.check import false_alarm_line
 from refnn.formats import FORMATS
 from refnn.judging.independence import independent
 from refnn.models import model
-from refnn.op import Input, Op
+from refnn.op import Input, Op, Variant
 from refnn.ops import OPS
 from refnn.oracle.allowance import deviations, expected_error, worst_case
 from refnn.oracle.evaluate import run
@@ -179,7 +179,7 @@ def _sums(name: str, term: Callable[[Any, Any], Any], mean: bool) -> Op:
         vjp_definition=lambda ar, g, y, x: (None,),
         inputs={"x": Input(differentiable=False)},
         validate=lambda inputs, params: None,
-        variants=({"shapes": {"x": (3, 2)}, "params": {}},),
+        variants=(Variant({"x": (3, 2)}),),
         rowwise=lambda ndim, params: True,
     )
 

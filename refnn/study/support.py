@@ -52,7 +52,7 @@ def matrix() -> dict[str, dict[str, tuple[str, str]]]:
     rows: dict[str, dict[str, tuple[str, str]]] = {}
     for name, op in OPS.items():
         small = list(cases(smaller(op), "float64", families=["normal"]))
-        for algorithm in ("accurate", *op.classes):
+        for algorithm in ("accurate", *op.algorithms):
             label = name if algorithm == "accurate" else f"{name}: {algorithm}"
             rows[label] = {a: _answers(small, algorithm, make) for a, make in ARITHMETICS.items()}
     return rows

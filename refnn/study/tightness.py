@@ -33,7 +33,7 @@ from refnn.judging.families import FAMILIES, RANDOM
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import EXACT, OK
 from refnn.models import Model, model
-from refnn.op import Drawn, Op, lift
+from refnn.op import Drawn, Op, Variant, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
 from refnn.oracle.evaluate import Algorithm
@@ -137,26 +137,26 @@ def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
 
 # Shapes of some 10^4 to 10^5 elements.
 _PAIRS = tuple(
-    {"shapes": {"input": s, "target": s}, "params": {"reduction": r}}
+    Variant({"input": s, "target": s}, {"reduction": r})
     for s, r in (((12_007, 2), "none"), ((3001, 3), "mean"), ((7, 2003), "sum"))
 )
-_ROWS = tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((4001, 11), (23, 2003)))
-_LARGE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+_ROWS = tuple(Variant({"x": s}, {"axis": -1}) for s in ((4001, 11), (23, 2003)))
+_LARGE: Mapping[str, tuple[Variant, ...]] = {
     "softmax": _ROWS,
     "log_softmax": _ROWS,
     "linear": (
-        {"shapes": {"x": (5003, 7), "weight": (5, 7), "bias": (5,)}, "params": {}},
-        {"shapes": {"x": (211, 211), "weight": (19, 211), "bias": (19,)}, "params": {}},
+        Variant({"x": (5003, 7), "weight": (5, 7), "bias": (5,)}),
+        Variant({"x": (211, 211), "weight": (19, 211), "bias": (19,)}),
     ),
     "cross_entropy": tuple(
-        {"shapes": {"input": (n, c), "target": (n,)}, "kinds": {"target": "classes"}, "params": p}
+        Variant({"input": (n, c), "target": (n,)}, p, kinds={"target": "classes"})
         for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
     ),
     "nll_loss": tuple(
-        {"shapes": {"input": (n, 3), "target": (n,)}, "params": {"reduction": r, "weight": Drawn("positive", axis=1)}}
+        Variant({"input": (n, 3), "target": (n,)}, {"reduction": r, "weight": Drawn("positive", axis=1)})
         for n, r in ((12_007, "none"), (3001, "mean"))
     ),
-    "dropout": ({"shapes": {"x": (50_003,), "mask": (50_003,)}, "params": {"p": 0.1}},),
+    "dropout": (Variant({"x": (50_003,), "mask": (50_003,)}, {"p": 0.1}),),
 }
 
 
@@ -167,11 +167,11 @@ def large(op: Op, elements: int = 50_000) -> Op:
         return replace(op, variants=_PAIRS)
     if op.name in _LARGE:
         return replace(op, variants=_LARGE[op.name])
-    largest = max(op.variants, key=lambda v: math.prod(next(iter(v["shapes"].values()))))
-    batch, *rest = next(iter(largest["shapes"].values()))
+    largest = max(op.variants, key=lambda v: math.prod(v.first))
+    batch, *rest = largest.first
     rows = elements // math.prod(rest) + 1
-    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest["shapes"].items()}
-    return replace(op, variants=({**largest, "shapes": shapes},))
+    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest.shapes.items()}
+    return replace(op, variants=(replace(largest, shapes=shapes),))
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def _claim(text: list[str], variable: str, c: Claim, dtype: str) -> str:
         ends = f"{variable}_first, {variable}_last"
     kind = ("", "special", "convention", "class").index(c.kind)
     at = "0" if c.at is None else f"{variable}_at"
-    words = f"{_string(c.name)}, {len(c.classes)}, {at}, {_string(c.classes)}"
+    words = f"{_string(c.name)}, {len(c.letters)}, {at}, {_string(c.letters)}"
     return f"    {{{kind}, {words}, {variable}_hi, {variable}_lo, {variable}_bound, {ends}}}"
 
 
@@ -108,9 +108,9 @@ def _ends(c: Claim) -> tuple[np.ndarray, np.ndarray]:
     """The first and the last float32 that a claim accepts: found by asking the rule itself about the numbers next to
     where they must be."""
     bound = c.bounds["float32"]
-    numeric = np.isin([*c.classes], ["f", "r"])
+    numeric = np.isin([*c.letters], ["f", "r"])
     sides = np.minimum(c.hi, c.lo), np.maximum(c.hi, c.lo)
-    is_range = np.array([*c.classes]) == "r"
+    is_range = np.array([*c.letters]) == "r"
     found = []
     for sign, side in zip((-1.0, 1.0), sides, strict=True):
         inward, outward = (np.float32(s * np.inf) for s in (-sign, sign))
@@ -182,7 +182,7 @@ def npz(cases: Chosen, suite: Suite) -> bytes:
 def _parts(place: str, c: Claim, dtype: str) -> Mapping[str, np.ndarray]:
     own = {} if c.at is None else {f"{place}/at": c.at, f"{place}/kind": np.array(f"{c.kind} {c.name}".strip())}
     numbers = {"hi": c.hi, "lo": c.lo, "bound": c.bounds[dtype]}
-    return own | {f"{place}/class": np.array([*c.classes], "U1")} | {f"{place}/{n}": x for n, x in numbers.items()}
+    return own | {f"{place}/class": np.array([*c.letters], "U1")} | {f"{place}/{n}": x for n, x in numbers.items()}
 
 
 FORMS: Mapping[str, Callable[[Chosen, Suite], bytes]] = {"c-header": c_header, "npz": npz}

@@ -30,7 +30,7 @@ class Claim:
     `name`, at a kink or a tie), "class" (of algorithms).
     """
 
-    classes: str
+    letters: str
     hi: np.ndarray
     lo: np.ndarray
     bounds: Mapping[str, np.ndarray]
@@ -96,7 +96,7 @@ class Fixture:
 
     @property
     def elements(self) -> int:
-        return sum(len(e.main.classes) for e in self.expect.values())
+        return sum(len(e.main.letters) for e in self.expect.values())
 
     def arrays(self, dtype: str) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray | None], np.ndarray]:
         """The parameters, inputs and cotangent in a working format, which holds them exactly."""

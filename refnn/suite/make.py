@@ -163,7 +163,7 @@ class _Oracle:
             ]
         bound = np.maximum(*(e.bounds[self.dtype] + np.abs(e.lo) for e in ends)) * SLACK
         merged = Claim(
-            "".join("r" if i in at else c for i, c in enumerate(main.classes)),
+            "".join("r" if i in at else c for i, c in enumerate(main.letters)),
             _put(main.hi, at, below.hi),
             _put(main.lo, at, above.hi),
             {self.dtype: _put(main.bounds[self.dtype], at, bound)},
@@ -179,7 +179,7 @@ class _Oracle:
         labels = sent.components(main.hi.size)
         tied = (np.bincount(sent.window)[sent.window] > 1) & (sent.amount != 0) if sent.window.size else sent.window > 0
         _, loosest = self.bounds(which, "accurate", "any")
-        classes, groups = [*main.classes], []
+        classes, groups = [*main.letters], []
         hi, lo, bound = main.hi.copy(), main.lo.copy(), main.bounds[self.dtype].copy()
         for label, cells in grouped(labels).items():
             if label < 0:
@@ -212,13 +212,13 @@ class _Oracle:
             differ |= (other.value != main.hi) | (other.low != main.lo)
         kept = ~differ & _numeric(main)
         bound = np.where(kept, main.bounds[self.dtype], 0.0)
-        classes = "".join("*" if d and c == "f" else c for d, c in zip(differ, main.classes, strict=True))
+        classes = "".join("*" if d and c == "f" else c for d, c in zip(differ, main.letters, strict=True))
         return Claim(classes, np.where(kept, main.hi, 0.0), np.where(kept, main.lo, 0.0), {self.dtype: bound})
 
     def _classes(self, which: int, main: Claim) -> Iterator[Claim]:
         """How far from the truth the other declared classes of algorithms may be, where that is further."""
         value = self.truth(which)
-        for name in self.op.classes:
+        for name in self.op.algorithms:
             middle, allowed = self.bounds(which, name)
             other = self._claim(value, middle, allowed)
             both = _numeric(main) & _numeric(other)
@@ -228,7 +228,7 @@ class _Oracle:
 
 
 def _numeric(claim: Claim) -> np.ndarray:
-    return np.array([c == "f" for c in claim.classes], dtype=bool)
+    return np.array([c == "f" for c in claim.letters], dtype=bool)
 
 
 def _put(x: np.ndarray, at: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -240,7 +240,7 @@ def _put(x: np.ndarray, at: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _part(claim: Claim, at: np.ndarray, kind: str, name: str) -> Claim:
     """An alternative: a claim at some elements only."""
     bounds = {k: b[at] for k, b in claim.bounds.items()}
-    return Claim("".join(claim.classes[i] for i in at), claim.hi[at], claim.lo[at], bounds, at, kind, name)
+    return Claim("".join(claim.letters[i] for i in at), claim.hi[at], claim.lo[at], bounds, at, kind, name)
 
 
 def _half_ulp(x: float) -> float:
@@ -267,7 +267,7 @@ def merged(narrow: Mapping[str, Expected], wide: Mapping[str, Expected]) -> dict
 
 def _claimed(c: Claim) -> Any:
     """All of a claim but its bounds."""
-    return c.classes, c.hi.tobytes(), c.lo.tobytes(), None if c.at is None else tuple(c.at.tolist()), c.kind, c.name
+    return c.letters, c.hi.tobytes(), c.lo.tobytes(), None if c.at is None else tuple(c.at.tolist()), c.kind, c.name
 
 
 def _skeleton(e: Expected) -> Any:
@@ -341,8 +341,8 @@ def _claim(c: Claim, main: Claim | None = None) -> dict[str, Any]:
     """A claim; hi and lo are left out where they are those of the main one, as mostly for classes of algorithms."""
     bound = {k: encode_bounds(b) for k, b in c.bounds.items()}
     if main is not None and np.array_equal(c.hi, main.hi[c.at]) and np.array_equal(c.lo, main.lo[c.at]):
-        return {"class": c.classes, "bound": bound}
-    return {"class": c.classes, "hi": encode(c.hi), "lo": encode(c.lo), "bound": bound}
+        return {"class": c.letters, "bound": bound}
+    return {"class": c.letters, "hi": encode(c.hi), "lo": encode(c.lo), "bound": bound}
 
 
 def document(op: str | Op, family: str) -> str:
@@ -424,7 +424,7 @@ def network_document(net: Network, full: bool = False) -> str:
     other one some elements of each tensor and the hash of that file."""
     case = network_case(net)
     found = network_expectations(net, case)
-    large = sum(len(e.main.classes) for _, e in found.values()) > WHOLE
+    large = sum(len(e.main.letters) for _, e in found.values()) > WHOLE
     extra: dict[str, Any] = {}
     if large and not full:
         digest = hashlib.sha256(network_document(net, full=True).encode()).hexdigest()
@@ -449,7 +449,7 @@ def network_document(net: Network, full: bool = False) -> str:
 
 def _sampled(e: Expected, rng: np.random.Generator) -> Expected:
     """Some elements of a result that is too large."""
-    size = len(e.main.classes)
+    size = len(e.main.letters)
     if size <= SAMPLED:
         return e
     return Expected(_part(e.main, np.sort(rng.choice(size, SAMPLED, replace=False)), "", ""))

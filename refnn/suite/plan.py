@@ -29,7 +29,7 @@ from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.limits.boundaries import ELEMENTS, ROWS, boundary_cases, single
 from refnn.models import model
 from refnn.networks.network import Network
-from refnn.op import Op
+from refnn.op import Op, Variant
 from refnn.ops import OPS, find
 from refnn.oracle.allowance import worst_case
 
@@ -51,18 +51,18 @@ AIMS: Mapping[str, str] = {
 }
 
 
-def compact(op: Op) -> tuple[Mapping[str, Any], ...]:
+def compact(op: Op) -> tuple[Variant, ...]:
     """The variants of an op with few elements: long axes become 17, which is beyond most SIMD widths, or where that is
     still too much, those of `smaller`, and one less where no axis of length 2 gets mixed up with another."""
     found: dict[str, Mapping[str, Any]] = {}
     for variant in op.variants:
-        shapes = {n: s if s is None else tuple(min(a, 17) for a in s) for n, s in variant["shapes"].items()}
-        if "small" in variant or _elements(shapes) > MOST:
-            shapes = smaller(replace(op, variants=(variant,))).variants[0]["shapes"]
+        shapes = {n: s if s is None else tuple(min(a, 17) for a in s) for n, s in variant.shapes.items()}
+        if variant.small is not None or _elements(shapes) > MOST:
+            shapes = smaller(replace(op, variants=(variant,))).variants[0].shapes
             lengths = {a for s in shapes.values() for a in s or ()}
-            if "small" not in variant and _elements(shapes) > MOST and 2 not in lengths:
+            if variant.small is None and _elements(shapes) > MOST and 2 not in lengths:
                 shapes = {n: s if s is None else tuple(a - 1 if a > 2 else a for a in s) for n, s in shapes.items()}
-        small = {**variant, "shapes": shapes}
+        small = replace(variant, shapes=shapes)
         found.setdefault(slug(small), small)
     return tuple(found.values())
 
@@ -108,16 +108,16 @@ def planned(id: str) -> Case | None:
     return next((c for c in cases(parts[0], parts[2]) if c.id == id), None)
 
 
-def _made(op: Op, dtype: str, family: str, draw: str, variant: Mapping[str, Any], cotangent: str) -> Case:
+def _made(op: Op, dtype: str, family: str, draw: str, variant: Variant, cotangent: str) -> Case:
     label = slug(variant) if draw == family or family == "smoke" else f"{draw},{slug(variant)}"
     name = f"{op.name}/{dtype}/{family}/{label}"
     # Number 0: arrays in C order, which is all that a file can hold.
     return replace(build(name, op, FORMATS[dtype], draw, variant, cotangent), random=False)
 
 
-def _full(variants: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _full(variants: Sequence[Variant]) -> list[Variant]:
     """Those without an empty array."""
-    return [v for v in variants if all(s is None or prod(s) for s in v["shapes"].values())]
+    return [v for v in variants if all(s is None or prod(s) for s in v.shapes.values())]
 
 
 def claimed(case: Case) -> bool:
@@ -129,15 +129,15 @@ def claimed(case: Case) -> bool:
     return bool(2 * np.count_nonzero(np.isfinite(allowed)) >= allowed.size)
 
 
-def _smoke(op: Op, variants: Sequence[Mapping[str, Any]], dtype: str) -> Iterator[Case]:
+def _smoke(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     if dtype == "float32":
-        first = next(v for v in variants if prod(next(iter(v["shapes"].values()))) > 1)
+        first = next(v for v in variants if prod(v.first) > 1)
         small = _made(op, dtype, "smoke", "grid", first, "constant")
         g = FAMILIES["grid"](np.random.default_rng(len(small.id)), small.cotangent.shape, FORMATS[dtype])
         yield replace(small, cotangent=np.where(g == 0, 1, g).astype(small.cotangent.dtype))
 
 
-def _normal(op: Op, variants: Sequence[Mapping[str, Any]], dtype: str) -> Iterator[Case]:
+def _normal(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     """All variants in float32, whose cases have bounds for float64 too; every fourth one with digits of float64."""
     kinds = sorted(COTANGENTS)
     for i, variant in enumerate(variants):
@@ -145,28 +145,28 @@ def _normal(op: Op, variants: Sequence[Mapping[str, Any]], dtype: str) -> Iterat
             yield _made(op, dtype, "normal", "normal", variant, kinds[i % len(kinds)])
 
 
-def _hard(op: Op, variants: Sequence[Mapping[str, Any]], dtype: str) -> Iterator[Case]:
+def _hard(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     """As many cases as there are variants or families, in float64 as there are families; each dtype pairs them
     differently."""
-    families = (*ADVERSARIAL, *(("kinks",) if any(v.get("points") for v in variants) else ()))
+    families = (*ADVERSARIAL, *(("kinks",) if any(v.points for v in variants) else ()))
     full, kinds, shift = _full(variants), sorted(COTANGENTS), FORMATS_HELD.index(dtype)
     for i in range(max(len(families), len(full)) if dtype == "float32" else len(families)):
         family, variant = families[i % len(families)], full[(i + shift) % len(full)]
-        if family == "kinks" and not variant.get("points"):
+        if family == "kinks" and not variant.points:
             continue
         found = _made(op, dtype, "hard", family, variant, kinds[(i + shift) % len(kinds)])
         if claimed(found):
             yield found
 
 
-def _special(op: Op, variants: Sequence[Mapping[str, Any]], dtype: str) -> Iterator[Case]:
+def _special(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     """The rows hold in every format, so one dtype is enough."""
     if dtype == "float32":
         for c in special_cases(op, FORMATS[dtype], op.special, {}, "*", 0):
             yield replace(c, id=c.id.removesuffix("/given/0"))
 
 
-def _limits(op: Op, variants: Sequence[Mapping[str, Any]], dtype: str) -> Iterator[Case]:
+def _limits(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     """The certified boundaries of the ops that have any; else numbers at the limits of the format, as many of them
     among ordinary ones as leave something to claim."""
     if op.name in (*ROWS, *ELEMENTS):

@@ -21,7 +21,7 @@ def accepts(claim: Claim, got: np.ndarray, dtype: str) -> np.ndarray:
 
     A comparison with NaN is false, so NaN passes only where the class asks for it.
     """
-    letter = np.array([*claim.classes], dtype="U1")
+    letter = np.array([*claim.letters], dtype="U1")
     bound, hi, lo = claim.bounds[dtype], claim.hi, claim.lo
     with np.errstate(all="ignore"):
         return np.select(
@@ -58,7 +58,7 @@ def judge(expected: Expected, got: np.ndarray, dtype: str, conventions: Mapping[
     """The verdicts of a result in the working format `dtype`: of its elements, or of those that are sampled."""
     main, got = expected.main, np.asarray(got, np.float64).ravel()
     got = got if main.at is None else got[main.at]
-    letter = np.array([*main.classes], dtype="U1")
+    letter = np.array([*main.letters], dtype="U1")
     passed = accepts(main, got, dtype)
     with np.errstate(all="ignore"):
         error = np.abs((got - main.hi) - main.lo)

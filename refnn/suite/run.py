@@ -293,7 +293,7 @@ def _findings(fixture: Fixture, dtype: str, want: str, e: Expected, v: Verdict, 
 
 def _expected_value(e: Expected, flat: int) -> float:
     words = {"n": math.nan, "p": math.inf, "m": -math.inf, "z": 0.0, "Z": -0.0}
-    return words.get(e.main.classes[flat], float(e.main.hi[flat]))
+    return words.get(e.main.letters[flat], float(e.main.hi[flat]))
 
 
 def run(

@@ -36,7 +36,7 @@ def verify(op: Op) -> None:
         raise ValueError(f"op {op.name!r}: no case can be drawn, {type(e).__name__}: {e}") from e
     smallest = min(found, key=lambda c: (c.elements == 0, c.elements))
     slopes: Any = None  # of the forward, by the complex step: the same for all
-    for algorithm in ("accurate", *op.classes):
+    for algorithm in ("accurate", *op.algorithms):
         for case in found:
             _runs(case, algorithm)
             if case is smallest or case.elements <= SMALL:

@@ -79,7 +79,7 @@ class Alarms:
             self.elements += report.elements
             self.alarms += [f"{right.what}: {said}" for said in objections(report, where)]
             names = {f.name for f in report.findings if f.verdict == "explained"}
-            if right.classes and (others := names - right.classes):
+            if right.algorithms and (others := names - right.algorithms):
                 self.misnamed.add(f"{right.what} as {', '.join(sorted(others))}")
 
 

@@ -33,7 +33,7 @@ class Right:
     """A right implementation of an op in one dtype.
 
     `model` is what it is judged by, where that is not the model of its dtype, and `algorithm` the declared class. One
-    that is judged as accurate may be explained: `classes` are the names of the declared classes that it is of; None
+    that is judged as accurate may be explained: `algorithms` are the names of the declared ones that it is of; None
     stands for a formula whose name may be that of any class. `known` are findings that are committed as expected, each
     with a reason.
     """
@@ -44,20 +44,20 @@ class Right:
     pair: Pair
     model: str | None = None
     algorithm: str = "accurate"
-    classes: frozenset[str] | None = frozenset()
+    algorithms: frozenset[str] | None = frozenset()
     known: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def expected(self) -> dict[str, str]:
         """The findings that are no alarm, as `refnn.check` takes them."""
-        explained = {} if self.classes == frozenset() else {f"{self.op}/* explained *": "it is of a declared class"}
+        explained = {} if self.algorithms == frozenset() else {f"{self.op}/* explained *": "it is of a declared class"}
         return {**self.known, **explained}
 
 
 def related(op: str, name: str) -> frozenset[str]:
     """The classes of an op that share a formula with one of them, itself among them."""
-    own = OPS[op].classes[name]
-    return frozenset(n for n, c in OPS[op].classes.items() if c[0] is own[0] or c[1] is own[1])
+    own = OPS[op].algorithms[name]
+    return frozenset(n for n, c in OPS[op].algorithms.items() if c[0] is own[0] or c[1] is own[1])
 
 
 def of_numpy(op: str, dtype: str) -> Iterator[Right]:
@@ -68,15 +68,15 @@ def of_numpy(op: str, dtype: str) -> Iterator[Right]:
     for m in MUTANTS:
         if m.op == op and m.dtype == dtype and m.kind in ("convention", "equivalent"):
             yield Right(op, m.what, dtype, mutated(m))
-    for name in OPS[op].classes:
+    for name in OPS[op].algorithms:
         yield Right(op, f"class {name}", dtype, evaluated(op, Floats, algorithm=name), algorithm=name)
 
 
 def classes(op: str, dtype: str) -> Iterator[Right]:
     """Each class that an op declares, computed as it is declared and judged as anybody's implementation is."""
-    for name in OPS[op].classes:
+    for name in OPS[op].algorithms:
         pair = evaluated(op, Floats, algorithm=name)
-        yield Right(op, f"class {name}", dtype, pair, classes=related(op, name))
+        yield Right(op, f"class {name}", dtype, pair, algorithms=related(op, name))
 
 
 # What PyTorch loses on ordinary numbers, beside the model that it is judged by. The gradients of conv2d and of
@@ -265,4 +265,4 @@ def formulas(op: str, dtype: str) -> Iterator[Right]:
     own = evaluated(op, Floats)
     for what, forward, vjp in FORMULAS.get(op, ()):
         pair = (own[0] if forward is None else in_own_dtype(forward), own[1] if vjp is None else in_own_dtype(vjp))
-        yield Right(op, what, dtype, pair, classes=None)
+        yield Right(op, what, dtype, pair, algorithms=None)
