@@ -33,7 +33,8 @@ def run(monkeypatch, tmp_path, capsys):
     """`refnn report` on hand-made subjects: the exit code, the folder, and what was printed."""
 
     def run(*subjects, args=()):
-        monkeypatch.setattr(cli, "_subjects", lambda ops, dtypes, seed: [(str(i), s) for i, s in enumerate(subjects)])
+        named = [(str(i), s) for i, s in enumerate(subjects)]
+        monkeypatch.setattr("refnn.cli.report._subjects", lambda ops, dtypes, seed: named)
         code = cli.main(["report", "--out", str(tmp_path / "out"), *args])
         printed = capsys.readouterr()
         return code, tmp_path / "out", printed.out, printed.err
@@ -190,7 +191,7 @@ def test_nothing_but_the_report_goes_to_a_pipe(run):
 
 def test_the_subjects_are_every_op_in_every_dtype(monkeypatch):
     pytest.importorskip("torch")
-    labels = [label for label, _ in cli._subjects("*softmax", ["float32", "float64"], 0)]
+    labels = [label for label, _ in cli.report._subjects("*softmax", ["float32", "float64"], 0)]
     assert labels == ["log_softmax float32", "log_softmax float64", "softmax float32", "softmax float64"]
 
 
@@ -253,7 +254,7 @@ def test_check_passes_the_object_on_and_its_code_is_the_reports(implementation, 
         calls.append(args)
         return part(**{"violation" if args[1]["vjp"].__name__ == "wrong" else "ok": 1})
 
-    monkeypatch.setattr(cli, "_check", check)
+    monkeypatch.setattr("refnn.cli.check._check", check)
     given = ["check", "relu", "--impl", f"{implementation}:forward", "--vjp"]
     assert cli.main([*given, f"{implementation}:vjp", "--dtype", "float32", "--dtype", "float64", "--seed", "3"]) == 0
     assert [(c[2], c[4]) for c in calls] == [("float32", 3), ("float64", 3)]

@@ -44,7 +44,7 @@ def test_what_is_loaded_is_what_was_saved(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", fixtures())
 def test_every_fixture_is_as_it_was_saved(name: str, tmp_path: Path) -> None:
     Network.load(name).save(tmp_path / name)
-    here = Path(files.__file__).parents[1] / "conformance" / "networks" / name
+    here = Path(files.__file__).parents[2] / "conformance" / "networks" / name
     stored = {p.name for p in here.iterdir()} - {"cases.json"}  # which `refnn gen --all` writes
     assert stored == {p.name for p in (tmp_path / name).iterdir()}
     assert all((tmp_path / name / file).read_bytes() == (here / file).read_bytes() for file in stored)

@@ -6,7 +6,7 @@ takes time to import is imported by the command that uses it.
 
 from __future__ import annotations
 
-from refnn.cli import check, compare, limits, ops, power, report, suite
+from refnn.cli import report, check, suite, compare, ops, limits, power  # isort: skip  # as --help lists them
 from refnn.cli.app import main
 
 __all__ = ["check", "compare", "limits", "main", "ops", "power", "report", "suite"]

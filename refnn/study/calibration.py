@@ -416,9 +416,9 @@ def page(rows: Sequence[Row], layers: Sequence[Row], about: Mapping[str, Any]) -
     lines = [
         "# Calibration of the expected error",
         "",
-        "Written by `python -m refnn.study.calibration`; held to its own figures by `tests/test_calibration.py`. Each row",
-        "is of right implementations. Its quantiles are of error/expected over all elements, output and gradients, where",
-        "`expected` is the standard deviation that `refnn.allowance` gives. What a check calls `suspect` is beyond",
+        "Written by `python -m refnn.study.calibration`; held to its own figures by `tests/test_calibration.py`. Each",
+        "row is of right implementations. Its quantiles are of error/expected over all elements, output and gradients,",
+        "where `expected` is the standard deviation that `refnn.allowance` gives. What a check calls `suspect` is beyond",
         f"z expected + library, where z belongs to a false alarm in {FALSE_ALARM:g} of the data sets.",
         "",
         *listed(about),

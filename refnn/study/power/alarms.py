@@ -166,8 +166,8 @@ def lines(of_ops: Sequence[Alarms], of_layers: Sequence[Alarms] = ()) -> Iterato
     unsound = "; ".join(f"{', '.join(of)} ({why})" for why, of in whys.items())
     yield f"PyTorch's own that are not right under these models, and not among them: {unsound}."
     yield (
-        f"Neither is long double for {' and '.join(ROUNDED_TWICE)} of float64: rounded to 64 bits and then to 53, x and "
-        "a term of half an ulp of it come to more than half an ulp."
+        f"Neither is long double for {' and '.join(ROUNDED_TWICE)} of float64: rounded to 64 bits and then to 53, "
+        "x and a term of half an ulp of it come to more than half an ulp."
     )
     yield ""
     yield "## Default cases"
