@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,10 +20,6 @@ from refnn.formats import FORMATS
 from refnn.refusals import check_real
 
 Array = Any
-
-# Keys of the sources that the equations of the ops come from.
-SOURCES = ("challa2023", "challa2022", "you2022", "cnnmath", "katsaros")
-
 
 KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
 
@@ -121,6 +115,20 @@ class Variant:
         assert shape is not None
         return shape
 
+    def kind(self, name: str, declared: Input) -> str:
+        """What the input of that name holds: a target holds probabilities, in the shape of what they are of, or
+        classes."""
+        kind = self.kinds.get(name, declared.kind)
+        if kind != "target":
+            return kind
+        return "probabilities" if self.shapes[name] == self.shapes[declared.of or name] else "classes"
+
+    def classes(self, declared: Input) -> int:
+        """How many classes an input has."""
+        shape = self.shapes[declared.of or ""]
+        assert shape is not None
+        return shape[declared.classes(shape)]
+
 
 @dataclass(frozen=True)
 class Special:
@@ -172,7 +180,8 @@ class Op:
     `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
     special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
     do not touch each other; ndim is that of the first input. `summed(params)` says how a loss adds up what it gives for
-    each row, if it does: a large one is then evaluated in pieces, any other as a whole.
+    each row, if it does: a large one is then evaluated in pieces, any other as a whole. `equations` are those of the
+    sources that the op is, each a key of the source and what it calls the equation.
     """
 
     name: str
@@ -188,6 +197,7 @@ class Op:
     special: tuple[Special, ...] = ()
     rowwise: Callable[[int, Mapping[str, Any]], bool] = lambda ndim, params: False
     summed: Callable[[Mapping[str, Any]], Sum | None] = lambda params: None
+    equations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -256,18 +266,6 @@ class Op:
     def convention(self) -> Convention:
         """What refnn itself takes at kinks and ties: the first that is named."""
         return next(iter(self.kinks.values()), 0.0)
-
-    @cached_property
-    def equations(self) -> tuple[str, ...]:
-        """The equations of the sources that the docstring of the op's module cites, in its order; where it cites none,
-        those of the module that holds its forward."""
-        modules = sys.modules.get(f"refnn.ops.{self.name}"), inspect.getmodule(self.forward)
-        texts = (inspect.getdoc(module) or "" for module in modules)
-        found = (re.findall(rf"({'|'.join(SOURCES)})((?:,? \([^)]+\))*)", text) for text in texts)
-        cited = next(filter(None, found), [])
-        return tuple(
-            dict.fromkeys(f"{key} {n}".strip() for key, list_ in cited for n in re.findall(r"\([^)]+\)", list_) or [""])
-        )
 
     def algorithm(self, name: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
         """The definition of a declared class; "accurate" is the op itself."""
@@ -478,12 +476,14 @@ def _called_by(op: Op) -> dict[Op, set[int]]:
 def _filled(op: Op, variant: Variant) -> tuple[list[Array | None], dict[str, Any]]:
     """Arrays of ones, or of the class 0, and the parameters of a variant: what a definition calls does not depend on
     the numbers."""
-    shapes, arrays = variant.shapes, []
+    arrays: list[Array | None] = []
     for name, declared in op.inputs.items():
-        shape, kind = shapes[name], variant.kinds.get(name, declared.kind)
-        indices = kind in ("classes", "ignored") or (kind == "target" and shape != shapes[declared.of])
+        shape = variant.shapes[name]
+        indices = variant.kind(name, declared) in ("classes", "ignored")
         arrays.append(None if shape is None else np.zeros(shape, np.int64) if indices else np.ones(shape, np.float32))
-    drawn = {k: np.ones(v.shape(variant.first), np.float32) if isinstance(v, Drawn) else v for k, v in variant.params.items()}
+    drawn = {
+        k: np.ones(v.shape(variant.first), np.float32) if isinstance(v, Drawn) else v for k, v in variant.params.items()
+    }
     return arrays, {**op.defaults, **drawn}
 
 
@@ -494,7 +494,6 @@ def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
 
 __all__ = [
     "DRAWN",
-    "SOURCES",
     "Drawn",
     "Input",
     "Op",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,11 +133,22 @@ def test_op_modules_look_alike(path: Path) -> None:
     assert OPS[path.stem].name == path.stem
 
 
-def test_an_op_has_at_most_eleven_fields() -> None:
-    """Ten say what an op is; the eleventh, `summed`, is what the evaluator of large losses would have to guess."""
-    from dataclasses import fields
+CITED = re.compile(r"(challa2023|challa2022|you2022|cnnmath|katsaros)((?:,? \([^)]+\))*)")
 
-    assert len(fields(refnn.Op)) <= 11
+
+@pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
+def test_the_equations_of_a_record_are_those_that_its_module_cites(op: refnn.Op) -> None:
+    """Or the module of its family, where its own cites none."""
+    modules = sys.modules[f"refnn.ops.{op.name}"], inspect.getmodule(op.forward)
+    cited = next(filter(None, (CITED.findall(inspect.getdoc(m) or "") for m in modules)), [])
+    found = [f"{key} {n}".strip() for key, numbers in cited for n in re.findall(r"\([^)]+\)", numbers) or [""]]
+    assert list(op.equations) == list(dict.fromkeys(found))
+
+
+def test_an_op_has_at_most_twelve_fields() -> None:
+    """Ten say what an op is; `summed` is what the evaluator of large losses would have to guess, `equations` the
+    sources."""
+    assert len(dataclasses.fields(refnn.Op)) <= 12
 
 
 PARAMETERS = {name for op in OPS.values() for name in op.defaults} - {"groups", "p", "value"}  # words of their own, too

@@ -145,9 +145,7 @@ def draw_input(op: Op, name: str, variant: Variant, family: str, rng: Any, fmt: 
     if shape is None:
         return None
     declared = op.inputs[name]
-    kind = variant.kinds.get(name, declared.kind)
-    if kind == "target":
-        kind = "probabilities" if shape == variant.shapes[declared.of] else "classes"
+    kind = variant.kind(name, declared)
     if kind == "probabilities":
         return _probabilities(rng, shape, declared.classes(shape)).astype(fmt.dtype)
     if kind == "unit":
@@ -158,8 +156,7 @@ def draw_input(op: Op, name: str, variant: Variant, family: str, rng: Any, fmt: 
     if kind == "mask":
         return (rng.random(shape) < 0.5).astype(fmt.dtype)
     if kind in ("classes", "ignored"):
-        reference = variant.shapes[declared.of]
-        classes = rng.integers(0, reference[declared.classes(reference)], size=shape)
+        classes = rng.integers(0, variant.classes(declared), size=shape)
         if declared.ignored is None:
             return classes
         share, ignored = 1.0 if kind == "ignored" else 0.2, {**op.defaults, **variant.params}[declared.ignored]

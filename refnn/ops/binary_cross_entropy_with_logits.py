@@ -167,4 +167,5 @@ binary_cross_entropy_with_logits = Op(
     ),
     rowwise=lambda ndim, params: each_sample(ndim, params) and params["weight"] is params["pos_weight"] is None,
     summed=by_samples(every_element),
+    equations=("challa2023 (1)",),
 )

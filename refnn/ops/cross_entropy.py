@@ -178,4 +178,5 @@ cross_entropy = Op(
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
+    equations=("challa2023 (1)", "challa2023 (16)"),
 )

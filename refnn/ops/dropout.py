@@ -104,4 +104,5 @@ dropout = Op(
         Special((3.0, 1.0), 0, ((0, nan), None), f"all is dropped: {_LEFT_OUT}", {"p": 1.0}, cotangent=nan),
     ),
     rowwise=each_element,
+    equations=("challa2023 (variable D)",),
 )

@@ -56,4 +56,5 @@ elu = Op(
         Special((0.0,), 0, ((0.25, 1),), "at the kink either declared one", {"alpha": 0.25}),
     ),
     rowwise=each_element,
+    equations=("katsaros (ELU)",),
 )

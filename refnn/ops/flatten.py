@@ -57,4 +57,5 @@ flatten = Op(
         Special(([[1.0, 2.0]],), [[1, 2]], ([[nan, nan]],), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim == 1 or (ndim > 1 and params["start"] % ndim != 0),
+    equations=("challa2023 (33)", "challa2023 (35)"),
 )

@@ -16,6 +16,7 @@ which loses all digits on the negative side: its bound is absolute, a small numb
 limits are zero; the formulas give NaN.
 """
 
+from dataclasses import replace
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
@@ -88,7 +89,7 @@ gelu = Op(
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
-    variants=tuple({**v, "params": {"approximate": a}} for a in ("none", "tanh") for v in ELEMENTWISE),
+    variants=tuple(replace(v, params={"approximate": a}) for a in ("none", "tanh") for v in ELEMENTWISE),
     algorithms={"sum": (by_sum, by_sum_vjp)},
     special=tuple(
         row

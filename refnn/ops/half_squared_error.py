@@ -47,4 +47,5 @@ half_squared_error = Op(
     special=squared_error_rows(lambda v: [v]),
     rowwise=each_sample,
     summed=by_samples(lambda ar, input, target, **params: input.shape[0]),
+    equations=("you2022 (squared error)", "cnnmath (cost)"),
 )

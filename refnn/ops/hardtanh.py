@@ -53,4 +53,5 @@ hardtanh = Op(
         Special((-1.0,), -1, ((0, 1),), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (hardtanh)",),
 )

@@ -56,4 +56,5 @@ l2_penalty = Op(
         Special((inf,), nan, (nan,), "zero times infinity", {"weight_decay": 0.0}),
         Special((3.0,), 2.25, (nan,), "NaN in the cotangent is handed on", {"weight_decay": 0.5}, cotangent=nan),
     ),
+    equations=("cnnmath (weight decay)",),
 )

@@ -46,4 +46,5 @@ leaky_relu = Op(
         Special((-0.0,), 0, ((0.25, 1),), "likewise", {"negative_slope": 0.25}),
     ),
     rowwise=each_element,
+    equations=("katsaros (leaky ReLU)",),
 )

@@ -81,4 +81,12 @@ linear = Op(
         Special(([[1, 1]], [[1, 1]], [-inf]), [[-inf]], ([[1, 1]], [[1, 1]], [1]), "likewise"),
         Special(([[0.0, -0.0]], [[1, 1]], [0]), [[0]], ([[1, 1]], [[0, 0]], [1]), "either sign of zero"),
     ),
+    equations=(
+        "challa2023 (8)",
+        "challa2023 (19)",
+        "challa2023 (20)",
+        "challa2023 (26)",
+        "challa2023 (27)",
+        "challa2023 (23)",
+    ),
 )

@@ -86,4 +86,5 @@ log_softmax = Op(
         Special(([0.0, 0.0],), None, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=_softmax.softmax.rowwise,
+    equations=("challa2023 (4)",),
 )

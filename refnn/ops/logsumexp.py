@@ -84,4 +84,5 @@ logsumexp = Op(
         Special(([nan, -inf],), nan, ([None, (0, nan)],), "NaN in gives NaN out; a weight of 0, or 0 over NaN"),
     ),
     rowwise=_softmax.softmax.rowwise,
+    equations=("challa2023 (4)",),
 )

@@ -51,4 +51,5 @@ max_pool1d = Op(
     kinks=_pool.TIES,
     special=_pool.special(1, _pool.MAXIMA),
     rowwise=_pool.each_row,
+    equations=("katsaros (max-pooling)",),
 )

@@ -49,4 +49,5 @@ max_pool2d = Op(
     kinks=_pool.TIES,
     special=_pool.special(2, _pool.MAXIMA),
     rowwise=_pool.each_row,
+    equations=("katsaros (max-pooling)",),
 )

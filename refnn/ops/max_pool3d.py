@@ -44,4 +44,5 @@ max_pool3d = Op(
     kinks=_pool.TIES,
     special=_pool.special(3, _pool.MAXIMA),
     rowwise=_pool.each_row,
+    equations=("katsaros (max-pooling)",),
 )

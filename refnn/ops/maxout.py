@@ -63,4 +63,5 @@ maxout = Op(
         ),
     ),
     rowwise=_pool.each_row,
+    equations=("katsaros (maxout)",),
 )

@@ -76,4 +76,5 @@ prelu = Op(
         Special((-inf, [0.0]), (0, nan), (0, -inf), "the constant 0, or 0 times minus infinity"),
         Special((-2.0, [-0.0]), 0, (0, -2), "either sign of zero"),
     ),
+    equations=("katsaros (parametric ReLU)",),
 )

@@ -43,4 +43,5 @@ rrelu = Op(
         Special((-0.0, 0.25), 0, ((0.25, 1), None), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (randomized ReLU)",),
 )

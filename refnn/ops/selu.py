@@ -61,4 +61,5 @@ selu = Op(
         Special((-0.0,), 0, (None,), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (SELU)",),
 )

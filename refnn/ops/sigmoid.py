@@ -70,4 +70,5 @@ sigmoid = Op(
         Special((-0.0,), 0.5, (0.25,), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (sigmoid)",),
 )

@@ -90,4 +90,5 @@ softmax = Op(
         Special(([0.0, 0.0],), 0.5, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
+    equations=("challa2023 (4)", "challa2023 (5)", "challa2023 (6)"),
 )

@@ -133,4 +133,5 @@ softplus = Op(
         Special((-3.0,), inf, (0.5,), "likewise", params={"beta": 0.0}),
     ),
     rowwise=each_element,
+    equations=("katsaros (softplus)",),
 )

@@ -49,4 +49,5 @@ softsign = Op(
         Special((1.0,), 0.5, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=each_element,
+    equations=("katsaros (softsign)",),
 )

@@ -76,4 +76,5 @@ tanh = Op(
         Special((-0.0,), 0, (1,), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (tanh)",),
 )

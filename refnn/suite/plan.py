@@ -29,7 +29,7 @@ from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.limits.boundaries import ELEMENTS, ROWS, boundary_cases, single
 from refnn.models import model
 from refnn.networks.network import Network
-from refnn.op import Op, Variant
+from refnn.op import Op, Shape, Variant
 from refnn.ops import OPS, find
 from refnn.oracle.allowance import worst_case
 
@@ -54,9 +54,11 @@ AIMS: Mapping[str, str] = {
 def compact(op: Op) -> tuple[Variant, ...]:
     """The variants of an op with few elements: long axes become 17, which is beyond most SIMD widths, or where that is
     still too much, those of `smaller`, and one less where no axis of length 2 gets mixed up with another."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Variant] = {}
     for variant in op.variants:
-        shapes = {n: s if s is None else tuple(min(a, 17) for a in s) for n, s in variant.shapes.items()}
+        shapes: Mapping[str, Shape | None] = {
+            n: s if s is None else tuple(min(a, 17) for a in s) for n, s in variant.shapes.items()
+        }
         if variant.small is not None or _elements(shapes) > MOST:
             shapes = smaller(replace(op, variants=(variant,))).variants[0].shapes
             lengths = {a for s in shapes.values() for a in s or ()}
