@@ -470,12 +470,11 @@ def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -
     """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judging.judge rests on."""
     rules, checked, worst, exact = MODELS[name], 0, 0.0, Arb(1280, convention=OPS[op].convention)
     for case in small_cases(op, rules):
-        definition = case.op.algorithm("accurate")
         with np.errstate(all="ignore"), exact.working():
-            found = worst_case(case.op, definition, case.inputs, case.params, case.cotangent, rules)
+            found = worst_case(case.call(), rules)
             if found.open_branches:
                 continue
-            truths = run(exact, definition, case.inputs, case.params, case.cotangent)
+            truths = run(exact, case.call())
             for result, truth in zip(found.results, truths, strict=True):
                 if result is None or truth is None:
                     continue
@@ -496,10 +495,9 @@ def test_float64_radii_hold_their_midpoints_and_are_small(op: str) -> None:
     range of float64: what lies below that is the outward rounding of the radius itself."""
     checked, exact, smallest = 0, Arb(1280, convention=OPS[op].convention), FORMATS["float64"].smallest_normal
     for case in small_cases(op, MODELS["float32"]):
-        args = (case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
         with np.errstate(all="ignore"), exact.working():
-            fine, coarse = (worst_case(case.op, *args, MODELS[n]) for n in ("float64", "float32"))
-            for a, b, truth in zip(fine.results, coarse.results, run(exact, *args), strict=True):
+            fine, coarse = (worst_case(case.call(), MODELS[n]) for n in ("float64", "float32"))
+            for a, b, truth in zip(fine.results, coarse.results, run(exact, case.call()), strict=True):
                 if a is None or b is None or truth is None:
                     continue
                 known = np.isfinite(a[0]) & np.isfinite(a[1]) & np.isfinite(b[1]) & np.isfinite(b[0])

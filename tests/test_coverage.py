@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def counted(op: Op, families: Sequence[str] | None = None) -> Counts:
         for algorithm in ("accurate", *op.algorithms):
             ar = Counting(np.float32, counts, convention=op.convention)
             with np.errstate(all="ignore"):
-                run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+                run(ar, replace(case, op=op).call(algorithm))
     return counts
 
 

@@ -155,7 +155,7 @@ def evaluate(case: Case, rules: Model, order: str, grouping: str) -> list[np.nda
     """[output, *gradients] as float64, in one order and grouping."""
     ar = Ordered(rules, order, grouping)
     with np.errstate(all="ignore"):
-        results = run(ar, case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+        results = run(ar, case.call())
     return [None if r is None else r.a.astype(np.float64) for r in results]
 
 

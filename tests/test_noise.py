@@ -379,10 +379,9 @@ def test_the_expected_error_is_no_worse_than_the_worst(op: str, dtype: str) -> N
     """A local deviation is at most 2/sqrt(3) of half an ulp, and nothing adds up faster than the worst case does."""
     checked, rules, fmt = 0, model(dtype), FORMATS[dtype]
     for case in cases(op, dtype, families=["normal", "tiny", "large"]):
-        definition = case.op.algorithm("accurate")
         with np.errstate(all="ignore"):
-            noise = expected_error(case.op, definition, case.inputs, case.params, case.cotangent, rules)
-            worst = worst_case(case.op, definition, case.inputs, case.params, case.cotangent, rules).results
+            noise = expected_error(case.call(), rules)
+            worst = worst_case(case.call(), rules).results
         for expected, bound in zip(noise, worst, strict=True):
             if expected is None or bound is None:
                 continue
@@ -415,7 +414,7 @@ def test_where_there_is_a_worst_case_there_is_an_expected_error(op: str, name: s
     rules, compared = model(name), 0
     for case in cases(op, rules.storage.name):
         for algorithm in ("accurate", *case.op.algorithms):
-            given = (case.op, case.op.algorithm(algorithm), case.inputs, case.params, case.cotangent, rules)
+            given = (case.call(algorithm), rules)
             with np.errstate(all="ignore"):
                 pairs = [*zip(expected_error(*given), worst_case(*given).results, strict=True)]
             for expected, bound in pairs:
@@ -645,7 +644,7 @@ def test_the_worst_case_is_as_near_to_the_line_as_its_roundings_say(op: str, dty
         if not (c.random and c.random_cotangent):
             continue
         for name in ("accurate", *c.op.algorithms):
-            given = (c.op, c.op.algorithm(name), c.inputs, c.params, c.cotangent, rules)
+            given = (c.call(name), rules)
             worst = worst_case(*given)
             for result, roundings, expected in zip(worst.results, worst.roundings, expected_error(*given), strict=True):
                 if result is None or not 0 < roundings < math.inf:

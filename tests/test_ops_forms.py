@@ -128,7 +128,7 @@ def test_both_formulas_are_one_function(name: str) -> None:
             results = []
             for ar in (Arb(256), Second(256)):
                 with ar.working():
-                    results.append(run(ar, case.op.algorithm(algorithm), case.inputs, case.params, case.cotangent))
+                    results.append(run(ar, case.call(algorithm)))
             if not Second.taken:
                 continue
             for one, other in zip(*results, strict=True):

@@ -88,7 +88,7 @@ def test_components_are_what_ties_connect() -> None:
 
 def test_a_definition_that_computes_is_refused() -> None:
     case = next(cases("softmax", "float64", families=["normal"]))
-    assert shares(case.op, case.inputs, case.params, case.cotangent, 0) is None
+    assert shares(case.call(), 0) is None
 
 
 # --- what check says -------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def claims(
     """[output, *gradients] of the op's own definition, as arrays of certified balls."""
     ar = Arb(differences.PRECISION, convention=op.convention if convention is None else convention)
     with ar.working():
-        results = run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+        results = run(ar, replace(case, op=op).call(algorithm))
     return [None if r is None else np.asarray(r, dtype=object) for r in results]
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from refnn.arithmetic import Convention
 from refnn.op import Op, Special
+from refnn.oracle.evaluate import Call
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,10 @@ class Case:
     cotangent_layout: str = "C"
     repeat: bool = False
     row: Special | None = None  # of the op's table of special values, which then judges it
+
+    def call(self, algorithm: str = "accurate", convention: Convention | None = None) -> Call:
+        """The call of the op that the case is."""
+        return Call(self.op, self.inputs, self.params, self.cotangent, algorithm, convention)
 
     @property
     def elements(self) -> int:

@@ -53,17 +53,18 @@ def check_case(
     waiting: dict[int, list[Part]] = {}  # what no class was asked about yet
     classes = case.op.algorithms if algorithm == "accurate" and case.row is None else {}
     first_row = 0
-    for inputs, cotangent in chunks(case.op, case.inputs, case.params, case.cotangent):
+    for part in chunks(case.call()):
+        cotangent = part.cotangent
         assert cotangent is not None
-        piece = case if cotangent is case.cotangent else replace(case, inputs=inputs, cotangent=cotangent)
+        piece = case if cotangent is case.cotangent else replace(case, inputs=part.inputs, cotangent=cotangent)
         judge = Judge(piece, model_, algorithm, line)
         size = cotangent.shape[0] if piece is not case else 0
         for which, (tally, value) in enumerate(zip(tallies, got, strict=True)):
             if tally is None:
                 continue
-            part = value if piece is case else value[first_row : first_row + size]
-            for rows in _blocks(part):
-                judgement = judge.judge(which, np.asarray(part[rows], np.float64), rows)
+            own = value if piece is case else value[first_row : first_row + size]
+            for rows in _blocks(own):
+                judgement = judge.judge(which, np.asarray(own[rows], np.float64), rows)
                 if classes and unexplained(judgement).any():
                     waiting.setdefault(which, []).append(Part(judge, judgement, piece, first_row, rows))
                     continue

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,16 +77,13 @@ class Judge:
             self.worst = self._worst_case(algorithm, case.op.convention)
 
     def _worst_case(self, algorithm: str, convention: Convention) -> WorstCase:
-        c = self.case
-        return worst_case(c.op, c.op.algorithm(algorithm), c.inputs, c.params, c.cotangent, self.model, convention)
+        return worst_case(self.case.call(algorithm, convention), self.model)
 
     def _truths(self, which: int, convention: Convention) -> Iterator[Value]:
         """The truth of one result with more and more digits; all results of each precision are computed once."""
-        c, key = self.case, str(convention)
+        key = str(convention)
         if key not in self._refined:
-            self._refined[key] = refine(
-                c.op, c.op.algorithm(self.algorithm), c.inputs, c.params, c.cotangent, convention
-            )
+            self._refined[key] = refine(self.case.call(self.algorithm, convention))
         self._refined[key], again = itertools.tee(self._refined[key])
         for values in again:
             value = values[which]
@@ -115,8 +112,7 @@ class Judge:
         return self.line * std[rows] + library[rows]
 
     def _expected(self, algorithm: str, inputs: tuple[np.ndarray | None, ...], cotangent: np.ndarray) -> list[Any]:
-        c = self.case
-        return expected_error(c.op, c.op.algorithm(algorithm), inputs, c.params, cotangent, self.model)
+        return expected_error(replace(self.case.call(algorithm), inputs=inputs, cotangent=cotangent), self.model)
 
     def _beyond(
         self, which: int, algorithm: str, worst: WorstCase, j: Judgement, rows: Any, wanted: np.ndarray
@@ -271,8 +267,7 @@ class Judge:
     def _padded(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
         """Zeros in the padding times infinity: the oracle leaves such products out, and where they are formed NaN is
         right, too."""
-        c = self.case
-        formed = run(_Formed(np.float64), c.op.algorithm(self.algorithm), c.inputs, c.params, c.cotangent)[which]
+        formed = run(_Formed(np.float64), self.case.call(self.algorithm))[which]
         here = (j.code == SPECIAL) & np.isnan(got) & np.isnan(np.asarray(formed)[rows])
         j.code[here], j.error[here] = EXACT, 0.0
 
@@ -397,7 +392,7 @@ class Judge:
         """Cells that are tied, directly or over others, follow one convention together, or some weights in the simplex
         explain them all. False where an op does more than send its cotangent to maxima."""
         c = self.case
-        sent = shares(c.op, c.inputs, c.params, c.cotangent, which - 1)
+        sent = shares(c.call(), which - 1)
         if sent is None:
             return False
         x = c.inputs[which - 1]

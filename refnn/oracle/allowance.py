@@ -9,19 +9,18 @@ no more than a stated probability, where each rounding has a mean of zero given 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.noise import Noise
 from refnn.models import Model, model
 from refnn.op import Op
 from refnn.ops import find
-from refnn.oracle.evaluate import Algorithm, chunks, run
+from refnn.oracle.evaluate import Call, chunks, run
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +86,8 @@ def allowance(
     if cotangent is not None:
         g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), dtype)
     chosen = _model(model or dtype.name)
-    definition = op.algorithm(algorithm)
-    worst = worst_case(op, definition, arrays, full, g, chosen)
-    expected = expected_error(op, definition, arrays, full, g, chosen)
+    call = Call(op, arrays, full, g, algorithm)
+    worst, expected = worst_case(call, chosen), expected_error(call, chosen)
     output, *grads = [
         None if w is None else Bound(w[0], w[1], *e) for w, e in zip(worst.results, expected, strict=True)
     ]
@@ -117,23 +115,14 @@ class WorstCase:
     library: list[float]
 
 
-def worst_case(
-    op: Op,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    model: Model,
-    convention: Convention | None = None,
-) -> WorstCase:
-    """The definition in ball arithmetic, with arrays and parameters already validated. The convention is the op's own
-    if none is given."""
-    ar = Balls(model, convention=op.convention if convention is None else convention)
+def worst_case(call: Call, model: Model) -> WorstCase:
+    """The definition in ball arithmetic."""
+    ar = Balls(model, convention=call.rule)
     roundings: list[list[float]] = []
     library: list[list[float]] = []
     pieces = []
-    for piece, cotangent in chunks(op, inputs, params, g):
-        balls = run(ar, algorithm, piece, params, cotangent)
+    for piece in chunks(call):
+        balls = run(ar, piece)
         roundings.append([0 if b is None else b.roundings for b in balls])
         library.append([0.0 if b is None else b.library for b in balls])
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
@@ -141,23 +130,16 @@ def worst_case(
     return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), most, least)
 
 
-def expected_error(
-    op: Op,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    model: Model,
-) -> list[Any]:
+def expected_error(call: Call, model: Model) -> list[Any]:
     """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic; infinite where it
     leaves the range of float64, since nothing is known there."""
-    ar = Noise(model, convention=op.convention)
+    ar = Noise(model, convention=call.rule)
     pieces = [
         [
             None if v is None else tuple(_known(np.broadcast_to(part, v.shape)) for part in (v.std(), v.bias))
-            for v in run(ar, algorithm, piece, params, cot)
+            for v in run(ar, piece)
         ]
-        for piece, cot in chunks(op, inputs, params, g)
+        for piece in chunks(call)
     ]
     return _join(pieces)
 

@@ -1,46 +1,68 @@
-"""A definition in an arithmetic: its output and its gradients, whole or in pieces of independent rows."""
+"""A call of an op, and its evaluation in an arithmetic: the output and the gradients, whole or in pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import BLOCK
-from refnn.op import Op, lift
+from refnn.arithmetic import BLOCK, Convention
+from refnn.op import Op, Sum, lift
 
 CHUNK = 2 * BLOCK - 1  # elements that are evaluated at a time where rows are independent; more would be split again
 
 
-Algorithm = tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What is evaluated: an op on inputs and parameters that are validated, its vjp for a cotangent where there is one,
+    by the algorithm of that name. The convention at kinks and ties is the op's own if none is given."""
+
+    op: Op
+    inputs: tuple[np.ndarray | None, ...]
+    params: Mapping[str, Any]
+    cotangent: np.ndarray | None = None
+    algorithm: str = "accurate"
+    convention: Convention | None = None
+
+    @property
+    def rule(self) -> Convention:
+        """The convention at kinks and ties."""
+        return self.op.convention if self.convention is None else self.convention
+
+    @property
+    def definition(self) -> tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]:
+        """The forward and the vjp of the algorithm, in the primitives of an arithmetic."""
+        return self.op.algorithm(self.algorithm)
 
 
-def chunks(
-    op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray | None, size: int = CHUNK
-) -> Iterator[tuple[tuple[np.ndarray | None, ...], np.ndarray | None]]:
-    """The inputs and the cotangent in pieces of about `size` elements, where the op's rows do not touch each other."""
-    x = inputs[0]
-    if x is None or x.size <= size or not op.rowwise(x.ndim, params):
-        yield tuple(inputs), g
+def run(ar: Any, call: Call) -> list[Any]:
+    """[output, *gradients] of a call in the arithmetic `ar`, as they are stored; no gradients without a cotangent."""
+    forward, vjp = call.definition
+    lifted = lift(ar, call.inputs)
+    y = ar.store(forward(ar, *lifted, **call.params))
+    if call.cotangent is None:
+        return [y]
+    grads = vjp(ar, ar.array(call.cotangent), y, *lifted, **call.params)
+    return [y, *(None if v is None else ar.store(v) for v in grads)]
+
+
+def chunks(call: Call, size: int = CHUNK) -> Iterator[Call]:
+    """The call in pieces of about `size` elements, where the op's rows do not touch each other."""
+    x, g = call.inputs[0], call.cotangent
+    if x is None or x.size <= size or not call.op.rowwise(x.ndim, call.params):
+        yield call
         return
     rows = max(1, size * x.shape[0] // x.size)
     for start in range(0, x.shape[0], rows):
         piece = slice(start, start + rows)
-        yield tuple(None if v is None else v[piece] for v in inputs), None if g is None else g[piece]
+        inputs = tuple(None if v is None else v[piece] for v in call.inputs)
+        yield replace(call, inputs=inputs, cotangent=None if g is None else g[piece])
 
 
-def run(
-    ar: Any,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-) -> list[Any]:
-    """[output, *gradients] of a definition in the arithmetic `ar`, as they are stored; no gradients without `g`."""
-    forward, vjp = algorithm
-    lifted = lift(ar, inputs)
-    y = ar.store(forward(ar, *lifted, **params))
-    if g is None:
-        return [y]
-    return [y, *(None if v is None else ar.store(v) for v in vjp(ar, ar.array(g), y, *lifted, **params))]
+def summed(call: Call, size: int = CHUNK) -> Sum | None:
+    """How a loss of more than `size` elements adds up what single samples give, where these do not touch each other."""
+    x = call.inputs[0]
+    total = None if x is None or x.size <= size else call.op.summed(call.params)
+    return total if total is not None and x is not None and call.op.rowwise(x.ndim, total.of) else None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -25,7 +24,8 @@ import numpy as np
 from refnn.arithmetic import Unsupported
 from refnn.arithmetic.floats import hits
 from refnn.arithmetic.windows import Windows
-from refnn.op import Op, lift
+from refnn.op import lift
+from refnn.oracle.evaluate import Call
 
 Array = Any
 
@@ -116,14 +116,12 @@ class Recorder:
         return np.zeros(x.shape)
 
 
-def shares(
-    op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray, which: int
-) -> Shares | None:
-    """What the vjp of an op sends to input `which`; None where it does more than route its cotangent."""
-    ar = Recorder()
+def shares(call: Call, which: int) -> Shares | None:
+    """What a vjp sends to input `which`; None where it does more than route its cotangent."""
+    ar, inputs = Recorder(), call.inputs
     try:
         lifted = lift(ar, inputs)
-        op.vjp_definition(ar, ar.array(g), None, *lifted, **params)
+        call.definition[1](ar, ar.array(call.cotangent), None, *lifted, **call.params)
     except (Unsupported, TypeError):  # NumPy does not calculate with labelled elements, either
         return None
     first = sum(x.size for x in inputs[:which] if x is not None and x.dtype.kind not in "iu")

@@ -8,20 +8,20 @@ each result is known to far more digits than any format holds. A value is given 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Convention, Unsupported
+from refnn.arithmetic import Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.pairs import Pair, Pairs
 from refnn.formats import FORMATS
 from refnn.op import Op, Sum, lift
 from refnn.ops import find
-from refnn.oracle.evaluate import CHUNK, Algorithm, chunks, run
+from refnn.oracle.evaluate import CHUNK, Call, chunks, run, summed
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
@@ -66,18 +66,12 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
     g = None
     if cotangent is not None:
         g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), op.dtype_of(arrays))
-    return certify(op, arrays, full, g)
+    return certify(Call(op, arrays, full, g))
 
 
-def certify(
-    op: Op,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    convention: Convention | None = None,
-) -> Truth:
-    """The truth with arrays and parameters already validated. The convention is the op's own if none is given."""
-    for values in refine(op, op.algorithm("accurate"), inputs, params, g, convention):
+def certify(call: Call) -> Truth:
+    """The truth of a call."""
+    for values in refine(call):
         if all(v is None or (v.certain & (v.radius <= np.fmax(_SHARP * np.abs(v.value), _TINY))).all() for v in values):
             break
     # What is still open lies within 2**-4000 or so of the middle between two float64: either is nearest.
@@ -87,43 +81,20 @@ def certify(
         size = np.abs(v.value)
         sharp = v.radius <= np.fmax(_SHARP * size, np.where(size > _TINY, _TINY, 0.0))
         if not (v.certain | sharp | np.isnan(v.value)).all():
-            raise ArithmeticError(f"{op.name}: {PRECISIONS[-1]} bits do not separate a value from zero")
+            raise ArithmeticError(f"{call.op.name}: {PRECISIONS[-1]} bits do not separate a value from zero")
     output, *grads = values
     assert output is not None
     return Truth(output, tuple(grads))
 
 
-def refine(
-    op: Op,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    convention: Convention | None = None,
-) -> Iterator[list[Value | None]]:
+def refine(call: Call) -> Iterator[list[Value | None]]:
     """The certified [output, *gradients] with more and more digits: in pairs, which take a hundredth of the time but
-    cannot do every definition, and in Arb of every precision. The convention is the op's own if none is given."""
-    convention = op.convention if convention is None else convention
+    cannot do every definition, and in Arb of every precision."""
     with contextlib.suppress(Unsupported):
-        yield _in_pairs(op, algorithm, inputs, params, g, convention)
+        ar = Pairs(convention=call.rule)
+        yield _joined([[None if p is None else _of_pair(p) for p in run(ar, piece)] for piece in chunks(call)])
     for precision in PRECISIONS:
-        yield evaluate(op, algorithm, inputs, params, g, precision, convention)
-
-
-def _in_pairs(
-    op: Op,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    convention: Convention,
-) -> list[Value | None]:
-    ar = Pairs(convention=convention)
-    pieces = [
-        [None if p is None else _of_pair(p) for p in run(ar, algorithm, piece, params, cotangent)]
-        for piece, cotangent in chunks(op, inputs, params, g)
-    ]
-    return _joined(pieces)
+        yield evaluate(call, precision)
 
 
 def half_gap(x: np.ndarray) -> np.ndarray:
@@ -142,67 +113,42 @@ def _of_pair(p: Pair) -> Value:
     return Value(np.where(certain, p.hi, np.nan), low, radius, certain)
 
 
-def evaluate(
-    op: Op,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    precision: int,
-    convention: Convention | None = None,
-    size: int = CHUNK,
-) -> list[Value | None]:
-    """The certified [output, *gradients] at one precision, with arrays and parameters already validated; in pieces of
-    about `size` elements where the record says that pieces will do. The convention is the op's own if none is given."""
-    convention = op.convention if convention is None else convention
-    ar = Arb(precision, convention=convention)
-    if (total := summed(op, inputs, params, size)) is not None:
+def evaluate(call: Call, precision: int, size: int = CHUNK) -> list[Value | None]:
+    """The certified [output, *gradients] at one precision, in pieces of about `size` elements where the record says
+    that pieces will do."""
+    ar = Arb(precision, convention=call.rule)
+    if (total := summed(call, size)) is not None:
         with ar.working():
-            values = _sample_by_sample(ar, op, algorithm, inputs, params, g, total, size)
+            values = _sample_by_sample(ar, call, total, size)
         if not any(v is not None and np.isinf(v.radius).any() for v in values):
             return values
     pieces = []
-    for piece, cotangent in chunks(op, inputs, params, g, size):
+    for piece in chunks(call, size):
         with ar.working():
-            balls = run(ar, algorithm, piece, params, cotangent)
-            values = [None if b is None else _digest(np.asarray(b, dtype=object)) for b in balls]
+            values = [None if b is None else _digest(np.asarray(b, dtype=object)) for b in run(ar, piece)]
         if any(v is not None and np.isinf(v.radius).any() for v in values):
-            _follow_ieee(values, algorithm, piece, params, cotangent, convention)
+            _follow_ieee(values, piece)
         pieces.append(values)
     return _joined(pieces)
 
 
-def summed(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], size: int = CHUNK) -> Sum | None:
-    """How a loss of more than `size` elements adds up what single samples give, where these do not touch each other."""
-    x = inputs[0]
-    total = None if x is None or x.size <= size else op.summed(params)
-    return total if total is not None and x is not None and op.rowwise(x.ndim, total.of) else None
-
-
-def _sample_by_sample(
-    ar: Arb,
-    op: Op,
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    total: Sum,
-    size: int,
-) -> list[Value | None]:
+def _sample_by_sample(ar: Arb, call: Call, total: Sum, size: int) -> list[Value | None]:
     """[output, *gradients] of a mean or a sum of losses in pieces: a tenth of the memory of the whole, and the same
     numbers, since no rounding depends on the order here."""
-    forward, vjp = algorithm
-    pieces = [piece for piece, _ in chunks(op, inputs, total.of, None, size)]
+    forward, vjp = call.definition
+    single = replace(call, params=total.of, cotangent=None)
+    pieces = [piece.inputs for piece in chunks(single, size)]
     sum_, count = ar.number(0), ar.number(0)
     for piece in pieces:
         lifted = lift(ar, piece)
         sum_ = sum_ + ar.sum(forward(ar, *lifted, **total.of))[()]
         if total.over is not None:
-            count = count + np.asarray(total.over(ar, *lifted, **params))[()]
+            count = count + np.asarray(total.over(ar, *lifted, **call.params))[()]
     output = _digest(np.asarray(sum_ if total.over is None else sum_ / count, dtype=object))
-    if g is None:
+    if call.cotangent is None:
         return [output]
-    share = ar.array(g)[()] if total.over is None else ar.array(g)[()] / count
+    g = ar.array(call.cotangent)[()]
+    share = g if total.over is None else g / count
     grads = []
     for piece in pieces:
         lifted = lift(ar, piece)
@@ -265,16 +211,9 @@ _IS_ZERO = np.frompyfunc(lambda b: b.is_zero(), 1, 1)
 _OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
 
 
-def _follow_ieee(
-    values: list[Value | None],
-    algorithm: Algorithm,
-    inputs: Sequence[np.ndarray | None],
-    params: Mapping[str, Any],
-    g: np.ndarray | None,
-    convention: Convention,
-) -> None:
+def _follow_ieee(values: list[Value | None], call: Call) -> None:
     """Where special inputs leave Arb without a number, take what IEEE 754 makes of the definition in float64 balls."""
-    balls = run(Balls("float64", convention=convention), algorithm, inputs, params, g)
+    balls = run(Balls("float64", convention=call.rule), call)
     for v, b in zip(values, balls, strict=True):
         if v is not None:
             odd = np.isinf(v.radius)

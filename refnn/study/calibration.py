@@ -32,7 +32,7 @@ from refnn.models import model
 from refnn.op import Input, Op, Variant
 from refnn.ops import OPS
 from refnn.oracle.allowance import deviations, expected_error, worst_case
-from refnn.oracle.evaluate import run
+from refnn.oracle.evaluate import Call, run
 from refnn.report.header import environment, listed
 
 Array = Any
@@ -110,7 +110,7 @@ def defined(kind: type[Floats], dtype: Any = None) -> Runner:
         ar = kind(data.dtype if dtype is None else dtype, convention=data.op.convention)
         arrays = [None if x is None else x if x.dtype.kind in "iu" else x.astype(ar.dtype) for x in data.inputs]
         with np.errstate(all="ignore"):
-            return run(ar, data.op.algorithm("accurate"), arrays, data.params, data.cotangent.astype(ar.dtype))
+            return run(ar, Call(data.op, tuple(arrays), data.params, data.cotangent.astype(ar.dtype)))
 
     return results
 
@@ -156,6 +156,10 @@ class Set:
     params: Mapping[str, Any]
     cotangent: np.ndarray
     in_torch: Callable[[], Any] | None = None
+
+    @property
+    def call(self) -> Call:
+        return Call(self.op, self.inputs, self.params, self.cotangent)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -341,12 +345,12 @@ class Row:
 def noise_of(data: Set, row: str) -> Results:
     with np.errstate(all="ignore"):
         rules = model(f"{data.dtype.name}@{row}")
-        return expected_error(data.op, data.op.algorithm("accurate"), data.inputs, data.params, data.cotangent, rules)
+        return expected_error(data.call, rules)
 
 
 def worst_of(data: Set, row: str) -> Results:
     rules = model(f"{data.dtype.name}@{row}")
-    return worst_case(data.op, data.op.algorithm("accurate"), data.inputs, data.params, data.cotangent, rules).results
+    return worst_case(data.call, rules).results
 
 
 def measure(family: str, elements: int, dtype: str = "float32", libraries: Sequence[str] = ()) -> list[Row]:

@@ -36,7 +36,6 @@ from refnn.models import Model, model
 from refnn.op import Drawn, Op, Variant, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
-from refnn.oracle.evaluate import Algorithm
 from refnn.report.header import environment, listed
 
 FLOOR = 0.1
@@ -53,7 +52,7 @@ def selects(op: Op) -> bool:
     return all(
         not np.any(result[1])
         for c in cases(op, "float32", families=["normal"])
-        for result in worst_case(op, op.algorithm("accurate"), c.inputs, c.params, c.cotangent, rules).results
+        for result in worst_case(c.call(), rules).results
         if result is not None
     )
 
@@ -254,9 +253,8 @@ def coverage(op: Op, dtype: str, elements: int, seed: int = 0) -> Coverage:
     implementation = evaluated(Rounded)
     while count < elements:
         for case in cases(large(op), dtype, seed=seed, families=sorted(RANDOM)):
-            args: tuple[Op, Algorithm] = (case.op, case.op.algorithm("accurate"))
             with np.errstate(all="ignore"):
-                noise = expected_error(*args, case.inputs, case.params, case.cotangent, rules)
+                noise = expected_error(case.call(), rules)
             judge = Judge(replace(case, random=False), rules, "accurate", math.inf)
             for which, got in enumerate(implementation(case)):
                 if got is None:

@@ -100,21 +100,19 @@ class _Oracle:
 
     def bounds(self, which: int, algorithm: str = "accurate", convention: Convention | None = None) -> Any:
         """(middle, worst) of one result, flat."""
-        c, key = self.case, (algorithm, str(convention))
+        key = algorithm, str(convention)
         if key not in self.worst:
             with np.errstate(all="ignore"):
-                rules = model(self.dtype)
-                definition = c.op.algorithm(algorithm)
-                self.worst[key] = worst_case(c.op, definition, c.inputs, c.params, c.cotangent, rules, convention)
+                self.worst[key] = worst_case(self.case.call(algorithm, convention), model(self.dtype))
         result = self.worst[key].results[which]
         assert result is not None
         return [np.array(part).ravel() for part in result]
 
     def truth(self, which: int, convention: Convention | None = None) -> Value:
-        c, key = self.case, str(convention)
+        key = str(convention)
         if key not in self.truths:
             with np.errstate(all="ignore"):
-                t = certify(c.op, c.inputs, c.params, c.cotangent, convention)
+                t = certify(self.case.call(convention=convention))
             self.truths[key] = [t.output, *t.grads]
         value = self.truths[key][which]
         assert value is not None
@@ -173,8 +171,7 @@ class _Oracle:
     def _ties(self, which: int, main: Claim) -> tuple[Claim, list[Group]]:
         """Cells that are tied share the cotangent of their windows: each lies between none and all of it, and their sum
         is the sum of what they share."""
-        c = self.case
-        sent = shares(c.op, c.inputs, c.params, c.cotangent, which - 1)
+        sent = shares(self.case.call(), which - 1)
         assert sent is not None, f"{self.op.name} does more than route its cotangent"
         labels = sent.components(main.hi.size)
         tied = (np.bincount(sent.window)[sent.window] > 1) & (sent.amount != 0) if sent.window.size else sent.window > 0

@@ -86,7 +86,7 @@ def _splits(case: Case, algorithm: str) -> None:
     x = inputs[0]
     if x is None or x.ndim == 0 or len(x) < 2:
         return
-    if (total := summed(op, inputs, params, 1)) is not None:
+    if (total := summed(case.call(), 1)) is not None:
         said, single = "summed", total.of
     elif op.rowwise(x.ndim, params):
         said, single = "rowwise", params
@@ -95,10 +95,7 @@ def _splits(case: Case, algorithm: str) -> None:
     shapes = [np.shape(op(*inputs, **single)), *(v.shape for v in inputs if v is not None)]
     if any(shape[:1] != x.shape[:1] for shape in shapes):
         raise ValueError(f"op {op.name!r}: {said} speaks of rows, but results and inputs have the shapes {shapes}")
-    whole, rows = (
-        evaluate(op, op.algorithm(algorithm), inputs, params, case.cotangent, PRECISION, size=size)
-        for size in (x.size, 1)
-    )
+    whole, rows = (evaluate(case.call(algorithm), PRECISION, size) for size in (x.size, 1))
     for name, a, b in zip(("the output", *(f"the gradient for {n}" for n in op.inputs)), whole, rows, strict=True):
         if a is None or b is None:
             continue
@@ -116,7 +113,7 @@ def _differentiates(case: Case, algorithm: str, steps: Any) -> Any:
     op = case.op
     ar = Arb(PRECISION, convention=op.convention)
     with ar.working():
-        _, *own = run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+        _, *own = run(ar, case.call(algorithm))
     steps = steps or complex_step(op, case.inputs, case.params, case.cotangent)
     for name, mine, theirs, wanted in zip(op.inputs, own, steps, differentiable(case), strict=True):
         if not wanted or mine is None or theirs is None:
