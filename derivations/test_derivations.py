@@ -138,7 +138,7 @@ def test_a_changed_op_breaks_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
     op = refnn.ops["softmax"]
     halved = refnn.Op(
         "softmax",
-        op.forward,
+        op.forward_definition,
         lambda ar, g, y, x, *, axis=-1: op.vjp_definition(ar, g / 2, y, x, axis=axis),
         op.inputs,
         op.validate,

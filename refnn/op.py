@@ -170,22 +170,23 @@ def _demands(entry: Any) -> bool:
 class Op:
     """One operation.
 
-    `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
-    arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
-    raises ValueError with one sentence. `variants` are the configurations that a check goes through.
-    `algorithms` names other sound ones, as pairs of a forward and a vjp. Those of other ops that the definition
-    calls are added to them: where it takes refnn.gelu.forward or refnn.gelu.vjp_definition, the class "gelu: sum" is
-    the same definition with gelu's class `sum` in their place. Which ops it calls is seen when the classes are first
-    asked for, as its variants are run. `kinks` names conventions, each with what it takes at kinks or ties (see
-    `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
-    special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
-    do not touch each other; ndim is that of the first input. `summed(params)` says how a loss adds up what it gives for
-    each row, if it does: a large one is then evaluated in pieces, any other as a whole. `equations` are those of the
-    sources that the op is, each a key of the source and what it calls the equation.
+    `forward_definition(ar, *inputs, **params)` and `vjp_definition(ar, g, y, *inputs, **params)` are written in the
+    primitives of an arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. The
+    methods `forward` and `vjp` are the same on NumPy arrays. `validate(inputs, params)` raises ValueError with one
+    sentence. `variants` are the configurations that a check goes through. `algorithms` names other sound ones, as pairs
+    of a forward and a vjp. Those of other ops that the definition calls are added to them: where it takes
+    refnn.gelu.forward_definition or refnn.gelu.vjp_definition, the class "gelu: sum" is the same definition with gelu's
+    class `sum` in their place. Which ops it calls is seen when the classes are first asked for, as its variants are
+    run. `kinks` names conventions, each with what it takes at kinks or ties (see `refnn.arithmetic.Convention`); the
+    first is refnn's own. `special` is the table of special values. `rowwise(ndim, params)` says whether the rows along
+    axis 0, which all inputs and results then have, do not touch each other; ndim is that of the first input.
+    `summed(params)` says how a loss adds up what it gives for each row, if it does: a large one is then evaluated in
+    pieces, any other as a whole. `equations` are those of the sources that the op is, each a key of the source and what
+    it calls the equation.
     """
 
     name: str
-    forward: Callable[..., Array]
+    forward_definition: Callable[..., Array]
     vjp_definition: Callable[..., tuple[Array | None, ...]]
     inputs: Mapping[str, Input]
     validate: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
@@ -217,13 +218,13 @@ class Op:
                 )
             if not any(map(_demands, (row.output, *row.grads))):
                 raise ValueError(f"op {self.name!r}: the row {row.inputs} of special values lets anything pass")
-        if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
+        if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward_definition)):
             return  # a network: its inputs have names that are no Python parameters
         # Set as a frozen dataclass allows: what was given, so that others may call it, and what they make of it.
         object.__setattr__(self, "algorithms", Algorithms(self, self.algorithms))
-        for which, half in enumerate(("forward", "vjp_definition")):
+        for which, half in enumerate(("forward_definition", "vjp_definition")):
             object.__setattr__(self, half, _replaceable(self, which, getattr(self, half)))
-        taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
+        taken = [p.name for p in self._signature(self.forward_definition) if p.kind is not p.KEYWORD_ONLY][1:]
         if taken != list(self.inputs):
             raise ValueError(f"op {self.name!r}: forward takes {taken}, but its inputs are {list(self.inputs)}")
         for forward, vjp in (self.algorithm("accurate"), *_own(self.algorithms).values()):
@@ -260,7 +261,9 @@ class Op:
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
         """The parameters with their default values, as `forward` declares them (`inspect.Parameter.empty`: none)."""
-        return MappingProxyType({p.name: p.default for p in self._signature(self.forward) if p.kind is p.KEYWORD_ONLY})
+        return MappingProxyType(
+            {p.name: p.default for p in self._signature(self.forward_definition) if p.kind is p.KEYWORD_ONLY}
+        )
 
     @property
     def convention(self) -> Convention:
@@ -270,7 +273,7 @@ class Op:
     def algorithm(self, name: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
         """The definition of a declared class; "accurate" is the op itself."""
         if name == "accurate":
-            return self.forward, self.vjp_definition
+            return self.forward_definition, self.vjp_definition
         if name not in self.algorithms:
             known = ", ".join(["accurate", *self.algorithms])
             raise ValueError(f"{self.name} has no algorithm class {name!r}, it declares: {known}")
@@ -331,11 +334,15 @@ class Op:
         return next(x.dtype for x in inputs if x is not None and x.dtype.name in FORMATS)
 
     def __call__(self, *inputs: Array, **params: Any) -> Array:
+        """The same as `forward`."""
+        return self.forward(*inputs, **params)
+
+    def forward(self, *inputs: Array, **params: Any) -> Array:
         """The output, in the dtype of the inputs. TypeError or ValueError names what is wrong with them."""
         arrays, full = self.bind(inputs, params)
         ar = Floats(self.dtype_of(arrays), convention=self.convention)
         with np.errstate(all="ignore"):
-            return ar.store(self.forward(ar, *lift(ar, arrays), **full))
+            return ar.store(self.forward_definition(ar, *lift(ar, arrays), **full))
 
     def vjp(self, g: Array, *inputs: Array, **params: Any) -> tuple[Array | None, ...]:
         """The gradient for each input, given the cotangent `g` of the output (of its shape and dtype)."""
@@ -349,7 +356,7 @@ class Op:
         ar = Floats(self.dtype_of(arrays), convention=self.convention)
         lifted = lift(ar, arrays)
         with np.errstate(all="ignore"):
-            y = ar.store(self.forward(ar, *lifted, **full))
+            y = ar.store(self.forward_definition(ar, *lifted, **full))
 
         def pull(g: Array) -> tuple[Array | None, ...]:
             cotangent = self.cotangent(g, y.shape, y.dtype)
@@ -395,11 +402,11 @@ class Algorithms(Mapping[str, tuple[Half, Half]]):
     def _all(self) -> Mapping[str, tuple[Half, Half]]:
         op, found = self._op, dict(self.own)
         for part, halves in _called_by(op).items():
-            own = [getattr(half, "__wrapped__", half) for half in (part.forward, part.vjp_definition)]
+            own = [getattr(half, "__wrapped__", half) for half in (part.forward_definition, part.vjp_definition)]
             for name, other in _own(part.algorithms).items():
                 if any(other[half] is not own[half] for half in halves):
                     found[f"{part.name}: {name}"] = (
-                        _with(part, name, op.forward),
+                        _with(part, name, op.forward_definition),
                         _with(part, name, op.vjp_definition),
                     )
         return found
@@ -464,7 +471,7 @@ def _called_by(op: Op) -> dict[Op, set[int]]:
         for variant in op.variants:
             arrays, params = _filled(op, variant)
             with np.errstate(all="ignore"):
-                y = op.forward(ar, *arrays, **params)
+                y = op.forward_definition(ar, *arrays, **params)
                 op.vjp_definition(ar, np.ones_like(y), y, *arrays, **params)
     except Exception:
         return {}  # what cannot be run says so where it is judged

@@ -219,7 +219,7 @@ def test_rounded_has_ieee_answers_where_python_raises() -> None:
     expected = [[1, 0], [-math.inf, math.nan], [0, -1], [0, -1], [1, 2], [0, math.nan]]
     assert str(functions) == str([[*map(float, e), math.nan] for e in expected])
     with np.errstate(invalid="ignore"):
-        assert np.isnan(refnn.softmax.forward(ar, x).astype(float)).all()
+        assert np.isnan(refnn.softmax.forward_definition(ar, x).astype(float)).all()
 
 
 @pytest.mark.parametrize("dtype", FORMATS)

@@ -380,10 +380,10 @@ def gated(gelu: Any) -> refnn.Op:
     """A record of one's own, a gelu(b), made of the catalogue's gelu."""
 
     def forward(ar: Any, a: Any, b: Any) -> Any:
-        return a * gelu.forward(ar, b)
+        return a * gelu.forward_definition(ar, b)
 
     def vjp(ar: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
-        h = gelu.forward(ar, b)
+        h = gelu.forward_definition(ar, b)
         return g * h, gelu.vjp_definition(ar, ar.product(g, a), h, b)[0]
 
     variants = (Variant({"a": (3, 5), "b": (3, 5)}),)
@@ -428,7 +428,7 @@ def test_classes_are_found_through_other_records_once_and_where_they_differ() ->
     inner = gated(refnn.gelu)
     outer = refnn.Op(
         "half",
-        lambda ar, a, b: inner.forward(ar, a, b) / 2,
+        lambda ar, a, b: inner.forward_definition(ar, a, b) / 2,
         lambda ar, g, y, a, b: tuple(v / 2 for v in inner.vjp_definition(ar, g, y, a, b)),
         inner.inputs,
         inner.validate,
@@ -438,7 +438,7 @@ def test_classes_are_found_through_other_records_once_and_where_they_differ() ->
     assert list(dataclasses.replace(outer, name="other").algorithms) == ["gelu: sum"]
     softened = refnn.Op(
         "softened",
-        lambda ar, x: refnn.log_softmax.forward(ar, x, axis=-1) / 2,
+        lambda ar, x: refnn.log_softmax.forward_definition(ar, x, axis=-1) / 2,
         lambda ar, g, y, x: (refnn.log_softmax.vjp_definition(ar, g / 2, 2 * y, x, axis=-1)[0],),
         {"x": refnn.Input()},
         lambda inputs, params: None,
@@ -453,32 +453,36 @@ def test_classes_are_found_through_other_records_once_and_where_they_differ() ->
 
 def test_a_chosen_class_takes_the_place_of_the_definition_and_no_longer_than_that() -> None:
     x, ar = np.array([-7.0]), Floats(np.float64)
-    accurate, by_sum = refnn.gelu.forward(ar, x), refnn.gelu.algorithms["sum"][0](ar, x)
+    accurate, by_sum = refnn.gelu.forward_definition(ar, x), refnn.gelu.algorithms["sum"][0](ar, x)
     assert accurate != by_sum
     op = gated(refnn.gelu)
     assert op.algorithms["gelu: sum"][0](ar, np.ones(1), x) == by_sum
-    assert op.forward(ar, np.ones(1), x) == refnn.gelu.forward(ar, x) == accurate
+    assert op.forward_definition(ar, np.ones(1), x) == refnn.gelu.forward_definition(ar, x) == accurate
     with pytest.raises(TypeError):
         op.algorithms["gelu: sum"][0](ar, np.ones(1), x, approximate="tanh")
-    assert refnn.gelu.forward(ar, x) == accurate
+    assert refnn.gelu.forward_definition(ar, x) == accurate
 
 
 def test_a_definition_that_was_altered_stays_so() -> None:
     """Also where it says that it wraps the one of an op; a record that is made from another takes that as it was."""
     gelu, ar, x = refnn.ops["gelu"], Floats(np.float64), np.array([-7.0])
 
-    @functools.wraps(gelu.forward)
+    @functools.wraps(gelu.forward_definition)
     def doubled(ar: Any, x: Any, *, approximate: str = "none") -> Any:
-        return 2 * gelu.forward(ar, x, approximate=approximate)
+        return 2 * gelu.forward_definition(ar, x, approximate=approximate)
 
-    assert dataclasses.replace(gelu, forward=doubled).forward(ar, x) == 2 * gelu.forward(ar, x)
+    assert dataclasses.replace(gelu, forward_definition=doubled).forward_definition(
+        ar, x
+    ) == 2 * gelu.forward_definition(ar, x)
     again = dataclasses.replace(dataclasses.replace(gelu, variants=gelu.variants[:1]), special=())
-    assert again.forward.__wrapped__ is gelu.forward.__wrapped__  # type: ignore[attr-defined]
+    assert again.forward_definition.__wrapped__ is gelu.forward_definition.__wrapped__  # type: ignore[attr-defined]
     assert list(again.algorithms) == list(gelu.algorithms) == ["sum"]
 
 
 def test_a_record_that_cannot_run_has_its_own_classes_and_says_so() -> None:
-    op = dataclasses.replace(gated(refnn.gelu), forward=lambda ar, a, b: refnn.gelu.forward(ar, a) + [][1])
+    op = dataclasses.replace(
+        gated(refnn.gelu), forward_definition=lambda ar, a, b: refnn.gelu.forward_definition(ar, a) + [][1]
+    )
     assert list(op.algorithms) == []
     with pytest.raises(ValueError, match="op 'geglu': no case can be drawn, IndexError"):
         refnn.check(op, forward=geglu_by_sum)

@@ -160,7 +160,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
 def language_loss(axis: int, shapes: dict[str, Any], **parameter: int) -> Op:
     """The mean cross-entropy of labels whose classes are on an axis; with a parameter, labels of that value count
     nothing, but in the number that the mean divides by."""
-    log_softmax = refnn.ops["log_softmax"].forward
+    log_softmax = refnn.ops["log_softmax"].forward_definition
 
     def losses(ar: Any, logits: Any, labels: Any, pad: int | None) -> tuple[Any, Any]:
         valid = labels != pad

@@ -140,7 +140,7 @@ def watched(op: str, rows: Counter[str], forward: Alive | None, vjp: Alive | Non
             vjp.see(grads[0])
         return grads
 
-    return dataclasses.replace(plain, forward=watched_forward, vjp_definition=watched_vjp)
+    return dataclasses.replace(plain, forward_definition=watched_forward, vjp_definition=watched_vjp)
 
 
 @pytest.mark.parametrize("schedule", EVERY, ids=lambda f: getattr(f, "__name__", "frugal"))

@@ -293,7 +293,7 @@ def scaled(f: Callable[..., Any], factor: Callable[[Any], Any]) -> Callable[...,
 
 
 def forward_of(name: str) -> Callable[..., Any]:
-    return refnn.ops[name].forward
+    return refnn.ops[name].forward_definition
 
 
 def vjp_of(name: str) -> Callable[..., Any]:
@@ -966,7 +966,9 @@ def test_torch_and_loops_contradict_a_wrong_forward(name: str, what: str) -> Non
     seen, blind = {"torch": 0, "loops": 0}, dict.fromkeys(BALL_WITNESSES, 0)
     asked = [c.id for c in small_cases(name) if c.family == "normal"][:3]  # away from kinks, and soon done
     for case in small_cases(name):
-        wrong = replace(case.op, forward=forward, vjp_definition=vjp or case.op.vjp_definition, algorithms={})
+        wrong = replace(
+            case.op, forward_definition=forward, vjp_definition=vjp or case.op.vjp_definition, algorithms={}
+        )
         seen["torch"] += "output" in violated(wrong, case)
         output, *grads = claims(wrong, case)
         if output is None or not defined(case):

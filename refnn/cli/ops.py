@@ -18,6 +18,6 @@ def ops() -> int:
     from refnn.ops import OPS
 
     for op in OPS.values():
-        title = (sys.modules[op.forward.__module__].__doc__ or "").strip().partition("\n")[0]
+        title = (sys.modules[op.forward_definition.__module__].__doc__ or "").strip().partition("\n")[0]
         print(f"{op!r}\n    {title}")
     return CONFORMS

@@ -90,11 +90,11 @@ def _log_1_exp(ar: Rounded, x: Any) -> Any:
 
 
 def _to_softmax(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
-    return (g * OPS["softmax"].forward(ar, x),)
+    return (g * OPS["softmax"].forward_definition(ar, x),)
 
 
 def _to_sigmoid(ar: Rounded, g: Any, y: Any, x: Any) -> tuple[Any]:
-    return (g * OPS["sigmoid"].forward(ar, x),)
+    return (g * OPS["sigmoid"].forward_definition(ar, x),)
 
 
 _BCE = "binary_cross_entropy_with_logits"

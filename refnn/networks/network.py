@@ -152,7 +152,7 @@ class Network:
                 call = f"{node.name} = {node.op}({', '.join(node.inputs)})"
                 raise type(wrong)(f"{self.name}: at {call}: {str(wrong).removeprefix(f'{node.op}: ')}") from None
             with np.errstate(all="ignore"):
-                made[node.name] = zeros(op.forward(ar, *arrays, **params).shape)
+                made[node.name] = zeros(op.forward_definition(ar, *arrays, **params).shape)
         return {n: v.shape for n, v in made.items()}
 
     def _infer_once(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -264,7 +264,7 @@ class Network:
         forward, vjp = definition("accurate")
         return Op(
             name=self.name,
-            forward=forward,
+            forward_definition=forward,
             vjp_definition=vjp,
             inputs={n: Input(differentiable=n in self.parameters) for n in names},
             validate=lambda inputs, params: self._infer_once(inputs),

@@ -29,7 +29,7 @@ def vjp(ar, g, y, x, *, kernel_size, stride=None, padding=0, ceil_mode=False, co
 
 avg_pool1d = Op(
     name="avg_pool1d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("avg_pool1d", 1),

@@ -125,7 +125,7 @@ def _variant(shape, **params):
 
 binary_cross_entropy_with_logits = Op(
     name="binary_cross_entropy_with_logits",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input("unit")},
     validate=validate,

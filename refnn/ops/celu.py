@@ -47,7 +47,7 @@ def validate(inputs, params):
 
 celu = Op(
     name="celu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

@@ -13,7 +13,7 @@ from refnn.ops._shared import product_rows
 
 conv1d = Op(
     name="conv1d",
-    forward=_conv.forward,
+    forward_definition=_conv.forward,
     vjp_definition=_conv.vjp,
     inputs=_conv.INPUTS,
     validate=_conv.validate("conv1d", 1),

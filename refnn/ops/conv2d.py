@@ -17,7 +17,7 @@ from refnn.ops._winograd import FOUR, SIX, TWO, winograd
 
 conv2d = Op(
     name="conv2d",
-    forward=_conv.forward,
+    forward_definition=_conv.forward,
     vjp_definition=_conv.vjp,
     inputs=_conv.INPUTS,
     validate=_conv.validate("conv2d", 2),

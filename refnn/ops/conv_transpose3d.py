@@ -14,7 +14,7 @@ from refnn.ops._shared import product_rows
 
 conv_transpose3d = Op(
     name="conv_transpose3d",
-    forward=_conv.transposed_forward,
+    forward_definition=_conv.transposed_forward,
     vjp_definition=_conv.transposed_vjp,
     inputs=_conv.INPUTS,
     validate=_conv.transposed_validate("conv_transpose3d", 3),

@@ -138,7 +138,7 @@ def validate(inputs, params):
 
 cross_entropy = Op(
     name="cross_entropy",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input("target", **CLASSES)},
     validate=validate,

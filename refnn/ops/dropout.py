@@ -69,7 +69,7 @@ _LEFT_OUT = "left out, or multiplied by zero"
 
 dropout = Op(
     name="dropout",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "mask": Input("mask", differentiable=False)},
     validate=validate,

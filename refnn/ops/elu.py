@@ -35,7 +35,7 @@ def by_exp(ar, x, *, alpha=1.0):
 
 elu = Op(
     name="elu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -37,7 +37,7 @@ def _variant(shape, start):
 
 flatten = Op(
     name="flatten",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

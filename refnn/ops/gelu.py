@@ -85,7 +85,7 @@ def validate(inputs, params):
 
 gelu = Op(
     name="gelu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

@@ -82,7 +82,7 @@ def validate(inputs, params):
 
 glu = Op(
     name="glu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

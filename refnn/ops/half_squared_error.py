@@ -39,7 +39,7 @@ def validate(inputs, params):
 
 half_squared_error = Op(
     name="half_squared_error",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate,

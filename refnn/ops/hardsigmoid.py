@@ -28,7 +28,7 @@ def affine(ar, x):
 
 hardsigmoid = Op(
     name="hardsigmoid",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -41,7 +41,7 @@ def affine(ar, x):
 
 hardswish = Op(
     name="hardswish",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

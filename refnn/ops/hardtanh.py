@@ -32,7 +32,7 @@ def validate(inputs, params):
 
 hardtanh = Op(
     name="hardtanh",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

@@ -26,7 +26,7 @@ def vjp(ar, g, y, input, target, *, reduction="mean"):
 
 l1_loss = Op(
     name="l1_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate_pair("l1_loss"),

@@ -34,7 +34,7 @@ def _variant(shape, weight_decay):
 
 l2_penalty = Op(
     name="l2_penalty",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

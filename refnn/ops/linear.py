@@ -52,7 +52,7 @@ def _variant(x, outputs, bias=True):
 
 linear = Op(
     name="linear",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "weight": Input(), "bias": Input(optional=True)},
     validate=validate,

@@ -65,7 +65,7 @@ def _variant(x, weight, bias=True, small=None, **params):
 
 locally_connected2d = Op(
     name="locally_connected2d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs=_conv.INPUTS,
     validate=validate,

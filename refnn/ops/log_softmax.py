@@ -60,7 +60,7 @@ def validate(inputs, params):
 
 log_softmax = Op(
     name="log_softmax",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

@@ -46,7 +46,7 @@ def by_exp_vjp(ar, g, y, x):
 
 logsigmoid = Op(
     name="logsigmoid",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -64,7 +64,7 @@ def validate(inputs, params):
 
 logsumexp = Op(
     name="logsumexp",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

@@ -31,7 +31,7 @@ def vjp(ar, g, y, x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mo
 
 max_pool1d = Op(
     name="max_pool1d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("max_pool1d", 1),

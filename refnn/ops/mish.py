@@ -41,7 +41,7 @@ def by_exp_vjp(ar, g, y, x):
 
 mish = Op(
     name="mish",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -69,7 +69,7 @@ def validate(inputs, params):
 
 nll_loss = Op(
     name="nll_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input("classes", differentiable=False, **CLASSES)},
     validate=validate,

@@ -47,7 +47,7 @@ def _variant(shape, channels):
 
 prelu = Op(
     name="prelu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "weight": Input()},
     validate=validate,

@@ -23,7 +23,7 @@ def vjp(ar, g, y, x):
 
 relu = Op(
     name="relu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -29,7 +29,7 @@ def validate(inputs, params):
 
 rrelu = Op(
     name="rrelu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "slope": Input("slope", differentiable=False)},
     validate=validate,

@@ -46,7 +46,7 @@ def by_exp(ar, x):
 
 selu = Op(
     name="selu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

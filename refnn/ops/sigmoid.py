@@ -51,7 +51,7 @@ def textbook(ar, g, y, x):
 
 sigmoid = Op(
     name="sigmoid",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -47,7 +47,7 @@ def gated(sigmoid):
 
 silu = Op(
     name="silu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -49,7 +49,7 @@ def _variants(beta, *shapes):
 
 smooth_l1_loss = Op(
     name="smooth_l1_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate,

@@ -55,7 +55,7 @@ def validate(inputs, params):
 
 softmax = Op(
     name="softmax",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

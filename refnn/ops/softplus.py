@@ -99,7 +99,7 @@ def validate(inputs, params):
 
 softplus = Op(
     name="softplus",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

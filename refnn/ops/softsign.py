@@ -34,7 +34,7 @@ def quotient_rule(ar, g, y, x):
 
 softsign = Op(
     name="softsign",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -59,7 +59,7 @@ def _quotient(ar, x):
 
 tanh = Op(
     name="tanh",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

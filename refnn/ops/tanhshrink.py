@@ -31,7 +31,7 @@ def difference(ar, g, y, x):
 
 tanhshrink = Op(
     name="tanhshrink",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -31,7 +31,7 @@ _PARAMS = {"threshold": 0.5, "value": -2.0}
 
 threshold = Op(
     name="threshold",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

@@ -179,7 +179,7 @@ def _sums(name: str, term: Callable[[Any, Any], Any], mean: bool) -> Op:
 
     return Op(
         name=name,
-        forward=forward,
+        forward_definition=forward,
         vjp_definition=lambda ar, g, y, x: (None,),
         inputs={"x": Input(differentiable=False)},
         validate=lambda inputs, params: None,
@@ -261,7 +261,7 @@ def draw(op: Op, shapes: Shapes, params: Mapping[str, Any], kind: str, dtype: st
     arrays = tuple(None if x is None else x.astype(fmt.dtype) for x in (DATA[kind](rng, first), *weights))
     full = {**op.defaults, **params}
     ar = Floats(fmt.dtype)
-    shape = np.shape(op.forward(ar, *arrays, **full))
+    shape = np.shape(op.forward_definition(ar, *arrays, **full))
     return Set(op, arrays, full, rng.standard_normal(shape).astype(fmt.dtype), in_torch)
 
 
