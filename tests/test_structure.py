@@ -22,7 +22,7 @@ OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.
 
 # The wings of the house, a line each: what stands in one imports only from its own line and from those above it.
 ORDER = (
-    ("formats", "models", "refusals", "progress", "conformance"),  # the vocabulary
+    ("formats", "models", "refusals", "ids", "progress", "conformance"),  # the vocabulary
     ("wire",),
     ("arithmetic",),
     ("op", "ops", "_moved"),

@@ -17,6 +17,7 @@ import numpy as np
 
 from refnn.arithmetic.floats import Floats
 from refnn.formats import Format, format_of
+from refnn.ids import CaseId
 from refnn.judging.case import LAYOUTS, Case
 from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
 from refnn.judging.independence import independent
@@ -73,7 +74,7 @@ def cases(
                 continue
             # Over the families each variant meets every cotangent, among those that are random, too, and every layout.
             kind = sorted(COTANGENTS)[(number + place + place // len(COTANGENTS)) % len(COTANGENTS)]
-            name = f"{op.name}/{dtype}/{family}/{slug(variant)}/{kind}/{seed}"
+            name = str(CaseId(op.name, dtype, family, slug(variant), kind, seed))
             if fnmatch.fnmatchcase(name, id) or name == id:
                 yield build(name, op, fmt, family, variant, kind, (number, place))
 
@@ -93,7 +94,7 @@ def special_cases(
         given = [*zip(op.inputs, row.inputs, strict=True), *row.params.items()]
         given += [("g", row.cotangent)] if row.cotangent != 1 else []
         values = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)
-        name = f"{op.name}/{fmt.name}/special/{values}/given/{seed}"
+        name = str(CaseId(op.name, fmt.name, "special", values, "given", seed))
         if not (fnmatch.fnmatchcase(name, id) or name == id):
             continue
         inputs = tuple(
@@ -163,12 +164,11 @@ def smaller(op: Op) -> Op:
 
 def case(id: str, op: Op | None = None) -> Case | None:
     """The case of that id; None where there is none. `op` is the record itself where it is not in the catalogue."""
-    parts = id.split("/")
-    if len(parts) < 6 or not parts[-1].isdigit():
+    named = CaseId.parse(id)
+    if named.seed is None:
         return None
-    return next(
-        (c for c in cases(op or parts[0], parts[1], seed=int(parts[-1]), families=[parts[2]]) if c.id == id), None
-    )
+    drawn = cases(op or named.op, named.dtype, seed=named.seed, families=[named.family])
+    return next((c for c in drawn if c.id == id), None)
 
 
 # --- inputs given by the user ----------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[
         dtype = dtype or op.dtype_of(arrays).name
         if op.dtype_of(arrays).name != dtype:
             raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check is of dtype {dtype}")
-        name = f"{op.name}/{dtype}/user/{i}/given/{seed}"
+        name = str(CaseId(op.name, dtype, "user", str(i), "given", seed))
         shape, fmt = _output_shape(op, arrays, params), format_of(dtype)
         g = spec.get("cotangent")
         if g is None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from refnn.networks import datasets
-
+    from refnn.ids import CaseId
 import math
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from refnn.formats import Format, format_of
 from refnn.judging.case import Case
 from refnn.judging.independence import varied
+from refnn.networks import datasets
 from refnn.networks.network import Network
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
                 if x.dtype != fmt.dtype and x.dtype.kind not in "iu":
                     raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check is of dtype {dtype}")
             family = spec.get("family", "user")
-            name = f"{net.name}/{dtype}/{family}/weights={label}/{i}/{seed}"
+            name = str(CaseId(net.name, dtype, family, f"weights={label}", str(i), seed))
             output = net.forward(dict(zip(net.parameters, weights, strict=True)), *arrays).output
             g = spec.get("cotangent")
             if callable(g):

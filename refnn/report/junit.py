@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from xml.etree import ElementTree as ET
 
+from refnn.ids import CaseId
 from refnn.report import Finding, Report, Result, nan_largest, summary
 from refnn.report.words import headline, place, share, size, subject, unfinished
 
@@ -25,8 +26,8 @@ def render(report: Report) -> str:
         if f.verdict not in report.accept:
             findings[f.case].append(f)
     for case in report.skips:
-        op, dtype = [*case.split("/"), ""][:2]
-        results[op, dtype][case] += []
+        skipped = CaseId.parse(case)
+        results[skipped.op, skipped.dtype][case] += []
     unlisted = set(report.unlisted)
     worst: dict[tuple[str, str], float] = {}
     for row in summary(report):

@@ -20,6 +20,7 @@ import numpy as np
 
 from refnn.arithmetic import Convention
 from refnn.formats import FORMATS
+from refnn.ids import CaseId
 from refnn.judging.call import differentiable
 from refnn.judging.case import Case
 from refnn.judging.network_cases import data_item
@@ -294,7 +295,7 @@ def described(case: Case) -> dict[str, Any]:
     expect = expectations(case, dtype)
     for wider in FORMATS_HELD[FORMATS_HELD.index(dtype) + 1 :]:
         expect = merged(expect, expectations(widened(case, wider), wider))
-    draw = case.id.split("/", 3)[3].partition(",")[0]
+    draw = CaseId.parse(case.id).variant.partition(",")[0]
     flags = [draw] if case.family == "hard" else ["limits"] if case.family == "limits" else []
     named = dict(zip(case.op.inputs, case.inputs, strict=True))
     return {
@@ -386,7 +387,7 @@ def network_case(net: Network) -> Case:
     item = data_item(net, FORMATS["float32"], seed=0)
     inputs = tuple(np.asarray(x)[:SAMPLES] for x in item["inputs"])
     y = net.forward(weights, *inputs).output
-    name = f"{net.name}/float32/network/weights=trained"
+    name = str(CaseId(net.name, "float32", "network", "weights=trained"))
     g = np.random.default_rng(zlib.crc32(name.encode())).normal(size=y.shape).astype(np.float32)
     arrays = (*(weights[p] for p in net.parameters), *inputs)
     return Case(name, net.op, arrays, {}, g, "network", random=False)

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from refnn.ids import CaseId
 from refnn.implementations.protocol import PROTOCOL, Answer, line, parse_answer, read_results
 from refnn.report import CONFORMING, Finding, Report, Result
 from refnn.suite.fixture import Fixture, request
@@ -145,7 +146,7 @@ def _stated(suite: Suite, comment: str) -> Selection:
 
 def _inferred(suite: Suite, given: Sequence[_Row], dtype: str | None) -> Selection:
     """The ops that occur, and the working format in which most of the answers are of the right length."""
-    ops = sorted({r.id.split("/")[0] for r in given} & {op for op, _ in suite.entries})
+    ops = sorted({CaseId.parse(r.id).op for r in given} & {op for op, _ in suite.entries})
     if not ops:
         return Selection("")
     pattern = ",".join(ops)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from refnn.formats import FORMATS
+from refnn.ids import CaseId
 from refnn.judging.case import Case
 from refnn.judging.cases import build, slug, smaller, special_cases
 from refnn.judging.cases import case as of_check
@@ -98,21 +99,21 @@ def case(id: str, op: Op | None = None) -> Case:
 
 def planned(id: str) -> Case | None:
     """The case of the fixtures that has this id; None where there is none."""
-    parts = id.split("/", 3)
-    if len(parts) == 4 and parts[2] == "network":
+    named = CaseId.parse(id)
+    if named.family == "network":
         from refnn.networks.network import fixtures
         from refnn.suite.make import network_case
 
-        found = network_case(Network.load(parts[0])) if parts[0] in fixtures() else None
+        found = network_case(Network.load(named.op)) if named.op in fixtures() else None
         return found if found is not None and found.id == id else None
-    if len(parts) < 4 or parts[0] not in OPS or parts[2] not in NAMES:
+    if named.op not in OPS or named.family not in NAMES:
         return None
-    return next((c for c in cases(parts[0], parts[2]) if c.id == id), None)
+    return next((c for c in cases(named.op, named.family) if c.id == id), None)
 
 
 def _made(op: Op, dtype: str, family: str, draw: str, variant: Variant, cotangent: str) -> Case:
     label = slug(variant) if draw == family or family == "smoke" else f"{draw},{slug(variant)}"
-    name = f"{op.name}/{dtype}/{family}/{label}"
+    name = str(CaseId(op.name, dtype, family, label))
     # Number 0: arrays in C order, which is all that a file can hold.
     return replace(build(name, op, FORMATS[dtype], draw, variant, cotangent), random=False)
 

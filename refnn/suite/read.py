@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from refnn.conformance import data
+from refnn.ids import CaseId
 from refnn.networks.network import Network
 from refnn.suite.fixture import SCHEMA, Claim, Expected, Fixture, Group
 from refnn.wire.encoding import decode, decode_bounds, from_attribute, from_tensor
@@ -111,10 +112,10 @@ class Suite:
 
     def find(self, id: str) -> Fixture | None:
         """The case of that id; None where there is none."""
-        parts = id.split("/", 3)
-        if len(parts) < 4 or (parts[0], parts[2]) not in self.entries:
+        named = CaseId.parse(id)
+        if (named.op, named.family) not in self.entries:
             return None
-        return next((f for f in self.cases(parts[0], parts[2]) if f.id == id), None)
+        return next((f for f in self.cases(named.op, named.family) if f.id == id), None)
 
     def select(
         self, ops: str = "*", dtype: str | None = None, families: Sequence[str] = (), ids: Sequence[str] = ()

@@ -21,6 +21,7 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.sequential import Rounded, Sequential
 from refnn.checking.check import check
 from refnn.formats import FORMATS
+from refnn.ids import CaseId
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.judging.families import COTANGENTS, FAMILIES
@@ -211,8 +212,8 @@ def report(m: Mutant, seed: int = 0) -> Report:
 
 def revealing(found: Report) -> list[tuple[str, str]]:
     """The input families and cotangents on which refnn objects, in the order of the cases."""
-    objected = (f.case.split("/") for f in found.findings if f.verdict not in CONFORMING)
-    return list(dict.fromkeys((path[2], path[-2]) for path in objected))
+    objected = (CaseId.parse(f.case) for f in found.findings if f.verdict not in CONFORMING)
+    return list(dict.fromkeys((case.family, case.cotangent) for case in objected))
 
 
 def search(m: Mutant) -> list[tuple[str, str]]:
@@ -225,8 +226,8 @@ def search(m: Mutant) -> list[tuple[str, str]]:
 def _every_pairing(m: Mutant) -> Iterator[Case]:
     for seed in range(SEEDS):
         for case in cases(m.op, m.dtype, seed=seed, families=FAMILIES):
-            *path, _, number = case.id.split("/")
+            named = CaseId.parse(case.id)
             for kind, draw in COTANGENTS.items():
                 rng = np.random.default_rng(seed)
                 g = draw(rng, case.cotangent.shape, FORMATS[m.dtype]).astype(case.cotangent.dtype)
-                yield replace(case, id="/".join([*path, kind, number]), cotangent=g)
+                yield replace(case, id=str(replace(named, cotangent=kind)), cotangent=g)
