@@ -353,7 +353,7 @@ def test_a_kink_counts_within_ten_deviations_and_the_bias(where: str) -> None:
             found, expected = ar.branch(x, ar.array([5.0]), ar.array([3.0])).bias == 2, np.full(4, crossed)
         elif where == "branch at":
             moved = Noisy(ar, x.mid + 1.0, x.terms, bias / 2)
-            edge = Noisy(ar, np.ones(4), (), bias / 2)
+            edge = Noisy(ar, np.ones(4), (), bias / 4)  # which counts twice
             found, expected = ar.branch(moved, ar.array([5.0]), ar.array([3.0]), at=edge).bias == 2, np.full(4, crossed)
         else:  # each entry beside an exact zero, and where some take part only beside a huge one that does not
             cells = 3 if "among" in where else 2
@@ -523,7 +523,7 @@ def test_the_expected_error_of_a_masked_record_is_that_of_its_rows() -> None:
 
     record = Op(
         name="masked",
-        forward=lambda ar, s, v: ar.dot(weights(ar, s), v),
+        forward_definition=lambda ar, s, v: ar.dot(weights(ar, s), v),
         vjp_definition=vjp,
         inputs={"s": Input(), "v": Input()},
         validate=lambda inputs, params: None,

@@ -33,7 +33,7 @@ def validate(inputs: Any, params: Any) -> None:
 def record(**changes: Any) -> Op:
     given: dict[str, Any] = {
         "name": "scaled_relu",
-        "forward": forward,
+        "forward_definition": forward,
         "vjp_definition": vjp,
         "inputs": {"x": Input(), "residual": Input()},
         "validate": validate,
@@ -56,7 +56,7 @@ def test_a_right_record_conforms_and_is_verified_once() -> None:
 
 
 def variant(**parts: Any) -> tuple[Any, ...]:
-    return (replace(parts, shapes={"x": (3,), "residual": (3,)}, params={}),)
+    return (Variant(**{"shapes": {"x": (3,), "residual": (3,)}, **parts}),)
 
 
 def with_vjp(definition: Callable[..., Any]) -> Callable[[], Any]:
@@ -70,7 +70,7 @@ def with_forward(definition: Callable[..., Any]) -> Callable[[], Any]:
     def wrong(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
         return definition(ar, x, residual, scale)
 
-    return lambda: check(record(forward=wrong))
+    return lambda: check(record(forward_definition=wrong))
 
 
 def touching() -> Op:
@@ -79,7 +79,7 @@ def touching() -> Op:
     def wrong(ar: Any, x: Any, residual: Any, *, scale: float = 0.5) -> Any:
         return residual + ar.sum(x, 0)
 
-    return record(forward=wrong, rowwise=lambda ndim, params: True)
+    return record(forward_definition=wrong, rowwise=lambda ndim, params: True)
 
 
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
@@ -94,7 +94,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: record(variants=variant(params={"slope": 1})),
         "a variant has the params {'slope': 1}, expected ['scale']",
     ),
-    "no params": (lambda: record(variants=(Variant({"x": (3,), "residual": (3,)}),)), "has the params None"),
+    "no variant": (lambda: record(variants=("x",)), "a variant is 'x', expected refnn.Variant(shapes, params)"),
     "signature": (lambda: record(vjp_definition=lambda ar, g, y, x: (g, g)), "takes ['ar', 'g', 'y', 'x'], unlike"),
     "default": (
         lambda: record(vjp_definition=lambda ar, g, y, x, residual, *, scale=2.0: (g, g)),

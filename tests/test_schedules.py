@@ -122,9 +122,9 @@ def watched(op: str, rows: Counter[str], forward: Alive | None, vjp: Alive | Non
     """An op that counts the rows it is called with, and keeps an eye on its outputs and on its first gradients."""
     plain = find(op)
 
-    @functools.wraps(plain.forward)
+    @functools.wraps(plain.forward_definition)
     def watched_forward(ar: Any, x: Any, *rest: Any, **params: Any) -> Any:
-        y = plain.forward(ar, x, *rest, **params)
+        y = plain.forward_definition(ar, x, *rest, **params)
         # Before the work, shapes are inferred, and two samples, one of them NaN, show whether samples are mixed.
         if ar.name == "Floats" and not np.isnan(x).any():
             rows[f"{op} forward"] += len(x)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from refnn.ids import CaseId
 import math
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refnn.formats import Format, format_of
+from refnn.ids import CaseId
 from refnn.judging.case import Case
 from refnn.judging.independence import varied
-from refnn.networks import datasets
 from refnn.networks.network import Network
 
-# --- networks --------------------------------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from refnn.networks import datasets
 
 
 def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0) -> list[Case]:

@@ -46,7 +46,7 @@ def scaled(ar, x, *, limit):
 
 
 def shifted(ar, x, *, limit):
-    return _shifted.forward(ar, x)
+    return _shifted.forward_definition(ar, x)
 
 
 def online(ar, x, *, limit):

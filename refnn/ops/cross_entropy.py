@@ -53,7 +53,7 @@ def _column(ar, weight, ndim, axis):
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward_definition(ar, input, axis=axis))
     factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
         terms = ar.saved(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors))
@@ -78,7 +78,7 @@ def _smoothed(ar, target, classes, label_smoothing):
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward_definition(ar, input, axis=axis))
     column = () if weight is None else (_column(ar, weight, input.ndim, axis),)
     if reduction == "none":
         g = spread(g, input.shape, axis)

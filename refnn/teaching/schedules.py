@@ -274,7 +274,7 @@ class _Batch:
         else:
             full, ar = {**self.loss.defaults, **given}, Fractions(convention=self.loss.convention)
         target = self._lifted(target)
-        value = self.loss.forward(ar, y, target, **full)
+        value = self.loss.forward_definition(ar, y, target, **full)
         d, _ = self.loss.vjp_definition(ar, ar.real(1), value, y, target, **full)
         self.total = value if self.total is None else self.total + value
         return d
