@@ -21,6 +21,7 @@ from compiler import CC, SANITIZE, without_sanitizers
 
 import refnn
 from refnn.conformance import data
+from refnn.judging.verdict import NAMES as VERDICT_NAMES
 from refnn.report import Report
 from refnn.suite.c_kit import NETWORK, SHAPES, fixture, write
 from refnn.suite.export import c_header
@@ -43,6 +44,8 @@ DTYPES = {"float32": (), "float64": ("-DDOUBLE",)}
 pytestmark = pytest.mark.skipif(CC is None, reason="there is no C compiler")
 
 Bug = tuple[str, str, str]  # in this file, this text, becomes that
+
+NAMED = np.array(VERDICT_NAMES)  # verdicts by their codes
 
 
 def build(program: str, folder: Path, *options: str, bug: Bug | None = None) -> Path:
@@ -337,7 +340,7 @@ def test_the_kit_and_the_verifier_say_the_same(dtype: str, tmp_path: Path) -> No
     for c, (f, _) in enumerate(cases):
         for r, (want, e) in enumerate(f.expect.items()):
             for got in answers(e, dtype, rng):
-                codes = judge(e, got, dtype, f.conventions).codes
+                codes = NAMED[judge(e, got, dtype, f.conventions).code]
                 rows.append(f"{c} {r} {got.size} {encode(got.astype(dtype)) or '-'}")
                 bad, explained = np.isin(codes, ["violation", "special"]), codes == "explained"
                 expected.append((bad, explained, bool(e.groups), want))
@@ -522,7 +525,7 @@ def test_the_twin_in_python_passes_the_same_case() -> None:
     for name in NETWORK.parameters:
         layer, _, part = name.partition(".")
         got = (layers[layer].dW if part == "weight" else layers[layer].dB) / 4
-        assert set(judge(f.expect[f"d/{name}"], got, "float64").codes) <= {"exact", "ok"}, name
+        assert set(NAMED[judge(f.expect[f"d/{name}"], got, "float64").code]) <= {"exact", "ok"}, name
 
 
 def test_the_twins_have_the_same_names() -> None:

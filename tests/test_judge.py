@@ -83,7 +83,7 @@ def test_the_histogram_counts_every_element_with_an_error() -> None:
 
 
 def test_an_empty_result_has_no_verdicts() -> None:
-    tally = Tally(next(cases("tanh", "float32", id="*x=0x4*")), "output", FORMATS["float32"], "")
+    tally = Tally(("tanh/float32/normal/x=0x4", "tanh", "float32", "normal", "output"), FORMATS["float32"], "")
     assert tally.result().elements == 0 and tally.findings() == []
 
 

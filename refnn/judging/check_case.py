@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from refnn.arithmetic.floats import keep_freed_memory
 from refnn.judging.call import Forward, Vjp, call
 from refnn.judging.case import Case
 from refnn.judging.judge import Judge, Part, explain
-from refnn.judging.tally import Tally, place
+from refnn.judging.tally import Place, Spot, Tally
 from refnn.judging.verdict import unexplained
 from refnn.models import Model
 from refnn.oracle.evaluate import chunks
@@ -49,7 +49,11 @@ def check_case(
     if case.cotangent.size > BLOCK or max(x.size for x in case.inputs if x is not None) > BLOCK:
         keep_freed_memory()
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
-    tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
+    equation = next(iter(case.op.equations), "")
+    tallies = [
+        None if g is None else Tally(place(case, n), model_.storage, replay, equation)
+        for g, n in zip(got, names, strict=True)
+    ]
     waiting: dict[int, list[Part]] = {}  # what no class was asked about yet
     classes = case.op.algorithms if algorithm == "accurate" and case.row is None else {}
     first_row = 0
@@ -69,7 +73,7 @@ def check_case(
                     waiting.setdefault(which, []).append(Part(judge, judgement, piece, first_row, rows))
                     continue
                 now = time.perf_counter()
-                tally.add(judgement, piece, first_row, rows, now - started)
+                tally.add(judgement, now - started, _spot(piece, names[which], own[rows].shape, first_row, rows))
                 started = now
         first_row += size
     for which, parts in waiting.items():
@@ -78,7 +82,8 @@ def check_case(
         assert tally is not None
         for p in parts:
             now = time.perf_counter()
-            tally.add(p.judgement, p.piece, p.first_row, p.rows, now - started)
+            shape = p.judgement.got.shape
+            tally.add(p.judgement, now - started, _spot(p.piece, names[which], shape, p.first_row, p.rows))
             started = now
     results = [t.result() for t in tallies if t is not None]
     findings = [f for t in tallies if t is not None for f in t.findings()]
@@ -86,3 +91,29 @@ def check_case(
         results.append(Result(*place(case, what), verdicts={"error": 1}))
         findings.append(Finding(*place(case, what), verdict="error", message=message, replay=replay))
     return results, findings, judge
+
+
+def _spot(piece: Case, what: str, shape: tuple[int, ...], first_row: int, rows: Any) -> Spot:
+    """Where the elements of some `rows` of a piece stand in the case, whose row `first_row` the piece begins with."""
+    offset = 0 if rows is ... else rows.start
+
+    def spot(flat: int) -> tuple[tuple[int, ...], Mapping[str, float]]:
+        index = tuple(int(i) for i in np.unravel_index(flat, shape))
+        in_piece = (index[0] + offset, *index[1:]) if index else index
+        in_case = (in_piece[0] + first_row, *in_piece[1:]) if index else index
+        return in_case, _values_at(piece, in_piece, what)
+
+    return spot
+
+
+def place(case: Case, what: str) -> Place:
+    """The first fields of results and findings."""
+    return case.id, case.op.name, case.cotangent.dtype.name, case.family, what
+
+
+def _values_at(case: Case, index: tuple[int, ...], what: str) -> dict[str, float]:
+    """The inputs, and the cotangent, that stand at the same place as a result."""
+    named = {**dict(zip(case.op.inputs, case.inputs, strict=True)), "cotangent": case.cotangent}
+    result = named["cotangent" if what == "output" else what[5:-1]]
+    shape = None if result is None else result.shape
+    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == shape}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from refnn.formats import Format
-from refnn.judging.case import Case
 from refnn.judging.verdict import CONVENTION, ERROR, EXACT, NAMES, OK, SCOPE, SUSPECT, Judgement
 from refnn.report import Finding, Result
 
@@ -19,19 +18,28 @@ KEPT = 3  # findings kept of each kind in each result
 # --- reporting -------------------------------------------------------------------------------------------------------
 
 
-class Tally:
-    """The result and the findings of one output or gradient, gathered piece by piece."""
+Place = tuple[str, str, str, str, str]
+Spot = Callable[[int], tuple[tuple[int, ...], Mapping[str, float]]]
 
-    def __init__(self, case: Case, what: str, fmt: Format, replay: str) -> None:
-        self.case, self.what, self.fmt, self.replay = case, what, fmt, replay
+
+class Tally:
+    """The result and the findings of one output or gradient, gathered piece by piece.
+
+    `place` is (case, op, dtype, family, what), the first fields of results and findings; `message` stands in every
+    finding.
+    """
+
+    def __init__(self, place: Place, fmt: Format, replay: str, equation: str = "", message: str = "") -> None:
+        self.place, self.fmt, self.replay, self.equation, self.message = place, fmt, replay, equation, message
         self.counts = np.zeros(len(NAMES), np.int64)
         self.bins: dict[int, int] = {}
         self.worst, self.seconds = 0.0, 0.0
         self.alike: dict[tuple[int, str], list[Finding]] = {}
         self.scope: Counter[str] = Counter()
 
-    def add(self, j: Judgement, piece: Case, first_row: int, rows: Any, seconds: float) -> None:
-        """Add the verdicts of some `rows` of a piece of the case, which begins at its `first_row`."""
+    def add(self, j: Judgement, seconds: float, spot: Spot) -> None:
+        """Add the verdicts of a part of the result; `spot` says where each of its elements, in C order, stands in the
+        whole, and which inputs stand there."""
         self.seconds += seconds
         if not j.code.size:
             return
@@ -52,9 +60,9 @@ class Tally:
         for why in np.unique(j.name[j.code == SCOPE]).tolist():
             self.scope[j.names[why]] += int(np.count_nonzero((j.code == SCOPE) & (j.name == why)))
         if not plain:
-            self._find(j, np.where(j.error == 0, 0.0, ratio), piece, first_row, 0 if rows is ... else rows.start)
+            self._find(j, np.where(j.error == 0, 0.0, ratio), spot)
 
-    def _find(self, j: Judgement, ratio: np.ndarray, piece: Case, first_row: int, offset: int) -> None:
+    def _find(self, j: Judgement, ratio: np.ndarray, spot: Spot) -> None:
         codes, names = j.code.ravel(), j.name.ravel()
         pairs = codes.astype(np.int64) * len(j.names) + names
         for pair in np.unique(pairs[(codes > OK) & (codes < SCOPE)]):
@@ -63,7 +71,7 @@ class Tally:
             order = np.argsort(-np.nan_to_num(ratio.ravel()[alike], nan=np.inf, posinf=np.inf), kind="stable")
             most = 1 if code == CONVENTION else KEPT
             kept = alike[order[:most]]
-            found = [self._finding(j, ratio, piece, int(flat), code, j.names[name], first_row, offset) for flat in kept]
+            found = [self._finding(j, ratio, int(flat), code, j.names[name], spot) for flat in kept]
             before = self.alike.get((code, j.names[name]), [])
             count = sum(f.count for f in before) + len(alike)
             ranked = sorted([*before, *found], key=lambda f: -np.nan_to_num(f.ratio, nan=np.inf))
@@ -71,17 +79,14 @@ class Tally:
                 replace(f, count=count if i == 0 else 0) for i, f in enumerate(ranked[:most])
             ]
 
-    def _finding(
-        self, j: Judgement, ratio: np.ndarray, piece: Case, flat: int, code: int, name: str, first_row: int, offset: int
-    ) -> Finding:
+    def _finding(self, j: Judgement, ratio: np.ndarray, flat: int, code: int, name: str, spot: Spot) -> Finding:
         index = tuple(int(i) for i in np.unravel_index(flat, j.got.shape))
-        in_piece = (index[0] + offset, *index[1:]) if index else index
-        in_case = (in_piece[0] + first_row, *in_piece[1:]) if index else index
+        in_case, inputs = spot(flat)
         expected = float(j.expected[index])
         with np.errstate(all="ignore"):
             ulps = float(j.error[index] / self.fmt.ulp(expected))
         return Finding(
-            *place(self.case, self.what),
+            *self.place,
             verdict=NAMES[code],
             index=in_case,
             got=float(j.got[index]),
@@ -91,9 +96,9 @@ class Tally:
             ratio=float(ratio[index]),
             ulps=ulps,
             name=name,
-            message="undecided at the highest precision" if code == ERROR else "",
-            equation=next(iter(self.case.op.equations), ""),
-            inputs=_values_at(piece, in_piece, self.what),
+            message="undecided at the highest precision" if code == ERROR else self.message,
+            equation=self.equation,
+            inputs=inputs,
             replay=self.replay,
             count=0,
         )
@@ -101,7 +106,7 @@ class Tally:
     def result(self) -> Result:
         verdicts = {NAMES[c]: int(n) for c, n in enumerate(self.counts) if n and NAMES[c]}
         return Result(
-            *place(self.case, self.what),
+            *self.place,
             verdicts=verdicts,
             worst_ratio=self.worst,
             histogram=dict(sorted(self.bins.items())),
@@ -117,16 +122,3 @@ class Tally:
             shown.append(replace(first, count=first.count - len(rest)))
             shown.extend(replace(f, count=1) for f in rest)
         return shown
-
-
-def place(case: Case, what: str) -> tuple[str, str, str, str, str]:
-    """The first fields of results and findings."""
-    return case.id, case.op.name, case.cotangent.dtype.name, case.family, what
-
-
-def _values_at(case: Case, index: tuple[int, ...], what: str) -> dict[str, float]:
-    """The inputs, and the cotangent, that stand at the same place as a result."""
-    named = {**dict(zip(case.op.inputs, case.inputs, strict=True)), "cotangent": case.cotangent}
-    result = named["cotangent" if what == "output" else what[5:-1]]
-    shape = None if result is None else result.shape
-    return {n: float(x[index]) for n, x in named.items() if x is not None and x.shape == shape}

@@ -1,18 +1,17 @@
 """The comparison rule of conformance/FORMAT.md: what the files alone say of a result.
 
 It knows the worst case only; `refnn.judging.judge` knows more (the expected error, the name of a convention), and where
-both speak they agree.
+both speak they agree. Here an algorithm explains element by element.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from refnn.formats import FORMATS
+from refnn.judging.verdict import CONVENTION, EXACT, EXPLAINED, FREE, OK, SPECIAL, VIOLATION, Judgement
 from refnn.suite.fixture import Claim, Expected
 
 
@@ -40,55 +39,52 @@ def accepts(claim: Claim, got: np.ndarray, dtype: str) -> np.ndarray:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """What the files say of one result: a verdict for each element (flat), and the name of what accepts it."""
-
-    codes: np.ndarray  # of VERDICTS, "" where nothing is claimed
-    names: np.ndarray
-    got: np.ndarray
-    error: np.ndarray
-    ratio: np.ndarray
-
-    def counts(self) -> Mapping[str, int]:
-        return dict(Counter(c for c in self.codes.tolist() if c))
+CODES = {"special": EXACT, "convention": CONVENTION, "class": EXPLAINED}  # of what an alternative claim accepts
+VALUES = {"n": np.nan, "p": np.inf, "m": -np.inf, "z": 0.0, "Z": -0.0}  # of the letters that are no numbers
 
 
-def judge(expected: Expected, got: np.ndarray, dtype: str, conventions: Mapping[str, float] | None = None) -> Verdict:
-    """The verdicts of a result in the working format `dtype`: of its elements, or of those that are sampled."""
+def judge(expected: Expected, got: np.ndarray, dtype: str, conventions: Mapping[str, float] | None = None) -> Judgement:
+    """The verdicts of a result in the working format `dtype`: of its elements, or of those that are sampled.
+
+    What only another algorithm explains is shown with its distance from the accurate one.
+    """
     main, got = expected.main, np.asarray(got, np.float64).ravel()
     got = got if main.at is None else got[main.at]
     letter = np.array([*main.letters], dtype="U1")
-    passed = accepts(main, got, dtype)
+    passed, allowed = accepts(main, got, dtype), np.array(main.bounds[dtype])
     with np.errstate(all="ignore"):
         error = np.abs((got - main.hi) - main.lo)
-        ratio = np.where(error == 0, 0.0, error / main.bounds[dtype])
-    odd = np.isin(letter, ["n", "p", "m", "z", "Z"])
-    codes = np.where(odd | (~np.isfinite(got) & np.isfinite(main.hi)), "special", "violation").astype("U12")
-    codes[passed] = np.where(_nearest(main, got, dtype) | odd, "exact", "ok")[passed]
-    codes[passed & (letter == "r")] = "convention"
-    names = np.where(letter == "r", _followed(main, got, conventions or {}), "").astype(object)
-    names[~passed] = ""
-    ratio[passed & (letter != "f")] = 0.0
-    error[odd] = ratio[odd] = np.where(passed, 0.0, np.inf)[odd]
+    odd = np.isin(letter, [*VALUES])
+    code = np.where(odd | (~np.isfinite(got) & np.isfinite(main.hi)), SPECIAL, VIOLATION).astype(np.uint8)
+    code[passed] = np.where(_nearest(main, got, dtype) | odd, EXACT, OK)[passed]
+    error[passed & (letter != "f")] = 0.0
+    error[odd & ~passed] = np.inf
+    values = np.select([letter == c for c in VALUES], [*VALUES.values()], main.hi)
+    j = Judgement(code, got, values, allowed, error, np.zeros(got.shape, np.uint8), [""])
+    followed = _followed(main, got, conventions or {})
+    for name in dict.fromkeys(followed[passed & (letter == "r")]):
+        j.call(passed & (letter == "r") & (followed == name), CONVENTION, name)
     for claim in expected.also:
         if claim.at is None or dtype not in claim.bounds:
             continue
-        better = accepts(claim, got[claim.at], dtype) & np.isin(codes[claim.at], ["violation", "special"])
-        places = claim.at[better]
-        codes[places] = {"special": "exact", "convention": "convention", "class": "explained"}[claim.kind]
-        names[places] = claim.name
-        with np.errstate(all="ignore"):
-            error[places] = np.abs((got[claim.at] - claim.hi) - claim.lo)[better]
-            ratio[places] = np.where(error[places] == 0, 0.0, error[places] / claim.bounds[dtype][better])
+        better = accepts(claim, got[claim.at], dtype) & np.isin(j.code[claim.at], [VIOLATION, SPECIAL])
+        here = np.zeros(got.shape, bool)
+        here[claim.at[better]] = True
+        j.call(here, CODES[claim.kind], claim.name)
+        if claim.kind != "class":
+            with np.errstate(all="ignore"):
+                j.error[claim.at[better]] = np.abs((got[claim.at] - claim.hi) - claim.lo)[better]
+            j.allowed[claim.at[better]] = claim.bounds[dtype][better]
     for group in expected.groups:
         with np.errstate(all="ignore"):
             off = np.abs((np.sum(got[group.at]) - group.hi) - group.lo)
-            if not off <= group.bounds[dtype]:
-                codes[group.at], names[group.at] = "violation", "tied elements do not share what there is"
-                error[group.at], ratio[group.at] = off, off / group.bounds[dtype] if group.bounds[dtype] else np.inf
-    codes[letter == "*"] = ""
-    return Verdict(codes, names, got, error, ratio)
+        if not off <= group.bounds[dtype]:
+            here = np.zeros(got.shape, bool)
+            here[group.at] = True
+            j.call(here, VIOLATION, "tied elements do not share what there is")
+            j.error[group.at], j.allowed[group.at] = off, group.bounds[dtype]
+    j.code[letter == "*"] = FREE
+    return j
 
 
 def _nearest(claim: Claim, got: np.ndarray, dtype: str) -> np.ndarray:

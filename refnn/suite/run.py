@@ -9,7 +9,6 @@ v(g, params, *inputs).
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import re
 import shlex
@@ -30,15 +29,15 @@ from refnn.implementations.executable import TIMEOUT, Program
 from refnn.implementations.protocol import Answer, Request
 from refnn.judging.call import Skipped, call
 from refnn.judging.case import Case
-from refnn.judging.tally import KEPT
+from refnn.judging.tally import Place, Tally
 from refnn.models import VERSION, model
 from refnn.networks.network import Network, fixtures, subject
 from refnn.ops import OPS, find
 from refnn.report import CONFORMING, OUTPUTS, Finding, Report, Result
 from refnn.report.header import environment
-from refnn.suite.fixture import SUITE, Expected, Fixture, request
+from refnn.suite.fixture import SUITE, Fixture, request
 from refnn.suite.read import Suite
-from refnn.suite.rule import Verdict, judge
+from refnn.suite.rule import judge
 
 Functions = tuple[Callable[..., Any], Callable[..., Any] | None]
 # Of the name of an op or network, and of the case that it is asked for: frameworks run a network as a whole.
@@ -225,12 +224,19 @@ def judged(
     if answer.skip is not None:
         report.skips[fixture.id] = answer.skip
         return report
-    wants = ("y",) if forward else fixture.wants
-    for want in wants:
+    equation = next(iter(subject(fixture.op).equations), "")
+    for want in ("y",) if forward else fixture.wants:
         if want in answer.results:
-            verdict = judge(fixture.expect[want], answer.results[want], dtype, fixture.conventions)
-            report.results.append(_result(fixture, dtype, want, verdict, seconds / len(answer.results)))
-            report.findings.extend(_findings(fixture, dtype, want, fixture.expect[want], verdict, replay))
+            expected, shape = fixture.expect[want], fixture.shape(want)
+            tally = Tally(_place(fixture, dtype, want), FORMATS[dtype], replay, equation, fixture.why)
+
+            def spot(flat: int, at: Any = expected.main.at, shape: Any = shape) -> tuple[tuple[int, ...], Any]:
+                return tuple(int(i) for i in np.unravel_index(flat if at is None else int(at[flat]), shape)), {}
+
+            verdicts = judge(expected, answer.results[want], dtype, fixture.conventions)
+            tally.add(verdicts, seconds / len(answer.results), spot)
+            report.results.append(tally.result())
+            report.findings.extend(tally.findings())
     for message in answer.errors:
         report.results.append(Result(*_place(fixture, dtype, "answer"), verdicts={"error": 1}))
         report.findings.append(
@@ -239,61 +245,9 @@ def judged(
     return report
 
 
-def _place(fixture: Fixture, dtype: str, want: str) -> tuple[str, str, str, str, str]:
+def _place(fixture: Fixture, dtype: str, want: str) -> Place:
     what = "output" if want == "y" else f"grad[{want[2:]}]" if want.startswith("d/") else want
     return fixture.id, fixture.op, dtype, fixture.family, what
-
-
-def _result(fixture: Fixture, dtype: str, want: str, v: Verdict, seconds: float) -> Result:
-    inside = v.ratio[np.isin(v.codes, ["exact", "ok", "convention", "explained"]) & (v.ratio > 0)]
-    bins: dict[int, int] = {}
-    for b in np.frexp(inside)[1].tolist():
-        bins[b - 1] = bins.get(b - 1, 0) + 1
-    worst = float(np.max(inside, initial=0.0))
-    return Result(*_place(fixture, dtype, want), v.counts(), worst, dict(sorted(bins.items())), seconds)
-
-
-def _findings(fixture: Fixture, dtype: str, want: str, e: Expected, v: Verdict, replay: str) -> Iterable[Finding]:
-    """The worst elements of each kind of verdict that is not exact or ok; the first stands for those not shown."""
-    fmt, shape = FORMATS[dtype], fixture.shape(want)
-    equation = next(iter(subject(fixture.op).equations), "")
-    at = e.main.at
-    kinds = dict.fromkeys(zip(v.codes.tolist(), v.names.tolist(), strict=True))
-    for code, name in kinds:
-        if code in ("", "exact", "ok"):
-            continue
-        alike = np.flatnonzero((v.codes == code) & (v.names == name))
-        order = np.argsort(-np.nan_to_num(v.ratio[alike], nan=np.inf, posinf=np.inf), kind="stable")
-        kept = alike[order[: 1 if code == "convention" else KEPT]]
-        for rank, flat in enumerate(kept.tolist()):
-            expected, allowed = _expected_value(e, flat), float(e.main.bounds[dtype][flat])
-            error, ratio = float(v.error[flat]), float(v.ratio[flat])
-            with np.errstate(all="ignore"):
-                if code == "explained":  # by a wider claim: here it is said how far it is from the standard one
-                    error = float(np.abs((v.got[flat] - e.main.hi[flat]) - e.main.lo[flat]))
-                    ratio = float(np.float64(error) / allowed)
-                ulps = float(error / fmt.ulp(expected)) if math.isfinite(expected) else math.nan
-            yield Finding(
-                *_place(fixture, dtype, want),
-                verdict=code,
-                index=tuple(int(i) for i in np.unravel_index(flat if at is None else int(at[flat]), shape)),
-                got=float(v.got[flat]),
-                expected=expected,
-                allowed=allowed,
-                error=error,
-                ratio=ratio,
-                ulps=ulps,
-                name=name,
-                message=fixture.why,
-                equation=equation,
-                replay=replay,
-                count=len(alike) - len(kept) + 1 if rank == 0 else 1,
-            )
-
-
-def _expected_value(e: Expected, flat: int) -> float:
-    words = {"n": math.nan, "p": math.inf, "m": -math.inf, "z": 0.0, "Z": -0.0}
-    return words.get(e.main.letters[flat], float(e.main.hi[flat]))
 
 
 def run(
