@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refnn.refusals import NotInstalled, needed_by
+
 if TYPE_CHECKING:
     from refnn.report import Report
 
@@ -46,6 +48,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except Failure as e:
         say(str(e))
         return e.code
+    except NotInstalled as e:
+        say(str(e))
+        return FAILED
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         return INTERRUPTED
@@ -67,9 +72,10 @@ def say(sentence: str) -> None:
 
 def show(report: Report) -> None:
     """The summary as a table, then what the report has to say."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    with needed_by("the summary"):
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
     from refnn.report import summary
     from refnn.report.words import number, worst_verdict

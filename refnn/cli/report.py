@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import importlib
 import json
 import shlex
 import sys
@@ -33,6 +34,7 @@ from refnn.cli.app import (
     writing,
 )
 from refnn.cli.check import torch_witness
+from refnn.refusals import needed_by
 
 FILES = {
     "html": "report.html",
@@ -62,6 +64,9 @@ def report(
 ) -> int:
     """Check PyTorch and write report.jsonl, report.html, report.md, findings.md and junit.xml."""
     dtypes = known_dtypes(dtype or ["float32", "float64"])
+    with needed_by("refnn report"):  # said before the minutes that the checks take, and not after them
+        for name in ("jinja2", "rich"):
+            importlib.import_module(name)
     subjects = _subjects(ops, dtypes, seed)
     if not subjects:
         raise Failure(f"--ops {ops!r} matches nothing: nothing was checked", NOTHING)
