@@ -41,7 +41,7 @@ def limits(
 
 
 def _measured(framework: str, name: str) -> dict[str, dict[str, tuple[float, float]]]:
-    from refnn.checking.check import adapter_for
+    from refnn.implementations import adapter_for
     from refnn.models import model
 
     with sentence(LookupError):
