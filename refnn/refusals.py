@@ -1,10 +1,11 @@
-"""Sentences of refusal that several ops and programs need: what was given, and what was expected."""
+"""Sentences of refusal that several ops and programs need: what was given, and what was expected; what is missing."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -57,3 +58,20 @@ def check_finite(name: str, x: np.ndarray) -> None:
     """ValueError with the position of the first NaN or infinity, in an array of floats or other numbers."""
     with np.errstate(invalid="ignore"):  # NaN among other numbers is compared, too
         check_each(name, x, np.abs(x) < np.inf, "a finite number")
+
+
+# --- libraries that are not installed --------------------------------------------------------------------------------
+
+
+class NotInstalled(ImportError):
+    """A library of an extra is missing. The message says which, what needs it, and how to install it."""
+
+
+@contextmanager
+def needed_by(what: str, extra: str = "report") -> Iterator[None]:
+    """NotInstalled where an import of what belongs to that extra of refnn fails, because `what` needs it."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        name = str(e.name).partition(".")[0]
+        raise NotInstalled(f"{what} needs {name}, which is not installed: pip install 'refnn[{extra}]'") from e

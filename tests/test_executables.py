@@ -444,7 +444,7 @@ def test_an_empty_selection_ends_in_3(words, expected, tmp_path, capsys, monkeyp
         (("verify", "torhc"), "is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
         (("verify", "torch", "--accept", "anything"), "--accept 'anything' is not one of"),
         (("verify", "math:pi"), "is a float, expected a mapping from op names"),
-        (("verify", "no_such_module:x"), "importing it raised ModuleNotFoundError"),
+        (("verify", "no_such_module:x"), "importing 'no_such_module' raised ModuleNotFoundError"),
         (("verify", "cmd:./no-such-program"), "cannot be run: No such file or directory"),
         (("verify", "-", "--xfails", "/no/such/file"), "cannot read the expected failures '/no/such/file'"),
         (("export", "softmax", "--to", "onnx", "--out", "-"), "--to is 'onnx', expected one of c-header, npz"),

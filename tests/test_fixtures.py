@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from refnn.suite.plan import NAMES, cases
 from refnn.suite.read import Suite, load
 from refnn.suite.rule import accepts, judge
 from refnn.wire.encoding import decode, decode_bounds, encode, encode_bounds
-from refnn.wire.schema import check
+from refnn.wire.schema import check, schema
 
 FOLDER = data("MANIFEST.json").parent
 SUITE = Suite()
@@ -496,6 +497,12 @@ REFUSED = {
         "also[0].at is [0, 1, 3], expected increasing places below 3",
     ),
     "a flag without a note": (at(*CASE, "flags", to=["odd"]), "the flag 'odd' has no note"),
+    "a number for an input": (at(*CASE, "inputs", "x", to=1.0), "cases[0].inputs.x is 1.0, expected object or null"),
+    "true for the schema": (at("schema", to=True), "schema is True, expected 1"),
+    "a name that is none": (
+        lambda f: first(f)["expect"].update({"a b": first(f)["expect"]["y"]}),
+        "is 'a b', expected",
+    ),
     "true for a number": (at("numberOfCases", to=True), "numberOfCases is True, expected integer"),
 }
 
@@ -612,8 +619,30 @@ def test_a_link_out_of_the_folder_is_refused(copied: Path, tmp_path_factory: pyt
 # --- schemas ---------------------------------------------------------------------------------------------------------
 
 
+def rules(rule: Any) -> Iterator[dict[str, Any]]:
+    """A schema and those inside it."""
+    yield rule
+    for word, below in rule.items():
+        if word in ("properties", "$defs"):
+            below = [*below.values()]
+        for part in below if isinstance(below, list) else [below]:
+            if isinstance(part, dict):
+                yield from rules(part)
+
+
+@pytest.mark.parametrize("name", ["fixture", "manifest", "network", "protocol"])
+def test_every_rule_of_the_schemas_has_a_sentence_and_is_read_by_every_validator(name: str) -> None:
+    """What a validator does not know it passes over. To the drafts before 2019, and to fastjsonschema, that is whatever
+    stands beside a $ref."""
+    said = "type const enum pattern minimum minItems required additionalProperties propertyNames"
+    others = "$schema $id $defs $ref title description items properties allOf"
+    for rule in rules(schema(name)):
+        assert rule.keys() <= {*said.split(), *others.split()}
+        assert "$ref" not in rule or len(rule) == 1, rule
+
+
 def test_the_schemas_mean_the_same_to_another_validator() -> None:
-    """jsonschema, which is not ours, accepts and refuses the same."""
+    """jsonschema accepts and refuses the same."""
     jsonschema = pytest.importorskip("jsonschema")
     for name in ("fixture", "manifest", "protocol"):
         jsonschema.Draft202012Validator.check_schema(json.loads(data("schema", f"{name}.schema.json").read_text()))

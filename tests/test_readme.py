@@ -36,7 +36,7 @@ def test_there_is_python_to_run() -> None:
 
 
 def test_the_set_up_commands_stand_there_word_for_word() -> None:
-    assert "    python -m pip install -c constraints.txt '.[torch]' && refnn report\n" in README
+    assert "    python -m pip install -c constraints.txt '.[report,torch]' && refnn report\n" in README
     assert "    python -m pip install -c constraints.txt -e '.[test]' && python -m pytest\n" in README
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn.implementations import adapter_for
 from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
 from refnn.judging.case import Case
 from refnn.judging.cases import cases, user_cases
@@ -256,17 +257,6 @@ def _width_note(case: Case, judge: Judge) -> str:
         f"worst case end to end of {case.id}: median radius {min(shares.values(), default=0.0):.2g} to {share:.2g} "
         f"of the values, widest for {what}{verdict}"
     )
-
-
-def adapter_for(framework: str) -> Any:
-    """The module that runs a framework's functions."""
-    if framework != "torch":
-        raise LookupError(f"unknown framework {framework!r}, known: torch")
-    try:
-        from refnn.implementations import torch as adapter
-    except ImportError as e:
-        raise LookupError(f"framework 'torch' is not installed ({e}): pip install 'refnn[torch]'") from e
-    return adapter
 
 
 def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Model:

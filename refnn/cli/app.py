@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from refnn.refusals import NotInstalled, needed_by
 
 if TYPE_CHECKING:
     from refnn.report import Report
@@ -46,6 +47,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except Failure as e:
         say(str(e))
         return e.code
+    except NotInstalled as e:
+        say(str(e))
+        return FAILED
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         return INTERRUPTED
@@ -67,9 +71,10 @@ def say(sentence: str) -> None:
 
 def show(report: Report) -> None:
     """The summary as a table, then what the report has to say."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    with needed_by("the summary"):
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
     from refnn.report import summary
     from refnn.report.words import number, worst_verdict
@@ -128,24 +133,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise Failure(f"cannot write {str(path)!r}: {e.strerror or e}; what was written before stays") from e
-
-
-def named_object(option: str, spec: str) -> Any:
-    """What `module:object` names."""
-    module, _, path = spec.partition(":")
-    if not module or not path:
-        raise Failure(f"{option} is {spec!r}, expected module:object")
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception as e:
-        raise Failure(f"{option} {spec!r}: importing {module!r} raised {type(e).__name__}: {e}") from e
-    for name in path.split("."):
-        if not hasattr(found, name):
-            raise Failure(f"{option} {spec!r}: {getattr(found, '__name__', found)!r} has no {name!r}")
-        found = getattr(found, name)
-    if not callable(found) and not isinstance(found, Mapping):
-        raise Failure(f"{option} {spec!r} is a {type(found).__name__}, expected something that can be called")
-    return found
 
 
 # --- what the commands share -----------------------------------------------------------------------------------------

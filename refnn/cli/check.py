@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from refnn.networks.network import Network
     from refnn.report import Report
-from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, known_dtypes, named_object, sentence
+from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, known_dtypes, sentence
 
 # --- check -----------------------------------------------------------------------------------------------------------
 
@@ -43,7 +40,6 @@ def check(
         subject(name)
     if framework is not None and vjp is not None:
         raise Failure(f"--vjp {vjp} and --framework {framework} exclude each other: the framework gives the gradients")
-    sys.path.insert(0, os.getcwd())
     codes = []
     with _functions(name, impl, vjp, framework) as given:
         dtypes: list[str | None] = [*known_dtypes(dtype or [])] or [None]
@@ -57,63 +53,40 @@ def check(
 @contextmanager
 def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
     """What `refnn.check` is to be given for an implementation, while it is in use."""
-    kind, colon, command = impl.partition(":")
-    words = ("torch", "refnn") if not colon else ("cmd", "lines")
-    if kind not in words:
-        found = named_object("--impl", impl)
-        if isinstance(found, Mapping):
-            yield _pair(impl, found, name)
-        elif framework:
-            yield {"implementation": found, "framework": framework}
-        else:
-            yield {"forward": found, "vjp": None if vjp is None else named_object("--vjp", vjp)}
-        return
-    if vjp is not None or framework is not None:
-        raise Failure(f"--impl {impl} gives its gradients itself: --vjp, --framework exclude it")
-    if impl == "torch":
-        yield _torch(name)
-    elif impl == "refnn":
-        from refnn.suite.run import own
+    from refnn.implementations.spec import load_function, parse
+    from refnn.ops import OPS
+    from refnn.witnesses import torch_witness
 
-        yield _pair(impl, own(), name)
+    with sentence(LookupError, ValueError):
+        spec = parse(impl, function=True)
+    if spec.kind != "function" and (vjp is not None or framework is not None):
+        raise Failure(f"--impl {impl} gives its gradients itself: --vjp, --framework exclude it")
+    if spec.kind == "function" and framework is not None:
+        yield {"implementation": spec.value, "framework": framework}
+    elif spec.kind == "function":
+        with sentence(LookupError, ValueError):
+            pullback = None if vjp is None else load_function(vjp, "--vjp")
+        yield {"forward": spec.value, "vjp": pullback}
+    elif spec.kind == "mapping":
+        with sentence(LookupError):
+            forward, pullback = spec.functions(name)
+        yield {"forward": forward, "vjp": pullback}
+    elif spec.kind == "torch":  # its own function, or its layers in the order of a network
+        with sentence(LookupError):
+            witness = torch_witness()
+        found = witness.FUNCTIONS[name] if name in OPS else witness.module(_network(name))
+        yield {"implementation": found, "framework": "torch"}
     else:
         from refnn.checking.check import by_name
         from refnn.implementations.executable import Program
         from refnn.networks.network import subject
-        from refnn.ops import OPS
         from refnn.suite.fixture import SUITE
 
-        with sentence(ValueError), Program(command, SUITE, lines=kind == "lines") as program:
+        with sentence(ValueError), Program(spec.value, SUITE, lines=spec.kind == "lines") as program:
             forward, pullback = program.functions(subject(name))
             if name not in OPS:
                 forward, pullback = by_name(_network(name), forward, pullback)
             yield {"forward": forward, "vjp": pullback}
-
-
-def _pair(impl: str, found: Mapping[str, Any], name: str) -> dict[str, Any]:
-    from refnn.suite.run import pair_of
-
-    with sentence(LookupError, ValueError):
-        forward, vjp = pair_of(impl, found, name)
-    return {"forward": forward, "vjp": vjp}
-
-
-def _torch(name: str) -> dict[str, Any]:
-    """PyTorch's own function, or its layers in the order of a network."""
-    from refnn.ops import OPS
-
-    witness = torch_witness()
-    found = witness.FUNCTIONS[name] if name in OPS else witness.module(_network(name))
-    return {"implementation": found, "framework": "torch"}
-
-
-def torch_witness() -> Any:
-    """What is known of PyTorch, if it is installed."""
-    from refnn.checking.check import adapter_for
-
-    with sentence(LookupError):
-        adapter_for("torch")
-    return importlib.import_module("refnn.witnesses.torch")
 
 
 def _network(name: str) -> Network:

@@ -6,13 +6,12 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    pass
 from refnn.cli.app import CONFORMS, app, sentence
+from refnn.refusals import needed_by
 
 # --- limits ----------------------------------------------------------------------------------------------------------
 
@@ -42,7 +41,7 @@ def limits(
 
 
 def _measured(framework: str, name: str) -> dict[str, dict[str, tuple[float, float]]]:
-    from refnn.checking.check import adapter_for
+    from refnn.implementations import adapter_for
     from refnn.models import model
 
     with sentence(LookupError):
@@ -74,9 +73,10 @@ def _limits_json(certified: dict[str, Any], measured: dict[str, Any], against: s
 
 
 def _show_limits(name: str, found: Sequence[Any], measured: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    with needed_by("the table"):
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
     from refnn.limits.search import ulps
     from refnn.models import model

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     pass
-from refnn.cli.app import CONFORMS, DIFFERS, NOTHING, Failure, app, named_object, sentence
+from refnn.cli.app import CONFORMS, DIFFERS, NOTHING, Failure, app, sentence
 
 # --- power -----------------------------------------------------------------------------------------------------------
 
@@ -53,13 +51,14 @@ def power(
 
 def _checkers(names: list[str] | None) -> dict[str, Callable[..., Any]]:
     """The checkers of these names; functions are imported, the current folder first."""
+    from refnn.implementations.spec import load_function
     from refnn.study.power import score
 
     with sentence(ImportError):
         baselines = importlib.import_module("refnn.study.power.baselines").BASELINES
     known = {"refnn": score.refnn, **baselines}
-    sys.path.insert(0, os.getcwd())
     for name in names or ():
         if name not in known and ":" not in name:
             raise Failure(f"--checker is {name!r}, expected module:function or one of {', '.join(known)}")
-    return {n: known[n] if n in known else named_object("--checker", n) for n in names or known}
+    with sentence(LookupError, ValueError):
+        return {n: known[n] if n in known else load_function(n, "--checker") for n in names or known}

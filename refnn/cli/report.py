@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import importlib
 import json
 import shlex
 import sys
@@ -32,7 +33,7 @@ from refnn.cli.app import (
     write,
     writing,
 )
-from refnn.cli.check import torch_witness
+from refnn.refusals import needed_by
 
 FILES = {
     "html": "report.html",
@@ -62,6 +63,9 @@ def report(
 ) -> int:
     """Check PyTorch and write report.jsonl, report.html, report.md, findings.md and junit.xml."""
     dtypes = known_dtypes(dtype or ["float32", "float64"])
+    with needed_by("refnn report"):  # said before the minutes that the checks take, and not after them
+        for name in ("jinja2", "rich"):
+            importlib.import_module(name)
     subjects = _subjects(ops, dtypes, seed)
     if not subjects:
         raise Failure(f"--ops {ops!r} matches nothing: nothing was checked", NOTHING)
@@ -102,8 +106,10 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
     from refnn.checking.check import FALSE_ALARM, check
     from refnn.networks.train import with_loss
     from refnn.networks.zoo import fixture
+    from refnn.witnesses import torch_witness
 
-    witness = torch_witness()
+    with sentence(LookupError):
+        witness = torch_witness()
     options: dict[str, Any] = {
         "framework": "torch",
         "seed": seed,

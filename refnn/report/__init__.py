@@ -315,7 +315,7 @@ class Report:
         return render(self)
 
     def to_html(self) -> str:
-        """One self-contained page."""
+        """One self-contained page. NotInstalled where there is no jinja2."""
         from refnn.report.html import render
 
         return render(self)

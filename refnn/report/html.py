@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from refnn.refusals import needed_by
 from refnn.report import (
     MEANING,
     OUT_OF_SCOPE,
@@ -53,7 +54,8 @@ INPUTS = 12  # input values shown with a finding
 
 def render(report: Report) -> str:
     """The page. Where findings are many or long it shows fewer of them, and says how many are left out."""
-    import jinja2
+    with needed_by("a report as HTML"):
+        import jinja2
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(

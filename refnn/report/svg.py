@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from refnn.refusals import needed_by
+
 
 def svg(draw: Callable[[Any], Any]) -> str:
-    """The figure that `draw(matplotlib.pyplot)` returns."""
-    import matplotlib
+    """The figure that `draw(matplotlib.pyplot)` returns. NotInstalled where there is no matplotlib."""
+    with needed_by("a plot"):
+        import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot as plt

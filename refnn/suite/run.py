@@ -1,18 +1,12 @@
 """Running the fixtures against an implementation, by the rule of conformance/FORMAT.md.
 
-An implementation is named by a word: `torch`, `refnn` (its own floats), `cmd:PROGRAM` (JSON Lines), `lines:PROGRAM`
-(text lines), or `module:object`: a mapping from the name of an op to a forward, or to a pair of a forward and a vjp; a
-forward that has a `vjp`, as refnn's own ops, is a pair. For a network they are f(params, *inputs) and
-v(g, params, *inputs).
+What an implementation is called stands in `refnn.implementations.spec`.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,24 +16,26 @@ from typing import Any
 
 import numpy as np
 
-from refnn.checking.check import adapter_for, of_dicts
+from refnn.checking.check import of_dicts
 from refnn.conformance import data
 from refnn.formats import FORMATS
+from refnn.implementations import adapter_for
 from refnn.implementations.executable import TIMEOUT, Program
 from refnn.implementations.protocol import Answer, Request
+from refnn.implementations.spec import Functions, parse
 from refnn.judging.call import Skipped, call
 from refnn.judging.case import Case
 from refnn.judging.tally import Place, Tally
 from refnn.models import VERSION, model
-from refnn.networks.network import Network, fixtures, subject
+from refnn.networks.network import Network, subject
 from refnn.ops import OPS, find
 from refnn.report import CONFORMING, OUTPUTS, Finding, Report, Result
 from refnn.report.header import environment
 from refnn.suite.fixture import SUITE, Fixture, request
 from refnn.suite.read import Suite
 from refnn.suite.rule import judge
+from refnn.witnesses import torch_witness
 
-Functions = tuple[Callable[..., Any], Callable[..., Any] | None]
 # Of the name of an op or network, and of the case that it is asked for: frameworks run a network as a whole.
 Find = Callable[[str, Case | None], Functions | None]
 
@@ -62,17 +58,15 @@ class Implementation:
 @contextmanager
 def implementation(spec: str, *, timeout: float = TIMEOUT) -> Iterator[Implementation]:
     """The implementation of that name, while it is in use. ValueError or LookupError says why there is none."""
-    kind, colon, rest = spec.partition(":")
-    if kind in ("cmd", "lines") and colon:
-        with Program(rest, SUITE, lines=kind == "lines", timeout=timeout) as program:
+    given = parse(spec)
+    if given.kind == "torch":
+        yield _torch()
+    elif given.kind == "mapping":
+        yield of_mapping(spec, given.value)
+    else:
+        with Program(given.value, SUITE, lines=given.kind == "lines", timeout=timeout) as program:
             about = {"implementation": dict(program.impl), "program": spec}
             yield Implementation(spec, str(program.impl["name"]), about, program.run, program.forward_only)
-    elif spec == "torch":
-        yield _torch()
-    elif spec == "refnn":
-        yield _of_mapping(spec, own())
-    else:
-        yield _mapping(spec)
 
 
 def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Implementation:
@@ -98,8 +92,8 @@ def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Imple
 
 
 def _torch() -> Implementation:
+    witness = torch_witness()
     adapter = adapter_for("torch")
-    witness = importlib.import_module("refnn.witnesses.torch")
 
     def functions(op: str, case: Case | None) -> Functions | None:
         if op in witness.FUNCTIONS:
@@ -113,72 +107,19 @@ def _torch() -> Implementation:
     return _of_functions("torch", {"implementation": {"name": "torch", "version": witness.VERSION}}, functions)
 
 
-def _mapping(spec: str) -> Implementation:
-    module, colon, path = spec.partition(":")
-    if not module or not colon or not path:
-        raise ValueError(
-            f"the implementation {spec!r} is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
-        )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except Exception as e:
-        raise LookupError(f"the implementation {spec!r}: importing it raised {type(e).__name__}: {e}") from e
-    if not isinstance(found, Mapping):
-        raise ValueError(f"the implementation {spec!r} is a {type(found).__name__}, expected a mapping from op names")
-    return _of_mapping(spec, found)
-
-
-def _of_mapping(spec: str, found: Mapping[str, Any]) -> Implementation:
-    if unknown := [n for n in found if n not in OPS and n not in fixtures()]:
-        raise LookupError(f"the implementation {spec!r} has {unknown[0]!r}, which is no op and no network of refnn")
+def of_mapping(spec: str, found: Mapping[str, Functions]) -> Implementation:
+    """The implementation of these functions by name."""
 
     def functions(op: str, case: Case | None) -> Functions | None:
         if op not in found:
             return None
-        pair = pair_of(spec, found, op)
-        return pair if op in OPS else _of_network(Network.load(op), *pair)
+        if op in OPS:
+            return found[op]
+        forward, vjp = of_dicts(Network.load(op), *found[op])
+        assert forward is not None
+        return forward, vjp
 
-    for name in found:
-        functions(name, None)
     return _of_functions(spec, {"implementation": {"name": spec}}, functions)
-
-
-def pair_of(spec: str, found: Mapping[str, Any], name: str) -> Functions:
-    """What a mapping, which `spec` names, has under a name: a forward, or a forward and its vjp. LookupError where it
-    has nothing, ValueError where it has something else."""
-    if name not in found:
-        raise LookupError(f"the implementation {spec!r} has no {name!r}")
-    value: Any = found[name]
-    pair: Any = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
-    if len(pair) != 2 or not callable(pair[0]) or not (pair[1] is None or callable(pair[1])):
-        raise ValueError(f"the implementation {spec!r}: {name!r} is no forward and no pair of a forward and a vjp")
-    return pair[0], pair[1]
-
-
-def _of_network(net: Network, forward: Callable[..., Any], vjp: Callable[..., Any] | None) -> Functions:
-    """f(params, *inputs) and v(g, params, *inputs), as everywhere, as functions of the arrays in order."""
-    whole, pulled = of_dicts(net, forward, vjp)
-    assert whole is not None
-    return whole, pulled
-
-
-def own() -> Mapping[str, Any]:
-    """refnn's own implementation: its ops, and the networks of the fixtures, in plain floats."""
-    found: dict[str, Any] = dict(OPS)
-    for name in fixtures():
-        found[name] = _floats(Network.load(name))
-    return found
-
-
-def _floats(net: Network) -> Functions:
-    return (
-        lambda params, *inputs: net.forward(params, *inputs).output,
-        lambda g, params, *inputs: net.backward(net.forward(params, *inputs), g),
-    )
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -341,8 +282,7 @@ def committed(spec: str, suite: Suite) -> dict[str, str]:
     """The committed expected failures of an implementation: those of this version of PyTorch, none of any other."""
     if spec != "torch":
         return {}
-    adapter_for("torch")
-    version = importlib.import_module("refnn.witnesses.torch").VERSION
+    version = torch_witness().VERSION
     try:
         return read_expected(data("expected", f"torch-{version}-cpu-fixtures.txt"), suite)
     except FileNotFoundError:

@@ -28,7 +28,7 @@ import numpy as np
 from refnn.arithmetic.balls import Balls
 from refnn.networks.datasets import scaling, women_by_height
 from refnn.networks.train import Objective, Params, Training, gradient_descent, split
-from refnn.refusals import check_finite
+from refnn.refusals import NotInstalled, check_finite
 from refnn.report.svg import plot
 from refnn.teaching.regime import Quadratic, exact, rational_matrix, regime
 
@@ -231,7 +231,12 @@ speed       the gradient of 20,000 examples, 50 features: {seconds[0]:.1g} s, in
     if arguments:
         rates = {r: regime(scaled, r).name for r in (RATE, 3 * RATE, 4 * RATE)}
         traces = {f"{name} at {r}": learn(x, y, rate=r, steps=20).training.trace for r, name in rates.items()}
-        Path(arguments[0]).write_text(plot(traces), encoding="utf-8")
+        try:
+            page = plot(traces)
+        except NotInstalled as e:
+            print(f"refnn: {e}", file=sys.stderr)
+            return 1
+        Path(arguments[0]).write_text(page, encoding="utf-8")
     return 0
 
 
