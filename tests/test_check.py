@@ -412,11 +412,11 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "unknown dtype": (lambda: run_softmax(dtype="float8"), "dtype 'float8' is not one of"),
     "unknown family": (lambda: run_softmax(families=["normale"]), "unknown input family 'normale'"),
     "unknown parameter": (lambda: run_softmax(where={"dim": 1}), "softmax has no parameter 'dim'"),
-    "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm class 'naive'"),
+    "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm 'naive'"),
     "unknown model": (lambda: run_softmax(model="float24"), "model 'float24'"),
     "model of another dtype": (
         lambda: run_softmax(model="float64"),
-        "stores float64, but the check is of dtype float32",
+        "stores float64, but the check runs in float32",
     ),
     "unknown framework": (lambda: refnn.check("softmax", softmax, framework="caffe"), "unknown framework 'caffe'"),
     "nothing given": (lambda: refnn.check("softmax"), "nothing to check"),

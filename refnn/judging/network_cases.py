@@ -42,7 +42,7 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
             arrays = tuple(np.asarray(x) for x in spec["inputs"])
             for n, x in zip(net.inputs, arrays, strict=True):
                 if x.dtype != fmt.dtype and x.dtype.kind not in "iu":
-                    raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check is of dtype {dtype}")
+                    raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check runs in {dtype}")
             family = spec.get("family", "user")
             name = str(CaseId(net.name, dtype, family, f"weights={label}", str(i), seed))
             output = net.forward(dict(zip(net.parameters, weights, strict=True)), *arrays).output
