@@ -1,4 +1,4 @@
-"""The command line's frame: the app, exit status, sentences for failures, and what the commands share."""
+"""The frame of the command line: the app, its exit status, its error messages, and what the commands share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
-    help="Is my gradient right? Certified values, derived tolerances, named verdicts.",
+    help="Is my gradient right? Certified values, derived tolerances, named verdicts. The exit status is 0 if "
+    "all conforms, 1 after an error, 2 if something does not conform, 3 if nothing was checked.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-Dtypes = Annotated[list[str] | None, typer.Option("--dtype", help="A NumPy dtype name; may be repeated.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the inputs.")]
+Dtypes = Annotated[
+    list[str] | None, typer.Option("--dtype", help="float16, bfloat16, float32 or float64; may be repeated.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random inputs.")]
 
 
 class Failure(Exception):
-    """What went wrong, in one sentence, and the exit code."""
+    """What went wrong, in one sentence, and the exit status."""
 
     def __init__(self, sentence: str, code: int = FAILED) -> None:
         super().__init__(sentence)
@@ -37,7 +40,7 @@ class Failure(Exception):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
+    """Run the command, and return its exit status."""
     given = list(sys.argv[1:] if args is None else args)
     try:
         code = app(given or ["--help"], prog_name="refnn", standalone_mode=False)
@@ -50,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on. The interpreter would complain again when it flushes at exit.
+        # Nobody reads the output any more. The interpreter would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as e:
@@ -66,7 +69,7 @@ def say(sentence: str) -> None:
 
 
 def show(report: Report) -> None:
-    """The summary as a table, then what the report has to say."""
+    """Print the summary as a table, then the report."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -95,7 +98,7 @@ def show(report: Report) -> None:
             number(row["worst_ratio"]),
             f"{row['seconds']:.2f}",
         )
-    # A pipe has no width; what reads it must get the whole names.
+    # A pipe has no width, and its reader must get whole names.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     print(f"\n{report}")
 
@@ -127,11 +130,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise Failure(f"cannot write {str(path)!r}: {e.strerror or e}; what was written before stays") from e
+        raise Failure(f"cannot write {str(path)!r}: {e.strerror or e}; files already written are kept") from e
 
 
 def named_object(option: str, spec: str) -> Any:
-    """What `module:object` names."""
+    """The object that `module:object` names."""
     module, _, path = spec.partition(":")
     if not module or not path:
         raise Failure(f"{option} is {spec!r}, expected module:object")
@@ -144,7 +147,7 @@ def named_object(option: str, spec: str) -> Any:
             raise Failure(f"{option} {spec!r}: {getattr(found, '__name__', found)!r} has no {name!r}")
         found = getattr(found, name)
     if not callable(found) and not isinstance(found, Mapping):
-        raise Failure(f"{option} {spec!r} is a {type(found).__name__}, expected something that can be called")
+        raise Failure(f"{option} {spec!r} is a {type(found).__name__}, expected a function")
     return found
 
 
@@ -162,7 +165,7 @@ def known_dtypes(dtypes: Sequence[str]) -> list[str]:
 
 @contextmanager
 def sentence(*kinds: type[Exception]) -> Iterator[None]:
-    """An exception of these kinds says what is wrong with the call: its message is enough."""
+    """Show the message alone of an exception of these kinds: it says what is wrong with the call."""
     try:
         yield
     except kinds as e:

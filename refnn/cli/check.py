@@ -21,28 +21,32 @@ from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, know
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="OP", help="An op, as `refnn ops` lists it, or a fixture network.")],
+    name: Annotated[str, typer.Argument(metavar="OP", help="An op that `refnn ops` lists, or a fixture network.")],
     impl: Annotated[
         str,
         typer.Option(
             metavar="IMPL",
-            help="module:object: the forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from "
-            "names; torch; refnn; cmd:PROGRAM; lines:PROGRAM.",
+            help="The implementation: module:object, torch, refnn, cmd:PROGRAM or lines:PROGRAM. The object is the "
+            "forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from names to these.",
         ),
     ],
     vjp: Annotated[str | None, typer.Option(metavar="MODULE:OBJECT", help="The vjp: v(g, *inputs, **params).")] = None,
-    framework: Annotated[str | None, typer.Option(help="torch: the gradients come from its autograd.")] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="torch: IMPL is a function of its tensors, and its autograd gives the gradients.")
+    ] = None,
     dtype: Dtypes = None,
-    case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case, as a report names it.")] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only the case with this id, as reports show it.")
+    ] = None,
     seed: Seed = 0,
 ) -> int:
-    """Check an implementation of one op or network; the current folder is importable."""
+    """Check an implementation of one op or network. Modules are also looked for in the current folder."""
     from refnn.networks.network import subject
 
     with sentence(LookupError):
         subject(name)
     if framework is not None and vjp is not None:
-        raise Failure(f"--vjp {vjp} and --framework {framework} exclude each other: the framework gives the gradients")
+        raise Failure(f"--vjp {vjp} does not go with --framework {framework}, which gives the gradients")
     sys.path.insert(0, os.getcwd())
     codes = []
     with _functions(name, impl, vjp, framework) as given:
@@ -56,7 +60,7 @@ def check(
 
 @contextmanager
 def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
-    """What `refnn.check` is to be given for an implementation, while it is in use."""
+    """The arguments of `refnn.check` for an implementation, while it is in use."""
     kind, colon, command = impl.partition(":")
     words = ("torch", "refnn") if not colon else ("cmd", "lines")
     if kind not in words:
@@ -69,7 +73,7 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
             yield {"forward": found, "vjp": None if vjp is None else named_object("--vjp", vjp)}
         return
     if vjp is not None or framework is not None:
-        raise Failure(f"--impl {impl} gives its gradients itself: --vjp, --framework exclude it")
+        raise Failure(f"--impl {impl} has its own gradients: --vjp and --framework do not go with it")
     if impl == "torch":
         yield _torch(name)
     elif impl == "refnn":
@@ -99,7 +103,7 @@ def _pair(impl: str, found: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _torch(name: str) -> dict[str, Any]:
-    """PyTorch's own function, or its layers in the order of a network."""
+    """PyTorch's own function of that name, or the network of that name made of its layers."""
     from refnn.ops import OPS
 
     witness = torch_witness()
@@ -108,7 +112,7 @@ def _torch(name: str) -> dict[str, Any]:
 
 
 def torch_witness() -> Any:
-    """What is known of PyTorch, if it is installed."""
+    """The witness module of PyTorch. Failure says that it is not installed."""
     from refnn.checking.check import adapter_for
 
     with sentence(LookupError):
