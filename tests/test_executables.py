@@ -436,7 +436,10 @@ def test_an_empty_selection_ends_in_3(words, expected, tmp_path, capsys, monkeyp
         (("gen", "softmax", "--lines", "--case", "softmax/x"), "no case of the fixtures has the id 'softmax/x'"),
         (("gen",), "expected one of: refnn gen OP --lines"),
         (("gen", "softmax", "--all", "--out", "x"), "expected one of: refnn gen OP --lines"),
-        (("gen", "softmax", "--lines", "--out", "x"), "--lines prints requests, and --all and --out write fixture files"),
+        (
+            ("gen", "softmax", "--lines", "--out", "x"),
+            "--lines prints requests, and --all and --out write fixture files",
+        ),
         (("gen", "softmax", "--out", "x", "--dtype", "float32"), "--dtype selects requests, so it needs --lines"),
         (("gen", "digits_mpl", "--lines"), "unknown op 'digits_mpl', did you mean the network 'digits_mlp'?"),
         (("verify", "-", "--ops", "softmax"), "--ops selects requests: give it to refnn gen"),

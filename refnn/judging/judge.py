@@ -347,10 +347,13 @@ class Judge:
                 j.code[i], j.error[i] = EXACT, 0.0
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
-        """At a kink every share of the one-sided derivatives is sound, at a jump of the output either side; name the
-        one that was followed. In a network with ties that is one for all elements, because nothing says which of them
-        share a window: each alone would let the full gradient pass to every tied cell. A network that follows refnn's
-        own choice is spared the others, each of which takes as long as the whole; its steps name them."""
+        """Name the convention that an implementation follows at kinks and jumps.
+
+        At a kink every value between the one-sided derivatives is sound, and where the output jumps, either side. In a
+        network with ties all elements must follow one convention: nothing says which of them share a window, and
+        elements judged one by one could each take the full gradient. If a network follows refnn's own convention, the
+        others are not computed, because each takes as long as the whole check. The stepwise check then names it.
+        """
         conventions = self.case.op.kinks
         if isinstance(self.case.op.convention, Mapping) and (j.code <= OK).all():
             return

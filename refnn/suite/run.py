@@ -320,7 +320,8 @@ def run(
 
 
 def settle(report: Report, *, forward: bool) -> None:
-    """Expect no failure any more of a case that passes where only a part of it was run: it may be in the other part."""
+    """Drop the expected failures that did not occur in cases of which only a part was run: they may be in the other
+    part."""
     for case in report.stale:
         if forward or case in report.skips:
             del report.expected[case]
