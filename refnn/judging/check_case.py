@@ -41,8 +41,8 @@ def check_case(
     line: float = math.inf,
     replay: str = "",
 ) -> tuple[list[Result], list[Finding], Judge]:
-    """The results and findings of one case, and the judge who reached them (of its last piece, where it was taken in
-    pieces). `line` is the number of standard deviations that is beyond suspicion.
+    """The results and findings of one case, and its judge (the last one, if the case was judged in pieces). `line` is
+    the number of standard deviations from which on an error is suspect.
     """
     started = time.perf_counter()
     got, complaints = call(forward, vjp, case)
@@ -50,7 +50,7 @@ def check_case(
         keep_freed_memory()
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
     tallies = [None if g is None else Tally(case, n, model_.storage, replay) for g, n in zip(got, names, strict=True)]
-    waiting: dict[int, list[Part]] = {}  # what no class was asked about yet
+    waiting: dict[int, list[Part]] = {}  # not yet compared with the other algorithms
     classes = case.op.algorithms if algorithm == "accurate" and case.row is None else {}
     first_row = 0
     for part in chunks(case.call()):
