@@ -1,1 +1,1 @@
-"""How what is tested is run: frameworks, executables, modules, as functions of NumPy arrays."""
+"""Implementations under test, as functions of NumPy arrays: frameworks, programs, modules."""

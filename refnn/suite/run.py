@@ -1,8 +1,8 @@
 """Running the fixtures against an implementation, by the rule of conformance/FORMAT.md.
 
-An implementation is named by a word: `torch`, `refnn` (its own floats), `cmd:PROGRAM` (JSON Lines), `lines:PROGRAM`
-(text lines), or `module:object`: a mapping from the name of an op to a forward, or to a pair of a forward and a vjp; a
-forward that has a `vjp`, as refnn's own ops, is a pair. For a network they are f(params, *inputs) and
+The implementation is `torch`, `refnn` (its own floats), `cmd:PROGRAM` (JSON Lines), `lines:PROGRAM` (text lines) or
+`module:object`. The object maps the name of an op to a forward, or to a pair of a forward and a vjp. A forward that has
+a `vjp`, as refnn's own ops have, counts as a pair. For a network the two are f(params, *inputs) and
 v(g, params, *inputs).
 """
 
@@ -50,8 +50,8 @@ Find = Callable[[str, Case | None], Functions | None]
 
 @dataclass(frozen=True)
 class Implementation:
-    """Something that answers requests; `spec` is the word for it. `forward_only` says of an op that there are no
-    gradients of it, `about` is what a report's header says of the implementation."""
+    """Something that answers requests. `spec` is what `--impl` calls it, and `about` goes into the header of a report.
+    `forward_only` says whether it has no gradients of an op."""
 
     spec: str
     name: str
@@ -62,7 +62,7 @@ class Implementation:
 
 @contextmanager
 def implementation(spec: str, *, timeout: float = TIMEOUT) -> Iterator[Implementation]:
-    """The implementation of that name, while it is in use. ValueError or LookupError says why there is none."""
+    """The implementation that `spec` names, while it is in use. ValueError or LookupError says why there is none."""
     kind, colon, rest = spec.partition(":")
     if kind in ("cmd", "lines") and colon:
         with Program(rest, SUITE, lines=kind == "lines", timeout=timeout) as program:
@@ -78,7 +78,7 @@ def implementation(spec: str, *, timeout: float = TIMEOUT) -> Iterator[Implement
 
 def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Implementation:
     def answer(r: Request) -> Answer:
-        """What its functions return for fresh copies of the arrays, and what they do wrong."""
+        """The results of its functions for fresh copies of the arrays, and what they do wrong."""
         case = Case(r.id, subject(r.op), tuple(r.inputs.values()), r.attrs, r.cotangent, "", random=False)
         pair = functions(r.op, case)
         if pair is None:
@@ -118,7 +118,7 @@ def _mapping(spec: str) -> Implementation:
     module, colon, path = spec.partition(":")
     if not module or not colon or not path:
         raise ValueError(
-            f"the implementation {spec!r} is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
+            f"the implementation {spec!r} is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
         )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -135,7 +135,9 @@ def _mapping(spec: str) -> Implementation:
 
 def _of_mapping(spec: str, found: Mapping[str, Any]) -> Implementation:
     if unknown := [n for n in found if n not in OPS and n not in fixtures()]:
-        raise LookupError(f"the implementation {spec!r} has {unknown[0]!r}, which is no op and no network of refnn")
+        raise LookupError(
+            f"the implementation {spec!r} has {unknown[0]!r}, which is neither an op nor a network of refnn"
+        )
 
     def functions(op: str, case: Case | None) -> Functions | None:
         if op not in found:
@@ -149,19 +151,21 @@ def _of_mapping(spec: str, found: Mapping[str, Any]) -> Implementation:
 
 
 def pair_of(spec: str, found: Mapping[str, Any], name: str) -> Functions:
-    """What a mapping, which `spec` names, has under a name: a forward, or a forward and its vjp. LookupError where it
-    has nothing, ValueError where it has something else."""
+    """The forward and the vjp (or None) that a mapping has for a name; `spec` names the mapping in errors. LookupError
+    says that it has nothing of that name, ValueError that it has something else."""
     if name not in found:
         raise LookupError(f"the implementation {spec!r} has no {name!r}")
     value: Any = found[name]
     pair: Any = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
     if len(pair) != 2 or not callable(pair[0]) or not (pair[1] is None or callable(pair[1])):
-        raise ValueError(f"the implementation {spec!r}: {name!r} is no forward and no pair of a forward and a vjp")
+        raise ValueError(
+            f"the implementation {spec!r}: {name!r} is neither a forward nor a pair of a forward and a vjp"
+        )
     return pair[0], pair[1]
 
 
 def _of_network(net: Network, forward: Callable[..., Any], vjp: Callable[..., Any] | None) -> Functions:
-    """f(params, *inputs) and v(g, params, *inputs), as everywhere, as functions of the arrays in order."""
+    """f(params, *inputs) and v(g, params, *inputs), turned into functions of the network's arrays in order."""
     whole, pulled = of_dicts(net, forward, vjp)
     assert whole is not None
     return whole, pulled
@@ -188,7 +192,7 @@ def _floats(net: Network) -> Functions:
 def required(
     suite: Suite, ops: str, dtype: str | None, families: Sequence[str], ids: Sequence[str]
 ) -> list[tuple[Fixture, str]]:
-    """The cases that are asked for, each with its working format. LookupError or ValueError for a name that is none."""
+    """The selected cases, each with its working format. LookupError or ValueError names what does not exist."""
     if dtype is not None and dtype not in FORMATS:
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(FORMATS)}")
     known = list(dict.fromkeys(f for _, f in suite.entries))
@@ -199,13 +203,13 @@ def required(
             subject(name)
     found = list(suite.select(ops, dtype, families, ids))
     if missing := set(ids) - {f.id for f, _ in found}:
-        raise LookupError(f"no case of the fixtures has the id {min(missing)!r} in this selection")
+        raise LookupError(f"no case of this selection has the id {min(missing)!r}")
     return found
 
 
 def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: bool = False) -> Report:
-    """The report of one case. One whose gradients the implementation does not have is judged by its output, and counts
-    as skipped."""
+    """The report of one case. If the implementation has no gradients of its op, the output alone is judged, and the
+    case counts as skipped."""
     started = time.perf_counter()
     part = forward or impl.forward_only(fixture.op)
     answer = impl.answer(request(fixture, dtype, forward=part))
@@ -220,7 +224,7 @@ def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: boo
 def judged(
     fixture: Fixture, dtype: str, answer: Answer, seconds: float = 0.0, *, forward: bool = False, replay: str = ""
 ) -> Report:
-    """What the files say of an answer."""
+    """The report of an answer, by the rule of the files."""
     report = Report({})
     if answer.skip is not None:
         report.skips[fixture.id] = answer.skip
@@ -254,7 +258,7 @@ def _result(fixture: Fixture, dtype: str, want: str, v: Verdict, seconds: float)
 
 
 def _findings(fixture: Fixture, dtype: str, want: str, e: Expected, v: Verdict, replay: str) -> Iterable[Finding]:
-    """The worst elements of each kind of verdict that is not exact or ok; the first stands for those not shown."""
+    """The worst elements of each verdict but exact and ok. The first one also counts those that are not shown."""
     fmt, shape = FORMATS[dtype], fixture.shape(want)
     equation = next(iter(subject(fixture.op).equations), "")
     at = e.main.at
@@ -306,7 +310,7 @@ def run(
     expected: Mapping[str, str] | None = None,
     step: Callable[[str], None] = lambda label: None,
 ) -> Report:
-    """All of these cases."""
+    """The report of these cases."""
     total = Report(header(impl.name, impl.about, cases, suite, forward=forward), accept=CONFORMING | frozenset(accept))
     total.expected.update(of_run(expected or {}, cases))
     for fixture, dtype in cases:
@@ -330,7 +334,7 @@ def settle(report: Report, *, forward: bool) -> None:
 def header(
     name: str, about: Mapping[str, Any], cases: Sequence[tuple[Fixture, str]], suite: Suite, *, forward: bool = False
 ) -> dict[str, Any]:
-    """What a report of the fixtures begins with."""
+    """The header of a report of the fixtures."""
     dtypes = [d for d in FORMATS if any(d == dtype for _, dtype in cases)]
     return {
         "subject": name,
@@ -352,8 +356,9 @@ def header(
 
 
 def read_expected(path: Path, suite: Suite) -> dict[str, str]:
-    """Expected failures from a file: `ID  # reason`, or `ID DTYPE  # reason` for another working format than that of
-    the inputs. ValueError for a line without a reason, an id that no case has, or one that stands twice."""
+    """Expected failures from a file: `ID  # reason`, or `ID DTYPE  # reason` for a working format that is not the
+    format of the inputs. ValueError names a line without a reason, with an unknown id, or with an id that occurs
+    twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
@@ -374,18 +379,18 @@ def read_expected(path: Path, suite: Suite) -> dict[str, str]:
         if (dtype := words[1] if len(words) == 2 else fixture.dtype) not in fixture.formats:
             raise ValueError(f"{path}, line {number}: {words[0]} has no bounds for {dtype!r}")
         if f"{words[0]} {dtype}" in found:
-            raise ValueError(f"{path}, line {number}: {words[0]} stands twice for {dtype}")
+            raise ValueError(f"{path}, line {number}: {words[0]} occurs twice for {dtype}")
         found[f"{words[0]} {dtype}"] = reason.strip()
     return found
 
 
 def of_run(expected: Mapping[str, str], cases: Sequence[tuple[Fixture, str]]) -> dict[str, str]:
-    """Those of the expected failures whose case is run, by id."""
+    """The expected failures of the cases that are run, by id."""
     return {f.id: expected[key] for f, d in cases if (key := f"{f.id} {d}") in expected}
 
 
 def committed(spec: str, suite: Suite) -> dict[str, str]:
-    """The committed expected failures of an implementation: those of this version of PyTorch, none of any other."""
+    """The committed expected failures of an implementation. There are some of this version of PyTorch only."""
     if spec != "torch":
         return {}
     adapter_for("torch")
