@@ -424,7 +424,7 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "no case": (lambda: run_softmax(where={"axis": 12345}), "nothing was checked"),
     "empty inputs": (lambda: run_softmax(inputs=[]), "empty list"),
     "inputs no tuple": (lambda: run_softmax(inputs=np.ones(3)), "expected a tuple of arrays"),
-    "inputs of another dtype": (lambda: run_softmax(inputs=(np.ones(3),)), "has dtype float64, but the check is of"),
+    "inputs of another dtype": (lambda: run_softmax(inputs=(np.ones(3),)), "has dtype float64, but the check runs in"),
     "cotangent of another shape": (
         lambda: run_softmax(inputs={"inputs": (np.ones(3, F32),), "cotangent": np.ones(4, F32)}),
         "the cotangent has shape (4,), expected that of the output, (3,)",
