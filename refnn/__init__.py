@@ -19,23 +19,34 @@ from refnn.report import Finding, Report
 
 
 def vjp(op: str | Op, *inputs: Any, **params: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """The output of `op` and its pullback: `(gx, ...) = pull(g)`, as often as needed; the forward runs once."""
+    """The output of `op`, and its pullback. The forward runs once, the pullback as often as it is called.
+
+    >>> y, pull = refnn.vjp("softmax", np.array([0.0, 0.0]))
+    >>> y, pull(np.array([1.0, 0.0]))
+    (array([0.5, 0.5]), (array([ 0.25, -0.25]),))
+    """
     return find(op).pullback(*inputs, **params)
 
 
 def case(id: str, op: Op | None = None) -> Case:
-    """The case of that id, of a check or of the fixtures, with its inputs, parameters and cotangent. LookupError where
-    there is none. `op` is the record itself where it is not in the catalogue."""
+    """The case with that id, of a check or of the fixtures.
+
+        >>> c = refnn.case("relu/float32/grid/x=7/random/0")
+        >>> c.op, c.inputs, c.cotangent.shape
+        (refnn.relu(x), (array([-1., -1.,  0.,  1.,  2.,  3., -2.], dtype=float32),), (7,))
+
+    `op` is the record of an op that is not in the catalogue. LookupError says that there is no such case.
+    """
     from refnn.suite.plan import case as find_case  # here, because only few need the fixtures
 
     return find_case(id, op)
 
 
 def _from_torch(module: Any, *, name: str = "network") -> Network:
-    """The network of a torch.nn.Module that is made of the catalogue's ops, as layers or as functions, in any nesting
-    that torch.fx can follow; its parameters are the weights "module".
+    """The network of a torch.nn.Module. Its parameters become the weights "module".
 
-    Dropout in evaluation is left out. TypeError names what has no place in a network.
+    The module may use ops of the catalogue as layers and as functions, in any nesting that torch.fx can follow. Dropout
+    in evaluation is left out. TypeError says which part of the module has no op.
     """
     from refnn.implementations.torch_modules import network  # here, because it loads PyTorch
 

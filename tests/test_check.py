@@ -412,11 +412,11 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "unknown dtype": (lambda: run_softmax(dtype="float8"), "dtype 'float8' is not one of"),
     "unknown family": (lambda: run_softmax(families=["normale"]), "unknown input family 'normale'"),
     "unknown parameter": (lambda: run_softmax(where={"dim": 1}), "softmax has no parameter 'dim'"),
-    "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm class 'naive'"),
+    "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm 'naive'"),
     "unknown model": (lambda: run_softmax(model="float24"), "model 'float24'"),
     "model of another dtype": (
         lambda: run_softmax(model="float64"),
-        "stores float64, but the check is of dtype float32",
+        "stores float64, but the check runs in float32",
     ),
     "unknown framework": (lambda: refnn.check("softmax", softmax, framework="caffe"), "unknown framework 'caffe'"),
     "nothing given": (lambda: refnn.check("softmax"), "nothing to check"),
@@ -424,7 +424,7 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "no case": (lambda: run_softmax(where={"axis": 12345}), "nothing was checked"),
     "empty inputs": (lambda: run_softmax(inputs=[]), "empty list"),
     "inputs no tuple": (lambda: run_softmax(inputs=np.ones(3)), "expected a tuple of arrays"),
-    "inputs of another dtype": (lambda: run_softmax(inputs=(np.ones(3),)), "has dtype float64, but the check is of"),
+    "inputs of another dtype": (lambda: run_softmax(inputs=(np.ones(3),)), "has dtype float64, but the check runs in"),
     "cotangent of another shape": (
         lambda: run_softmax(inputs={"inputs": (np.ones(3, F32),), "cotangent": np.ones(4, F32)}),
         "the cotangent has shape (4,), expected that of the output, (3,)",

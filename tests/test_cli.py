@@ -1,4 +1,4 @@
-"""The command: exit codes, what is written when something goes wrong, one sentence for each mistake."""
+"""The command: its exit status, what it writes when something goes wrong, one sentence for each mistake."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ def interrupt():
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """`refnn report` on hand-made subjects: the exit code, the folder, and what was printed."""
+    """`refnn report` on hand-made subjects: the exit status, the folder, and what was printed."""
 
     def run(*subjects, args=()):
         named = [(str(i), s) for i, s in enumerate(subjects)]
@@ -108,7 +108,7 @@ def test_subjects_that_check_nothing_end_in_3(run):
 
 def test_a_pattern_that_matches_nothing_ends_in_3(tmp_path, capsys):
     assert cli.main(["report", "--ops", "zz*", "--out", str(tmp_path / "out")]) == 3
-    assert "'zz*' matches nothing" in sentence(capsys.readouterr().err)
+    assert "'zz*' matches no op and no network" in sentence(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
@@ -271,7 +271,7 @@ def test_check_passes_the_object_on_and_its_code_is_the_reports(implementation, 
         (["--impl", "{m}:NUMBER"], "is a int"),
         (["--impl", "no_such_module:f"], "no_such_module"),
         (["--impl", "{m}:forward", "--dtype", "float31"], "float31"),
-        (["--impl", "{m}:forward", "--vjp", "{m}:vjp", "--framework", "torch"], "exclude each other"),
+        (["--impl", "{m}:forward", "--vjp", "{m}:vjp", "--framework", "torch"], "does not go with --framework torch"),
         (["--impl", "{m}:forward", "--case", "nonsense"], "nonsense"),
         (["--impl", "{m}:forward", "--framework", "abacus"], "abacus"),
     ],
@@ -312,9 +312,9 @@ def test_check_replays_a_case_of_the_fixtures(tmp_path, monkeypatch, capsys):
     assert cli.main(shlex.split(replay)[1:]) == 2
     capsys.readouterr()
     for words, says in (
-        (["women", "--impl", "torch", "--case", "relu/float32/smoke/x=7"], "is not one of women"),
-        (["relu", "--impl", "torch", "--case", WOMEN], "is not one of relu"),
-        (["relu", "--impl", "refnn", "--vjp", "math:sin"], "gives its gradients itself"),
+        (["women", "--impl", "torch", "--case", "relu/float32/smoke/x=7"], "is not a case of women"),
+        (["relu", "--impl", "torch", "--case", WOMEN], "is not a case of relu"),
+        (["relu", "--impl", "refnn", "--vjp", "math:sin"], "has its own gradients"),
         (["relu", "--impl", "torch", "--case", "relu/float64/normal/x=0d", "--dtype", "float32"], "holds float64"),
     ):
         assert cli.main(["check", *words]) == 1

@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         made(**{"fc.weight": np.array([[1.0, np.nan]])})
     with pytest.raises(TypeError, match=r"fc.weight of the weights 'initial' has dtype int64, expected floats"):
         made(**{"fc.weight": np.ones((2, 3), int)})
-    with pytest.raises(ValueError, match=r"'initial' and the parameters of the network differ in fc.bias"):
+    with pytest.raises(ValueError, match=r"'initial' and the network's parameters differ in fc.bias"):
         made(**{"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(2)})
     with pytest.raises(ValueError, match=r"network.json.weights.a/b is 'a/b', expected what matches"):
         Network(nodes, weights={"a/b": {"fc.weight": np.ones((2, 3))}}).save(tmp_path / "net")

@@ -468,7 +468,7 @@ REFUSED = {
     "a missing field": (lambda f: first(f).pop("dtype"), "cases[0] has no field 'dtype'"),
     "too few cases": (lambda f: f["cases"].pop(), "numberOfCases is 7, but it has 6 cases"),
     "no cases": (at("cases", to=[]), "has 0 entries, expected at least 1"),
-    "the same id twice": (lambda f: f["cases"].__setitem__(1, f["cases"][0]), "a second case of this id"),
+    "the same id twice": (lambda f: f["cases"].__setitem__(1, f["cases"][0]), "its id occurs twice"),
     "an id of another op": (
         at(*CASE, "id", to="relu/float32/special/x"),
         "its id is not one of softmax/float32/special",
@@ -524,7 +524,7 @@ def test_a_file_that_is_as_it_was_is_read() -> None:
     [
         ("", "it is not JSON (Expecting value at line 1, column 1)"),
         ('{"schema": 1,\n]', "it is not JSON (Expecting property name"),
-        ('{"schema": 1, "schema": 1}', "the field 'schema' stands twice"),
+        ('{"schema": 1, "schema": 1}', "the field 'schema' occurs twice"),
         ('{"schema": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "it is not JSON (RecursionError)"),
         (b'{"schema": "\xff"}', "it is not JSON (UnicodeDecodeError)"),

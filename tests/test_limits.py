@@ -308,7 +308,7 @@ def test_an_unknown_limit_or_model_gets_a_sentence() -> None:
         edge("exp-infinite", "float32")
     with pytest.raises(ValueError, match="float31"):
         edges("float31")
-    with pytest.raises(ValueError, match="does not hold at the start"):
+    with pytest.raises(ValueError, match="false at the start already"):
         bisect(FORMATS["float32"], lambda x: x > 1, 0.0, 1)
 
 

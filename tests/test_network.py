@@ -65,7 +65,7 @@ def test_torch_conforms_on_the_digits_network(net: Network, dtype: str) -> None:
     assert sum("worst case end to end" in n for n in report.header["notes"]) == len(net.weights) == 2
 
 
-@pytest.mark.parametrize(("share", "verdict"), [(0.5, ""), (2.0, ", too wide to mean anything")])
+@pytest.mark.parametrize(("share", "verdict"), [(0.5, ""), (2.0, ", too wide to say anything")])
 def test_a_worst_case_wider_than_the_values_says_so(share: float, verdict: str) -> None:
     values = np.array([4.0, 0.0, -8.0, 2.0])
     results = [(values, np.abs(values) / 8), None, (values, np.abs(values) * share + 1e9 * (values == 0))]
@@ -191,7 +191,7 @@ def test_a_value_of_two_uses_adds_its_cotangents() -> None:
 
 BAD: dict[str, tuple[Any, str]] = {
     "no nodes": (lambda: Network([]), "has no nodes"),
-    "unknown value": (lambda: Network([Node("a", "relu", ("z",))]), "uses 'z', which no input"),
+    "unknown value": (lambda: Network([Node("a", "relu", ("z",))]), "uses 'z', which is not an input"),
     "twice": (lambda: Network([Node("a", "relu", ("x",)), Node("a", "relu", ("x",))]), "two values are named 'a'"),
     "unknown op": (lambda: Network([Node("a", "rely", ("x",))]), "did you mean 'relu'"),
     "name": (lambda: Network([Node("a", "relu", ("x",))], name="a b"), "is not an identifier"),
@@ -358,7 +358,7 @@ def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
     report = refnn.check(net, module, framework="torch", dtype="float32")
     assert {f.name for f in report.findings} == {"textbook"}
     assert refnn.check(net, module, framework="torch", dtype="float32", algorithm="textbook").ok
-    with pytest.raises(ValueError, match="no where= or families="):
+    with pytest.raises(ValueError, match="where= and families= select cases of ops only"):
         refnn.check(net, module, framework="torch", families=["normal"])
 
 

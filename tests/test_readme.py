@@ -41,8 +41,13 @@ def test_the_set_up_commands_stand_there_word_for_word() -> None:
 
 
 def test_the_files_it_names_exist() -> None:
-    for path in re.findall(r"`((?:conformance|benchmarks|refnn)/[\w./-]+)`", README):
-        assert (ROOT / path).exists(), path
+    for path in re.findall(r"`((?:conformance|benchmarks|refnn)/[\w./-]+)`|\]\(([\w./-]+)\)", README):
+        assert (ROOT / "".join(path)).exists(), path
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_the_architecture_is_one_click_away(page: str) -> None:
+    assert "[ARCHITECTURE.md](ARCHITECTURE.md)" in (ROOT / page).read_text()
 
 
 POWER = ROOT / "conformance" / "power"

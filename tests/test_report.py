@@ -271,7 +271,7 @@ def test_out_of_scope_elements_are_not_counted_as_checked():
     r = Report({"subject": "s"}, [result(verdicts={"ok": 80, "out_of_scope": 20})])
     assert r.elements == 80
     assert not r.ok
-    assert problems(r) == ["little is out of scope"]
+    assert problems(r) == ["at most 10% is out of scope"]
     assert "20.00%" in r.to_html()
     assert "softmax (20%)" in r.to_markdown()
     few = Report({"subject": "s"}, [result(verdicts={"ok": 95, "out_of_scope": 5})])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import refnn
+from refnn._moved import MOVED
 from refnn.ops import OPS
 
 ROOT = Path(refnn.__file__).parent
@@ -60,9 +61,27 @@ def imports(tree: ast.AST) -> Iterator[str]:
                 yield alias.name
 
 
+def test_the_changelog_names_every_module_that_moved() -> None:
+    text = (ROOT.parent / "CHANGELOG.md").read_text()
+    rows = dict(re.findall(r"^\| `refnn\.(\w+)` \| `refnn\.([\w.]+)` \|$", text, re.MULTILINE))
+    assert rows == dict(MOVED)
+
+
 def test_every_module_has_a_layer() -> None:
     assert len(MODULES) > 30
-    assert {layer(m) for m in MODULES} <= set(RANK)
+    assert {layer(m) for m in MODULES} == set(RANK)
+
+
+def test_the_page_on_the_architecture_has_the_wings_in_their_order() -> None:
+    """ARCHITECTURE.md begins with ORDER as a table. The files that it names exist, and so do the functions in them."""
+    page = (ROOT.parent / "ARCHITECTURE.md").read_text()
+    first, *_ = page.split("\n## ")
+    wings = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in first.splitlines() if line.startswith("| `")]
+    assert wings == [list(names) for names in ORDER]
+    for path in re.findall(r"`((?:refnn|tests|derivations|conformance)/[\w./]*)`", page):
+        assert (ROOT.parent / path).exists(), path
+    for name, path in re.findall(r"`(\w+)`\s\(`([\w./]+)`\)", page):
+        assert re.search(rf"^(def|class) {name}\b", (ROOT.parent / path).read_text(), re.MULTILINE), (name, path)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)

@@ -190,13 +190,13 @@ def test_forward_alone_is_judged_by_the_outputs(suite: Any) -> None:
         (("--refnn-ops", "sofmax"), "wrong:correct", 4, "unknown op 'sofmax', did you mean 'softmax'"),
         (("--refnn-family", "easy"), "wrong:correct", 4, "unknown family 'easy'"),
         (("--refnn-dtype", "f32"), "wrong:correct", 4, "dtype 'f32' is not one of float16"),
-        (("--refnn-case", "softmax/x"), "wrong:correct", 4, "no case of the fixtures has the id 'softmax/x'"),
+        (("--refnn-case", "softmax/x"), "wrong:correct", 4, "no case of this selection has the id 'softmax/x'"),
         (("--refnn-accept", "all"), "wrong:correct", 4, "--refnn-accept 'all' is not one of"),
         ((), "nowhere:x", 4, "importing 'nowhere' raised ModuleNotFoundError"),
         ((), "wrong:nowhere", 4, "'wrong' has no 'nowhere'"),
-        ((), "wrong:unknown_op", 4, "has 'sofmax', which is no op and no network"),
-        ((), "wrong:no_function", 4, "'softmax' is no forward and no pair"),
-        ((), "torhc", 4, "is none of torch, refnn, module:object, cmd:PROGRAM"),
+        ((), "wrong:unknown_op", 4, "has 'sofmax', which is neither an op nor a network"),
+        ((), "wrong:no_function", 4, "'softmax' is neither a forward nor a pair"),
+        ((), "torhc", 4, "is not one of torch, refnn, module:object, cmd:PROGRAM"),
         ((), "cmd:./no-such-program", 4, "cannot be run: No such file or directory"),
         (("--refnn-xfails", "no.txt"), "wrong:correct", 4, "cannot read the expected failures 'no.txt'"),
         (("--refnn-report", "no/run.jsonl"), "wrong:correct", 4, "'no/run.jsonl' cannot be written: No such file"),
@@ -213,9 +213,9 @@ def test_nothing_empty_or_mistaken_is_green(
 @pytest.mark.parametrize(
     ("impl", "says"),
     [
-        ("torhc", "the implementation 'torhc' is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
-        ("cmd", "the implementation 'cmd' is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
-        ("wrong:", "the implementation 'wrong:' is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        ("torhc", "the implementation 'torhc' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        ("cmd", "the implementation 'cmd' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        ("wrong:", "the implementation 'wrong:' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
         (
             "nowhere:x",
             "the implementation 'nowhere:x': importing 'nowhere' raised ModuleNotFoundError: No module named 'nowhere'",
@@ -230,11 +230,11 @@ def test_nothing_empty_or_mistaken_is_green(
         ),
         (
             "wrong:unknown_op",
-            "the implementation 'wrong:unknown_op' has 'sofmax', which is no op and no network of refnn",
+            "the implementation 'wrong:unknown_op' has 'sofmax', which is neither an op nor a network of refnn",
         ),
         (
             "wrong:no_function",
-            "the implementation 'wrong:no_function': 'softmax' is no forward and no pair of a forward and a vjp",
+            "the implementation 'wrong:no_function': 'softmax' is neither a forward nor a pair of a forward and a vjp",
         ),
         ("cmd:", "the command '' is empty, expected a program and its arguments"),
         ("lines:'", 'the command "\'" cannot be split into words: No closing quotation'),
@@ -293,7 +293,7 @@ def test_expected_failures_are_shown_and_do_not_fail(suite: Any, pytester: pytes
         (f"{FAILING} float32 float64  # x\n", "is more than an id and a dtype before the reason"),
         ("softmax/float32/smoke/gone # x\n", "line 1: no case has the id 'softmax/float32/smoke/gone'"),
         (f"{FAILING} float16  # x\n", "has no bounds for 'float16'"),
-        (f"{FAILING}  # x\n{FAILING} float32  # y\n", "line 2: " + FAILING + " stands twice for float32"),
+        (f"{FAILING}  # x\n{FAILING} float32  # y\n", "line 2: " + FAILING + " occurs twice for float32"),
     ],
 )
 def test_a_wrong_list_of_expected_failures_is_an_error(

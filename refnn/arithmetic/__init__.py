@@ -54,9 +54,9 @@ from types import MappingProxyType
 
 BLOCK = 1 << 14  # elements of an array that stay in a core's cache with all that is computed from them
 
-# How kinks are decided: the share of what holds above that is taken (one for all kinks, or one by the name of each),
-# or the cells that count where several are the maximum: "first", "last" or "split"; "any" for what no choice exceeds.
-# In a network, that of each op by its name.
+# The convention at kinks and ties. A number is the weight of the derivative above the kink: one for all kinks, or one
+# for each by its name. A text says which of several maxima count: "first", "last" or "split"; "any" asks for a bound
+# that holds for every choice. A network has a convention for each op, by the name of the op.
 Convention = float | str | Mapping[str, "Convention"]
 
 
@@ -73,7 +73,7 @@ def nearest(constant: str) -> float:
 
 
 def share(convention: Convention, kink: str) -> float:
-    """The share of `above` at the kink of that name; ties have their own rule and leave it 0."""
+    """The weight of `above` at the kink of that name. Conventions for ties leave it 0."""
     if isinstance(convention, Mapping):
         return share(convention[kink], kink)
     return 0.0 if isinstance(convention, str) else convention

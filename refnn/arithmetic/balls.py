@@ -189,7 +189,7 @@ class Balls:
         if self.model.flush:
             magnitude = np.abs(mid)
             lost = np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0)
-            # Met exactly by what flushes, so wider than what is lost where an error is measured.
+            # An implementation that flushes is off by exactly this: widened by what measuring that error may lose.
             return (
                 Ball(self, mid, _up(lost, 64) * (lost > 0), roundings=_ENDLESS) if lost.any() else Ball(self, mid, 0.0)
             )
@@ -912,7 +912,7 @@ class Balls:
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
-                    # Met exactly by what chose the other side, so wider than what is lost where an error is measured.
+                    # One on the other side is off by exactly this: widened by what measuring that error may lose.
                     # |va - tb| <= |va - ta| + |ta - mid a| + |mid a - mid b| + |mid b - tb|
                     widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
                     hull = _up(np.abs(above.mid - below.mid) + widths, 64)
@@ -995,7 +995,7 @@ class Balls:
             if unsure.any():  # whoever can be the maximum may get anything between nothing and all of it
                 self.open_branches += int(np.count_nonzero(unsure))
                 whole = g._map(lambda a: np.expand_dims(a, axis))
-                # Met exactly by what chose another one, so wider than what is lost where an error is measured.
+                # One that chose another is off by exactly this: widened by what measuring that error may lose.
                 rad, count = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 64), rad), _ENDLESS
             over = sent.over if sent.over is False else chosen & sent.over
             return Ball(self, mid, rad, roundings=count, library=sent.library, over=over)

@@ -9,16 +9,17 @@ add in quadrature; terms that share an ancestor, like those of y and of g - sum(
 magnitudes, which bounds the standard deviation whatever their correlation is. The same holds for a sum along an axis:
 in quadrature where the variables are independent, as magnitudes where they may be shared.
 
-The bias bounds what is no rounding: what elementary functions are off beside the rounding of their result (it repeats)
-and losses below the normal range.
+The bias bounds the errors that are not roundings: what elementary functions are off apart from the rounding of their
+result, which is the same each time, and losses below the normal range.
 
 A sum is taken as a chain, the longest way to add: from left to right, from right to left or in a random order,
-whichever has the larger partial sums. They are looked at where blocks of terms end, and between those as bridges of a
-random permutation of the block (mean squares (k/m)(1 - k/m) sum(p^2) around the straight line, a sixth of m sum(p^2) in
-all). Sums in blocks or trees err less.
+whichever has the larger partial sums. The partial sums are computed where blocks of m terms end. Inside a block they
+are modelled as a permutation bridge, the discrete Brownian bridge of terms p in random order: around the straight line
+between the ends the k-th one has the mean square (k/m)(1 - k/m) sum(p^2), which adds up to a sixth of m sum(p^2). Sums
+in blocks or trees err less.
 
-The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815; like theirs it fails for
-constant data and for truncating hardware, so what rests on it may raise a suspicion and never a claim.
+The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815. Like theirs it fails for
+constant data and for truncating hardware, so it supports a suspicion and never a claim.
 """
 
 from __future__ import annotations

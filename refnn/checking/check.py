@@ -25,9 +25,10 @@ FALSE_ALARM = 1e-7
 
 
 def false_alarm_line(probability: float, elements: int) -> float:
-    """How many standard deviations an error exceeds with at most this probability in any of so many elements.
+    """The number of standard deviations that the error of any of `elements` elements exceeds with at most this
+    probability.
 
-    A union bound over two normal tails: sums of bounded roundings have lighter ones.
+    It is a union bound over two normal tails; sums of bounded roundings have lighter tails.
     """
     if not 0 < probability < 1:
         raise ValueError(f"false_alarm is {probability}, expected a probability between 0 and 1")
@@ -56,34 +57,45 @@ def check(
 ) -> Report:
     """Check an implementation of an op, or of a network, against the oracle.
 
-    The implementation is `forward(*inputs, **params)` with `vjp(g, *inputs, **params)`, on NumPy arrays; or a function
-    of a `framework`, whose gradients come from its autograd. With `vjp` None the forward alone is checked. For a
-    network, `forward(params, *inputs)` gives its output and `vjp(g, params, *inputs)` a dict of gradients, or
-    `implementation` is a torch.nn.Module with the same parameter names, whose layers are then checked one by one, too.
+        >>> case = {"inputs": (np.array([-1.0, 0.0, 2.0]),), "cotangent": np.ones(3)}
+        >>> print(refnn.check("relu", forward=lambda x: np.maximum(x, 0), vjp=lambda g, x: (g,), inputs=case))
+        refnn.check('relu', dtype='float64'): does not conform: 6 elements in 1 case (4 exact, 1 convention, ...
+          violation: grad[x][0] of relu/float64/user/0/given/0
+            got      1.0
+            expected 0.0
+        ...
 
-    `inputs` is one case (a tuple in the op's order, a mapping with `inputs`, `cotangent` and `params`, or what
-    `refnn.case` returned) or a list of them; by default every case of the op in `dtype` (float32 if not given) is run,
-    or those of `families`, and those whose parameters are as in `where`. `model` says what the implementation computes
-    in (by default the model of the dtype), `algorithm` which declared class it belongs to, `accept` which verdicts
-    count as conforming beside exact, ok and convention, `expected_failures` why the findings of a case are expected.
+    The implementation is a pair of functions of NumPy arrays, `forward(*inputs, **params)` and
+    `vjp(g, *inputs, **params)`. Without a vjp the forward alone is checked. Or it is a function of a `framework`, whose
+    autograd gives the gradients. Of a network, `forward(params, *inputs)` gives the output, and
+    `vjp(g, params, *inputs)` a dict of gradients. Or `implementation` is a torch.nn.Module with the network's parameter
+    names; its layers are then checked one by one, too.
 
-    A record that is not of the catalogue is first verified (see `refnn.witnesses.record`).
+    By default the check runs every case of the op in `dtype`, which is float32 if it is not given. `families` selects
+    input families, and `where` the values of parameters. Or `inputs` is one case or a list of cases. A case is a tuple
+    of the arrays in the op's order, a mapping with `inputs`, `cotangent` and `params`, or what `refnn.case` returns.
 
-    The report never hides a failure of the implementation in an exception; TypeError, ValueError and LookupError say
-    what is wrong with the call itself, RuntimeError that this thread flushes subnormal numbers.
+    `model` says what the implementation computes in; the default is the model of the dtype, for a framework that of its
+    kernels. `algorithm` is the algorithm that it is judged by. `accept` has the verdicts that conform besides exact, ok
+    and convention. `expected_failures` gives the reason why the findings of a case are expected.
+
+    The record of an op that is not in the catalogue is verified first (see `refnn.witnesses.record`).
+
+    What the implementation does wrong is in the report, never in an exception. TypeError, ValueError and LookupError
+    say what is wrong with the call itself. RuntimeError says that this thread flushes subnormal numbers.
     """
     name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
     own = isinstance(subject, Op) and OPS.get(name) is not subject
     if framework is None and implementation is not None:
         raise TypeError(
-            f"check({name!r}, {implementation!r}) names no framework; pass forward= and vjp=, or framework="
+            f"check({name!r}, {implementation!r}) names no framework: pass framework=, or forward= and vjp="
         )
     if framework is None and forward is None and vjp is None:
         raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
     adapter = None if framework is None else adapter_for(framework)
     if isinstance(subject, Network):
         if where or families:
-            raise ValueError(f"check({name!r}) is of a network, which has no where= or families= to select by")
+            raise ValueError(f"check({name!r}) checks a network: where= and families= select cases of ops only")
         given = inputs.cotangent.dtype.name if isinstance(inputs, Case) else "float32"
         chosen: Sequence[Case] = network_cases(subject, dtype or given, inputs, seed=seed)
     else:
@@ -96,7 +108,7 @@ def check(
         raise LookupError(
             f"no case of {name} matches where={dict(where or {})}, families={families}: nothing was checked"
         )
-    chosen[0].op.algorithm(algorithm)  # raises where no such class is declared
+    chosen[0].op.algorithm(algorithm)  # raises if it is not declared
     dtype = chosen[0].cotangent.dtype.name
     rules = _rules(model, dtype, framework)
     elements = sum(c.elements for c in chosen)
@@ -155,7 +167,7 @@ def _run_network(
     forward: Forward | None,
     vjp: Vjp | None,
 ) -> None:
-    """End to end, and where a framework shows what its layers computed from, stepwise too."""
+    """Check a network end to end, and stepwise too if a framework shows what its layers computed from."""
     if adapter is None:
         report.header["notes"].append("end to end only: the values between the layers were not seen")
     elif not callable(getattr(module, "named_modules", None)):
@@ -191,7 +203,7 @@ def _run_network(
 
 
 def _loaded(net: Network) -> str:
-    """How a line of Python gets a fixture, with the loss that it was trained with where it has that."""
+    """The Python expression for a fixture network, with the loss that it was trained with if it has one."""
     loaded = f"refnn.networks.zoo.fixture({net.name!r})"
     if "head" not in net.about or "target" not in net.inputs:
         return loaded
@@ -199,13 +211,13 @@ def _loaded(net: Network) -> str:
 
 
 def _file(report: Report, op: str, names: Mapping[str, str], results: list[Result], findings: list[Finding]) -> None:
-    """Add what was found, under the network's own names for its values."""
+    """Add the results and findings of a layer or of the whole, with the network's own names for its values."""
     report.results.extend(replace(r, op=op, what=names.get(r.what, r.what)) for r in results)
     report.findings.extend(replace(f, op=op, what=names.get(f.what, f.what)) for f in findings)
 
 
 def of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[Forward | None, Vjp | None]:
-    """f(params, *inputs) and v(g, params, *inputs) as functions of the network's arrays in order."""
+    """f(params, *inputs) and v(g, params, *inputs), turned into functions of the network's arrays in order."""
     count = len(net.parameters)
 
     def whole(*arrays: np.ndarray) -> Any:
@@ -229,8 +241,8 @@ def of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[Fo
 
 
 def by_name(net: Network, forward: Forward, vjp: Vjp | None) -> tuple[Forward, Vjp | None]:
-    """The reverse of `of_dicts`: functions of the network's arrays in order as f(params, *inputs), v(g, params,
-    *inputs)."""
+    """The reverse of `of_dicts`: functions of the network's arrays in order, turned into f(params, *inputs) and
+    v(g, params, *inputs)."""
 
     def whole(params: Mapping[str, Any], *inputs: Any) -> Any:
         return forward(*(params[p] for p in net.parameters), *inputs)
@@ -244,7 +256,7 @@ def by_name(net: Network, forward: Forward, vjp: Vjp | None) -> tuple[Forward, V
 
 
 def _width_note(case: Case, judge: Judge) -> str:
-    """How wide the worst case of a whole network is: its median share of the values that are not zero."""
+    """A note on the worst case of a whole network: the median of its ratio to the values that are not zero."""
     shares = {}
     for what, result in zip(["output", *case.op.inputs], judge.worst.results, strict=True):
         if result is not None and result[0].any():
@@ -252,7 +264,7 @@ def _width_note(case: Case, judge: Judge) -> str:
             with np.errstate(over="ignore"):
                 shares[what] = float(np.median(worst / np.abs(middle)))
     what, share = max(shares.items(), key=lambda item: item[1], default=("output", 0.0))
-    verdict = "" if share < 1 else ", too wide to mean anything"
+    verdict = "" if share < 1 else ", too wide to say anything"
     return (
         f"worst case end to end of {case.id}: median radius {min(shares.values(), default=0.0):.2g} to {share:.2g} "
         f"of the values, widest for {what}{verdict}"
@@ -262,7 +274,7 @@ def _width_note(case: Case, judge: Judge) -> str:
 def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Model:
     rules = model(given or default_model(dtype, framework))
     if rules.storage.name != dtype:
-        raise ValueError(f"model {rules.name!r} stores {rules.storage.name}, but the check is of dtype {dtype}")
+        raise ValueError(f"model {rules.name!r} stores {rules.storage.name}, but the check runs in {dtype}")
     return rules
 
 
@@ -275,7 +287,7 @@ def _chosen_cases(
         inputs = [inputs]
     if isinstance(inputs, list) and inputs and all(isinstance(i, Case) for i in inputs):
         if foreign := [c.id for c in inputs if c.op is not op]:
-            raise ValueError(f"the case {foreign[0]!r} is not one of {op.name}")
+            raise ValueError(f"the case {foreign[0]!r} is not a case of {op.name}")
         if dtype and (other := [c.id for c in inputs if c.cotangent.dtype.name != dtype]):
             raise ValueError(f"the case {other[0]!r} is not of dtype {dtype}")
         return inputs
@@ -283,7 +295,13 @@ def _chosen_cases(
 
 
 def assert_conforms(subject: str | Op | Network, implementation: Any = None, **options: Any) -> None:
-    """AssertionError(str(report)) unless `check` with these arguments finds that everything conforms."""
+    """Raise AssertionError with the text of the report, unless `check` with these arguments finds that all conforms.
+
+    >>> refnn.assert_conforms("relu", forward=lambda x: np.maximum(x, 0), vjp=lambda g, x: (g * (x > 0),))
+    >>> refnn.assert_conforms("relu", forward=lambda x: x, families=["grid"])
+    Traceback (most recent call last):
+    AssertionError: refnn.check('relu', dtype='float32'): does not conform: ...
+    """
     report = check(subject, implementation, **options)
     if not report.ok:
         raise AssertionError(str(report))

@@ -1,8 +1,8 @@
 """The command `refnn`: report, render, compare, check, gen, verify, export, ops, limits, power.
 
-Exit codes: 0 conforming, 1 error (usage too), 2 not conforming, 3 nothing was checked, 130 interrupted. Everything that
-takes time to import is imported by the command that uses it. NotInstalled where there is no typer: `refnn.__main__`,
-which the command starts with, makes a sentence of it.
+The exit status is 0 if all conforms, 1 after an error (also of usage), 2 if something does not conform, 3 if nothing
+was checked, and 130 after an interrupt. Each command imports for itself what takes time to import.
+Without typer, `refnn.__main__`, which the command starts with, makes a sentence of the NotInstalled that this raises.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line's frame: the app, exit status, sentences for failures, and what the commands share."""
+"""The frame of the command line: the app, its exit status, its error messages, and what the commands share."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
-    help="Is my gradient right? Certified values, derived tolerances, named verdicts.",
+    help="Is my gradient right? Certified values, derived tolerances, named verdicts. The exit status is 0 if "
+    "all conforms, 1 after an error, 2 if something does not conform, 3 if nothing was checked.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-Dtypes = Annotated[list[str] | None, typer.Option("--dtype", help="A NumPy dtype name; may be repeated.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the inputs.")]
+Dtypes = Annotated[
+    list[str] | None, typer.Option("--dtype", help="float16, bfloat16, float32 or float64; may be repeated.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random inputs.")]
 
 
 class Failure(Exception):
-    """What went wrong, in one sentence, and the exit code."""
+    """What went wrong, in one sentence, and the exit status."""
 
     def __init__(self, sentence: str, code: int = FAILED) -> None:
         super().__init__(sentence)
@@ -38,7 +41,7 @@ class Failure(Exception):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
+    """Run the command, and return its exit status."""
     given = list(sys.argv[1:] if args is None else args)
     try:
         code = app(given or ["--help"], prog_name="refnn", standalone_mode=False)
@@ -54,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on. The interpreter would complain again when it flushes at exit.
+        # Nobody reads the output any more. The interpreter would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as e:
@@ -70,7 +73,7 @@ def say(sentence: str) -> None:
 
 
 def show(report: Report) -> None:
-    """The summary as a table, then what the report has to say."""
+    """Print the summary as a table, then the report."""
     with needed_by("the summary"):
         from rich.console import Console
         from rich.table import Table
@@ -100,7 +103,7 @@ def show(report: Report) -> None:
             number(row["worst_ratio"]),
             f"{row['seconds']:.2f}",
         )
-    # A pipe has no width; what reads it must get the whole names.
+    # A pipe has no width, and its reader must get whole names.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     print(f"\n{report}")
 
@@ -132,7 +135,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise Failure(f"cannot write {str(path)!r}: {e.strerror or e}; what was written before stays") from e
+        raise Failure(f"cannot write {str(path)!r}: {e.strerror or e}; files already written are kept") from e
 
 
 # --- what the commands share -----------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def known_dtypes(dtypes: Sequence[str]) -> list[str]:
 
 @contextmanager
 def sentence(*kinds: type[Exception]) -> Iterator[None]:
-    """An exception of these kinds says what is wrong with the call: its message is enough."""
+    """Show the message alone of an exception of these kinds: it says what is wrong with the call."""
     try:
         yield
     except kinds as e:

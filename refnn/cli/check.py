@@ -18,28 +18,32 @@ from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, know
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="OP", help="An op, as `refnn ops` lists it, or a fixture network.")],
+    name: Annotated[str, typer.Argument(metavar="OP", help="An op that `refnn ops` lists, or a fixture network.")],
     impl: Annotated[
         str,
         typer.Option(
             metavar="IMPL",
-            help="module:object: the forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from "
-            "names; torch; refnn; cmd:PROGRAM; lines:PROGRAM.",
+            help="The implementation: module:object, torch, refnn, cmd:PROGRAM or lines:PROGRAM. The object is the "
+            "forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from names to these.",
         ),
     ],
     vjp: Annotated[str | None, typer.Option(metavar="MODULE:OBJECT", help="The vjp: v(g, *inputs, **params).")] = None,
-    framework: Annotated[str | None, typer.Option(help="torch: the gradients come from its autograd.")] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="torch: IMPL is a function of its tensors, and its autograd gives the gradients.")
+    ] = None,
     dtype: Dtypes = None,
-    case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case, as a report names it.")] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only the case with this id, as reports show it.")
+    ] = None,
     seed: Seed = 0,
 ) -> int:
-    """Check an implementation of one op or network; the current folder is importable."""
+    """Check an implementation of one op or network. Modules are also looked for in the current folder."""
     from refnn.networks.network import subject
 
     with sentence(LookupError):
         subject(name)
     if framework is not None and vjp is not None:
-        raise Failure(f"--vjp {vjp} and --framework {framework} exclude each other: the framework gives the gradients")
+        raise Failure(f"--vjp {vjp} does not go with --framework {framework}, which gives the gradients")
     codes = []
     with _functions(name, impl, vjp, framework) as given:
         dtypes: list[str | None] = [*known_dtypes(dtype or [])] or [None]
@@ -60,7 +64,7 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
     with sentence(LookupError, ValueError):
         spec = parse(impl, function=True)
     if spec.kind != "function" and (vjp is not None or framework is not None):
-        raise Failure(f"--impl {impl} gives its gradients itself: --vjp, --framework exclude it")
+        raise Failure(f"--impl {impl} has its own gradients: --vjp and --framework do not go with it")
     if spec.kind == "function" and framework is not None:
         yield {"implementation": spec.value, "framework": framework}
     elif spec.kind == "function":

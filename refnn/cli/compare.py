@@ -16,10 +16,10 @@ from refnn.cli.app import CONFORMS, DIFFERS, app, read_report
 
 @app.command()
 def compare(
-    before: Annotated[Path, typer.Argument(help="The JSON Lines of a report.")],
-    after: Annotated[Path, typer.Argument(help="Those of a later one.")],
+    before: Annotated[Path, typer.Argument(help="A report as JSON Lines.")],
+    after: Annotated[Path, typer.Argument(help="A later report as JSON Lines.")],
 ) -> int:
-    """What changed between two runs; ends in 2 where something got worse."""
+    """Show what changed between two reports. The exit status is 2 if something got worse."""
     from refnn.report.compare import compare as changes
 
     found = changes(read_report(before), read_report(after))

@@ -22,10 +22,12 @@ def limits(
         list[str] | None,
         typer.Option("--format", help="A format, or a model such as float32-ftz or float16-each-op; may be repeated."),
     ] = None,
-    against: Annotated[str | None, typer.Option(help="torch: measure its edges and show them beside.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="torch: measure PyTorch's limits, and show them in columns of their own.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> int:
-    """Where exp, softmax and their relatives overflow, vanish or lose every digit: certified, to the bit."""
+    """Show where exp, softmax and their relatives overflow, vanish or lose every digit, certified to the bit."""
     from refnn.limits.search import edges
 
     models = list(dict.fromkeys(formats or ["float32"]))

@@ -18,19 +18,20 @@ from refnn.cli.app import CONFORMS, DIFFERS, NOTHING, Failure, app, sentence
 
 @app.command()
 def power(
-    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only mutants of the ops whose name matches.")] = "*",
+    ops: Annotated[str, typer.Option(metavar="GLOB", help="Only mutants of ops whose name matches.")] = "*",
     checker: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="refnn, a baseline, or MODULE:FUNCTION of (op, forward, vjp, dtype), which raises or returns False to "
-            "object; may be repeated. All of refnn's own if not given.",
+            help="refnn, a baseline, or MODULE:FUNCTION; may be repeated. The function takes "
+            "(op, forward, vjp, dtype), and raises or returns False to object. By default refnn and all baselines run.",
         ),
     ] = None,
 ) -> int:
-    """How many wrong-on-purpose implementations a checker catches, and how many right ones it objects to.
+    """Count how many wrong implementations a checker catches, and how many right ones it objects to.
 
-    Prints a page of Markdown. Ends in 0 where the first checker catches all of them and objects to nothing right.
+    Prints a page of Markdown. The exit status is 0 if the first checker catches every wrong implementation and objects
+    to no right one.
     """
     from refnn.progress import progress
     from refnn.study.power.catalogue import MUTANTS

@@ -68,7 +68,7 @@ def report(
             importlib.import_module(name)
     subjects = _subjects(ops, dtypes, seed)
     if not subjects:
-        raise Failure(f"--ops {ops!r} matches nothing: nothing was checked", NOTHING)
+        raise Failure(f"--ops {ops!r} matches no op and no network: nothing was checked", NOTHING)
     path = _prepare(out)
     interrupted = False
     try:
@@ -86,14 +86,14 @@ def report(
     show(written)
     print("written:", *map(str, paths))
     if interrupted:
-        say(f"interrupted; what was checked until then is in {out}, marked as partial")
+        say(f"interrupted; {out} has what was checked before, marked as partial")
         return INTERRUPTED
     return exit_status(written)
 
 
 def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
-    """What is to be checked: labels, and what checks each. Empty where a pattern matches nothing; LookupError becomes a
-    sentence where a plain name is unknown."""
+    """The labels of what is to be checked, each with the function that checks it. The list is empty if a pattern
+    matches nothing. Failure names an unknown op."""
     from refnn.networks.network import fixtures
     from refnn.ops import OPS, find
 
@@ -128,7 +128,7 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
 
 
 def _expected(version: str) -> dict[str, str]:
-    """The committed expected findings of this version of PyTorch on CPU; none where there is no such file."""
+    """The committed expected findings of this version of PyTorch on CPU; none if there is no file of them."""
     from refnn.conformance import data
 
     try:
@@ -156,7 +156,8 @@ def _header(dtypes: Sequence[str], seed: int) -> dict[str, Any]:
 
 
 def _prepare(out: Path) -> Path:
-    """The path of the JSON Lines in a folder that can be written to, free of what an earlier run made."""
+    """The path of the JSON Lines, in a folder without the files of an earlier run. Failure says why the folder cannot
+    be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         path = out / "report.jsonl"
@@ -169,7 +170,7 @@ def _prepare(out: Path) -> Path:
 
 
 def _run(subjects: Sequence[tuple[str, Callable[[], Report]]], path: Path, header: dict[str, Any]) -> None:
-    """Check them all; each one's lines are written as soon as it is done."""
+    """Check all of them, and write the lines of each as soon as it is done."""
     from refnn.progress import progress
     from refnn.report.lines import Writer
 
@@ -189,11 +190,11 @@ def _run(subjects: Sequence[tuple[str, Callable[[], Report]]], path: Path, heade
 
 @app.command()
 def render(
-    run: Annotated[Path, typer.Argument(help="The JSON Lines of a report.")],
+    run: Annotated[Path, typer.Argument(help="A report as JSON Lines.")],
     to: Annotated[str, typer.Option(help="html, md, findings, junit, badge or json.")] = "html",
     out: Annotated[Path | None, typer.Option(help="The file to write, or - for standard output.")] = None,
 ) -> int:
-    """Make another form of a report from its JSON Lines: beside them, where --out does not say otherwise."""
+    """Make another form of a report from its JSON Lines. By default the new file lies beside them."""
     if to not in SUFFIXES:
         raise Failure(f"--to is {to!r}, expected one of {', '.join(SUFFIXES)}")
     text = _render(read_report(run), to)

@@ -18,33 +18,37 @@ from refnn.cli.app import CONFORMS, DIFFERS, NOTHING, Failure, app, say, sentenc
 # --- gen, verify, export ---------------------------------------------------------------------------------------------
 
 Families = Annotated[list[str] | None, typer.Option("--family", help="Only this family of fixtures; may be repeated.")]
-OneDtype = Annotated[str | None, typer.Option("--dtype", help="The working format; by default that of the inputs.")]
-Forward = Annotated[bool, typer.Option("--forward", help="Outputs only, no gradients.")]
+OneDtype = Annotated[
+    str | None, typer.Option("--dtype", help="The working format; by default the format of the inputs.")
+]
+Forward = Annotated[bool, typer.Option("--forward", help="Only outputs, no gradients.")]
 
 
 @app.command()
 def gen(
-    ops: Annotated[str, typer.Argument(metavar="[OPS]", help="An op, patterns, or several with commas between.")] = "*",
-    lines: Annotated[bool, typer.Option("--lines", help="Print the requests as text lines, for a program.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="Write the fixture files of all ops again.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The folder to write the files to.")] = None,
+    ops: Annotated[
+        str, typer.Argument(metavar="[OPS]", help="An op, a pattern, or several separated by commas.")
+    ] = "*",
+    lines: Annotated[bool, typer.Option("--lines", help="Print the requests as text lines for a program.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Write the fixture files of all ops.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder for the files.")] = None,
     dtype: OneDtype = None,
     family: Families = None,
     case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case.")] = None,
     forward: Forward = False,
 ) -> int:
-    """Print the fixtures as requests for a program, or write their files again."""
+    """Print the fixtures as requests for a program, or make their files again."""
     selected = {"--dtype": dtype, "--family": family, "--case": case, "--forward": forward}
     if not lines:
         if out is None or (ops == "*") != every:
             raise Failure(
-                "say what to make: refnn gen OP --lines, refnn gen OP --out FOLDER, refnn gen --all --out FOLDER"
+                "expected one of: refnn gen OP --lines, refnn gen OP --out FOLDER, refnn gen --all --out FOLDER"
             )
         if useless := [n for n, v in selected.items() if v]:
-            raise Failure(f"{useless[0]} selects requests: it goes with --lines, files are written whole")
+            raise Failure(f"{useless[0]} selects requests, so it needs --lines: fixture files are always written whole")
         return _write_fixtures(ops, out)
     if every or out is not None:
-        raise Failure("--lines prints requests, --all and --out write fixture files: give one of them")
+        raise Failure("--lines prints requests, and --all and --out write fixture files: they do not go together")
     from refnn.suite.pipe import Selection, requests
     from refnn.suite.read import the_suite
 
@@ -87,8 +91,8 @@ def verify(
         str,
         typer.Argument(
             metavar="IMPL",
-            help="- for the answers to `refnn gen --lines` on standard input; else torch, module:object, cmd:PROGRAM "
-            "(JSON Lines) or lines:PROGRAM (text lines).",
+            help="The implementation: torch, refnn, module:object, cmd:PROGRAM (JSON Lines) or lines:PROGRAM (text "
+            "lines). Or -, to read answers to `refnn gen --lines` from standard input.",
         ),
     ],
     ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops whose name matches.")] = "*",
@@ -96,11 +100,16 @@ def verify(
     family: Families = None,
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
     forward: Forward = False,
-    accept: Annotated[list[str] | None, typer.Option(help="A verdict that counts as conforming: explained.")] = None,
-    xfails: Annotated[Path | None, typer.Option(help="A file of expected failures: ID  # reason.")] = None,
-    min_cases: Annotated[int, typer.Option(min=1, help="Fail where fewer cases pass.")] = 1,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for an answer of a program.")] = 10.0,
-    out: Annotated[Path | None, typer.Option(help="The report as JSON Lines.")] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="A verdict that counts as conforming, for example explained; may be repeated."),
+    ] = None,
+    xfails: Annotated[
+        Path | None, typer.Option(help="A file of expected failures, one line each: ID  # reason.")
+    ] = None,
+    min_cases: Annotated[int, typer.Option(min=1, help="Fail if fewer cases pass.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.01, help="How many seconds a program has for one answer.")] = 10.0,
+    out: Annotated[Path | None, typer.Option(help="Write the report to this file, as JSON Lines.")] = None,
 ) -> int:
     """Run the fixtures against an implementation, or judge the answers of a program."""
     from refnn.progress import progress
@@ -112,7 +121,9 @@ def verify(
         raise Failure(f"--accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
     selected = {"--ops": ops != "*", "--family": family, "--case": case, "--forward": forward}
     if impl == "-" and (useless := [n for n, v in selected.items() if v]):
-        raise Failure(f"{useless[0]} selects what is asked for: it goes with refnn gen, whose comment tells verify -")
+        raise Failure(
+            f"{useless[0]} selects requests: give it to refnn gen, whose first line tells verify - the selection"
+        )
     if out is not None:
         with writing(out):  # before anything is computed
             out.open("w").close()
@@ -148,7 +159,7 @@ def _none_selected(ops: str, dtype: str | None, family: Sequence[str] | None, do
 
 
 def _verdict(found: Report, min_cases: int) -> int:
-    """Print what was found, every case that was not answered by its id; the exit code."""
+    """Print the report and the id of every case without an answer, and return the exit status."""
     from refnn.suite.pipe import MISSING
 
     missing = [f for f in found.findings if f.message == MISSING]
@@ -170,9 +181,9 @@ def _verdict(found: Report, min_cases: int) -> int:
 
 @app.command()
 def export(
-    ops: Annotated[str, typer.Argument(metavar="OPS", help="An op, patterns, or several with commas between.")],
+    ops: Annotated[str, typer.Argument(metavar="OPS", help="An op, a pattern, or several separated by commas.")],
     to: Annotated[str, typer.Option(help="c-header or npz.")],
-    out: Annotated[Path, typer.Option(help="The file to write, or - for standard output (c-header).")],
+    out: Annotated[Path, typer.Option(help="The file to write, or - for standard output.")],
     dtype: OneDtype = None,
     family: Families = None,
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,

@@ -1,4 +1,4 @@
-"""How what is tested is run: frameworks, executables, modules, as functions of NumPy arrays."""
+"""Implementations under test, as functions of NumPy arrays: frameworks, programs, modules."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Programs in any language as implementations: requests on their standard input, answers on their standard output.
 
 The protocol is that of conformance/FORMAT.md, as JSON Lines or as text lines. A program that hangs, ends, floods its
-output or answers out of order is killed, the case is reported with that as its reason, and the program is started again
-for the next one. POSIX only: pipes are watched with `selectors`.
+output or answers out of order is killed. The report says so for its case, and the program is started again for the next
+case. This works on POSIX only, where `selectors` can watch pipes.
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ CHUNK = 1 << 16
 
 
 class Failed(Exception):
-    """What a program did instead of answering."""
+    """What a program did instead of giving an answer."""
 
 
 class Program:
-    """A program that is started when it is first asked, and again after each failure.
+    """A program. It is started at its first request, and again after each failure.
 
         with Program("./mynn --fast") as program:
             answer = program.run(request)
 
-    `command` is split into words as a shell would, and not interpreted by one. With `lines` it speaks text lines, else
-    JSON Lines. ValueError where the command cannot be run at all. `impl` is what the program says about itself.
+    `command` is split into words as by a shell, but no shell interprets it. With `lines` the program reads and writes
+    text lines, otherwise JSON Lines. `impl` is what the program says about itself. ValueError says that the command
+    cannot be run at all.
     """
 
     def __init__(self, command: str, suite: str, *, lines: bool = False, timeout: float = TIMEOUT) -> None:
@@ -73,7 +74,7 @@ class Program:
         self._seq = 0
 
     def __enter__(self) -> Program:
-        """Started, so that a program that cannot be run is known at once."""
+        """Start the program, so that one that cannot be run is known at once."""
         try:
             self._start()
         except Failed as e:
@@ -88,7 +89,7 @@ class Program:
     # --- asking ------------------------------------------------------------------------------------------------------
 
     def skips(self, r: Request) -> str | None:
-        """Why a request is beyond what the program says it can do; None where it is not."""
+        """Why a request is beyond the capabilities that the program states, or None."""
         ops, dtypes = self.capabilities.get("ops"), self.capabilities.get("dtypes")
         most = self.capabilities.get("max_elements")
         if ops is not None and "fwd" not in ops.get(r.op, ()):
@@ -100,12 +101,12 @@ class Program:
         return None
 
     def forward_only(self, op: str) -> bool:
-        """Whether the program says that it has no gradients of an op."""
+        """Whether the program states that it has no gradients of an op."""
         ops = self.capabilities.get("ops")
         return ops is not None and "vjp" not in ops.get(op, ())
 
     def run(self, r: Request) -> Answer:
-        """The answer to a request; what went wrong is in it. ValueError where the program cannot be run at all."""
+        """The answer to a request, or what went wrong. ValueError says that the program cannot be run at all."""
         if self._process is None:
             try:
                 self._start()
@@ -182,7 +183,7 @@ class Program:
         try:
             said = parse_started(self._exchange(message(start_message(self.suite)), CHUNK, START_TIMEOUT))
         except (Failed, ValueError) as e:
-            hint = f"; one that speaks text lines is called lines:{self.command}" if isinstance(e, ValueError) else ""
+            hint = f"; for a program of text lines write lines:{self.command}" if isinstance(e, ValueError) else ""
             raise Failed(f"did not start: {e}{self._kill()}{hint}") from e
         self.impl, self.capabilities = said["impl"], said.get("capabilities", {})
 
@@ -191,11 +192,11 @@ class Program:
         return self._process.stdin, self._process.stdout, self._process.stderr
 
     def _exchange(self, asked: str, limit: int, seconds: float) -> str:
-        """Send one line and return the next one. Both pipes are watched at once: a program that does not read what it
-        is sent may be waiting for what it has written to be read."""
+        """Send one line and return the next one. Both pipes are watched at once, because a program that does not read
+        may be waiting for its own output to be read."""
         stdin, stdout, stderr = self._pipes()
         if (early := self._line()) is not None:
-            raise Failed(f"wrote {early[:60]!r} before it was asked")
+            raise Failed(f"wrote {early[:60]!r} before the request was sent")
         left = memoryview((asked + "\n").encode())
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as watched:
@@ -223,7 +224,7 @@ class Program:
         return found
 
     def _line(self) -> str | None:
-        """The next line that has come, if one has; comments, which a program may copy, are dropped."""
+        """The next line of output, if it is complete. Comments, which a program may copy, are dropped."""
         while b"\n" in self._out:
             first, _, self._out = self._out.partition(b"\n")
             if not (self.lines and first.startswith(b"#")):
@@ -232,16 +233,16 @@ class Program:
 
     @staticmethod
     def _send(descriptor: int, left: memoryview) -> memoryview:
-        """What is left to be sent."""
+        """Send what the pipe takes; the rest."""
         try:
             return left[os.write(descriptor, left[:CHUNK]) :]
         except BlockingIOError:
             return left
         except BrokenPipeError:
-            return left[:0]  # it reads no more; what it still writes, or its end, says why
+            return left[:0]  # it does not read any more; its output, or its end, says why
 
     def _keep_stderr(self, descriptor: int) -> bool:
-        """Keep the end of standard error; whether there may be more."""
+        """Keep the end of standard error. False at its end."""
         more = self._drain(descriptor)
         self._err = (self._err + more)[-STDERR:]
         return bool(more)
@@ -261,10 +262,10 @@ class Program:
             return "closed its output before it answered"
         if code < 0:
             return f"was ended by {signal.Signals(-code).name} before it answered"
-        return f"ended with exit code {code} before it answered"
+        return f"ended with exit status {code} before it answered"
 
     def _kill(self) -> str:
-        """End the program and all that it started; what it last wrote to standard error, in words."""
+        """End the program and all that it started. The text quotes the end of its standard error."""
         if self._process is None:
             return ""
         process, self._process = self._process, None
@@ -282,7 +283,7 @@ class Program:
         return f" (its standard error ends: {said})" if said else ""
 
     def close(self) -> None:
-        """Ask the program to stop, and end it if it does not."""
+        """Ask the program to stop, and kill it if it does not."""
         if self._process is None:
             return
         stdin, _, _ = self._pipes()

@@ -1,7 +1,7 @@
 """Requests and answers, as text lines and as JSON messages: the two written forms of conformance/FORMAT.md.
 
-Expected values are in neither. What comes from a program is checked before it is believed; ValueError has one sentence
-that names the field and the rule.
+Neither holds expected values. What a program sends is checked before it is used. ValueError names the field and the
+rule in one sentence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COTANGENT = "gy"  # what text lines call the cotangent of y
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What an implementation is asked for: the results `wants` of an op at these inputs, in the format `dtype`."""
+    """A request to an implementation: the results `wants` of an op at these inputs, in the format `dtype`."""
 
     id: str
     op: str
@@ -45,13 +45,13 @@ class Request:
 
     @property
     def largest(self) -> int:
-        """Elements of its largest tensor."""
+        """The number of elements of its largest tensor."""
         return max(x.size for x in (self.cotangent, *self.inputs.values()) if x is not None)
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What came back: results by name, or why it was skipped, or what went wrong (with all of it, or with a part)."""
+    """An answer: results by name, or why the case was skipped, or what went wrong with all or some of the results."""
 
     results: Mapping[str, np.ndarray] = field(default_factory=dict)
     skip: str | None = None
@@ -59,7 +59,7 @@ class Answer:
 
 
 def of_case(case: Case, wants: Sequence[str] | None = None) -> Request:
-    """What is asked for in a case: its output, and the gradient of every input that has one."""
+    """The request for a case: its output, and the gradient for every input that has one."""
     wanted = [f"d/{n}" for n, w in zip(case.op.inputs, differentiable(case), strict=True) if w]
     inputs = dict(zip(case.op.inputs, case.inputs, strict=True))
     every = ("y", *wanted) if wants is None else tuple(wants)
@@ -76,7 +76,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def line(r: Request) -> str:
-    """A request as one line of text, without its end."""
+    """A request as one line of text, without the newline."""
     items = [_item(n, v) for n, v in (*r.attrs.items(), *r.inputs.items(), (COTANGENT, r.cotangent))]
     return " ".join([r.id, r.op, r.dtype, *items, "?" + ",".join(r.wants)])
 
@@ -97,10 +97,10 @@ def _word(value: Any) -> str:
 
 
 def parse_line(text: str) -> Request:
-    """The request of a line."""
+    """The request that a line holds."""
     tokens = text.split()
     if len(tokens) < 4 or not tokens[-1].startswith("?"):
-        raise ValueError(f"the request {_cut(text)} does not read ID OP DTYPE ITEMS ?WANTS")
+        raise ValueError(f"the request {_cut(text)} is not of the form ID OP DTYPE ITEMS ?WANTS")
     name, op, dtype, *items, wants = tokens
     if dtype not in FORMATS:
         raise ValueError(f"the request {name}: its dtype is {dtype!r}, expected one of {', '.join(FORMATS)}")
@@ -108,7 +108,7 @@ def parse_line(text: str) -> Request:
     for item in items:
         key, value = _parse_item(item, dtype, name)
         if key in values:
-            raise ValueError(f"the request {name}: {key} stands twice")
+            raise ValueError(f"the request {name}: {key} occurs twice")
         values[key] = value
     cotangent = values.pop(COTANGENT, None)
     if not isinstance(cotangent, np.ndarray):
@@ -122,7 +122,9 @@ def _parse_item(text: str, dtype: str, where: str) -> tuple[str, Any]:
     if found := _TENSOR.fullmatch(text):
         name, shape, integer, bits = found.groups()
         if not re.fullmatch("([0-9]+(,[0-9]+)*)?", shape):
-            raise ValueError(f"the request {where}: the shape of {name} is [{shape}], expected sizes between commas")
+            raise ValueError(
+                f"the request {where}: the shape of {name} is [{shape}], expected sizes separated by commas"
+            )
         try:
             return name, decode(bits, INTEGER if integer else dtype, [int(n) for n in shape.split(",") if n])
         except ValueError as e:
@@ -136,7 +138,7 @@ def _parse_item(text: str, dtype: str, where: str) -> tuple[str, Any]:
 
 
 def _parse_value(text: str, where: str) -> tuple[Any, str]:
-    """A value, and what follows it."""
+    """A value, and the text that follows it."""
     if text.startswith("["):
         values, text = list[Any](), text[1:]
         while not text.startswith("]"):
@@ -149,11 +151,11 @@ def _parse_value(text: str, where: str) -> tuple[Any, str]:
     if found := _WORD.match(text):
         words = {"null": None, "true": True, "false": False}
         return words.get(found[0], found[0]), text[found.end() :]
-    raise ValueError(f"the request {where}: {_cut(text)} is no value")
+    raise ValueError(f"the request {where}: {_cut(text)} is not a value")
 
 
 def parse_answer(text: str) -> tuple[str, dict[str, str], str | None, str | None]:
-    """(id, bits by result, why it was skipped, what went wrong) of an answer; two of the three are empty."""
+    """(id, bits by result, why it was skipped, what went wrong) of an answer. Only one of the last three is filled."""
     name, _, rest = text.strip().partition(" ")
     word, _, reason = rest.strip().partition(" ")
     if word == "SKIP":
@@ -164,9 +166,9 @@ def parse_answer(text: str) -> tuple[str, dict[str, str], str | None, str | None
     for token in rest.split():
         want, equals, bits = token.partition("=")
         if not equals or not re.fullmatch(f"y|d/{_NAME}", want):
-            raise ValueError(f"{_cut(token)} is not RESULT=BITS, SKIP or ERR")
+            raise ValueError(f"{_cut(token)} is neither RESULT=BITS nor SKIP nor ERR")
         if want in results:
-            raise ValueError(f"{want} stands twice")
+            raise ValueError(f"{want} occurs twice")
         results[want] = bits
     if not results:
         raise ValueError("it has no result")
@@ -174,7 +176,7 @@ def parse_answer(text: str) -> tuple[str, dict[str, str], str | None, str | None
 
 
 def read_results(r: Request, bits: Mapping[str, str]) -> Answer:
-    """What the bits of an answer are, in the shapes that were asked for."""
+    """The arrays of an answer, from its bits and the shapes of the request."""
     found, errors = {}, _unasked(r, bits)
     for want in r.wants:
         if want not in bits:
@@ -199,7 +201,7 @@ def _cut(text: str) -> str:
 
 
 def message(data: Mapping[str, Any]) -> str:
-    """A message as one line of JSON, without its end."""
+    """A message as one line of JSON, without the newline."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
@@ -271,7 +273,7 @@ def parse_message(text: str, r: Request, seq: int) -> Answer:
 
 
 class OutOfOrder(ValueError):
-    """An answer to something else than was asked."""
+    """An answer to a request other than the last one."""
 
 
 def answer_message(seq: int, results: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -283,5 +285,5 @@ def answer_line(id: str, results: Mapping[str, np.ndarray]) -> str:
 
 
 def longest_answer(r: Request) -> int:
-    """Bytes that no answer needs to exceed, in either form: twice its digits, and room for words."""
+    """The most bytes that an answer needs in either form: twice its digits, and some for words."""
     return 1 << 14 | 2 * sum(digits(r.dtype) * int(np.prod(r.shape(w), dtype=np.int64)) for w in r.wants)

@@ -53,7 +53,7 @@ def parse(text: str, *, function: bool = False) -> Spec:
         return Spec(text, kind, rest)
     if not kind or not rest:
         raise ValueError(
-            f"the implementation {text!r} is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
+            f"the implementation {text!r} is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
         )
     found = load(text)
     if isinstance(found, Mapping):
@@ -101,10 +101,14 @@ def _functions(text: str, found: Mapping[str, Any]) -> dict[str, Functions]:
     pairs: dict[str, Functions] = {}
     for name, value in found.items():
         if name not in OPS and name not in fixtures():
-            raise LookupError(f"the implementation {text!r} has {name!r}, which is no op and no network of refnn")
+            raise LookupError(
+                f"the implementation {text!r} has {name!r}, which is neither an op nor a network of refnn"
+            )
         pair: Any = value if isinstance(value, (tuple, list)) else (value, getattr(value, "vjp", None))
         if len(pair) != 2 or not callable(pair[0]) or not (pair[1] is None or callable(pair[1])):
-            raise ValueError(f"the implementation {text!r}: {name!r} is no forward and no pair of a forward and a vjp")
+            raise ValueError(
+                f"the implementation {text!r}: {name!r} is neither a forward nor a pair of a forward and a vjp"
+            )
         pairs[name] = (pair[0], pair[1])
     return pairs
 

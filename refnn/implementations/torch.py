@@ -1,4 +1,4 @@
-"""PyTorch functions as implementations: NumPy in, NumPy out, gradients by autograd."""
+"""PyTorch functions as implementations: they take and return NumPy arrays, and autograd gives the gradients."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
 
 
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    """refnn's parameters as PyTorch spells them: `dim` for `axis`, tensors for arrays, its own default for None."""
+    """refnn's parameters under PyTorch's names: `dim` for `axis`, tensors for arrays, and its own default for None."""
     given = {SPELLING.get(k, k): v for k, v in params.items() if v is not None}
     return {k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
 
 def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A convolution of PyTorch's with the paddings that it does not know, which come before it."""
+    """A convolution of PyTorch's. Paddings that it does not support are added to its input."""
 
     def convolution(
         x: torch.Tensor,
@@ -84,7 +84,7 @@ def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 def _cropped(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A transposed convolution of PyTorch's with pairs of padding, which it does not know: cut off after it."""
+    """A transposed convolution of PyTorch's. Pairs of paddings, which it does not support, are cut off its output."""
 
     def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, **params: Any) -> Any:
         padding = params["padding"]
@@ -98,7 +98,7 @@ def _cropped(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return convolution
 
 
-# PyTorch's functions that know fewer parameters than refnn's ops of the same name, with what is done around them.
+# PyTorch's functions that have fewer parameters than refnn's ops of the same name, each with its replacement.
 SPELLED: Mapping[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = MappingProxyType(
     {f: _padded(f) for f in (F.conv1d, F.conv2d, F.conv3d)}
     | {f: _cropped(f) for f in (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)}
@@ -108,7 +108,7 @@ SPELLED: Mapping[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = Map
 def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors."""
     if not callable(f):
-        raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of tensors")
+        raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of torch tensors")
     called = SPELLED.get(f, f)
 
     def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
@@ -138,7 +138,7 @@ def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any
 
 @dataclass(frozen=True)
 class Step:
-    """What one layer computed from, and what it made of it; `names` are the network's names for its results."""
+    """The inputs and results of one layer, as a case; `names` are the network's names for its results."""
 
     case: Case
     forward: Callable[..., Any]
@@ -148,7 +148,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """One forward and backward pass of a module: its results, and each of its layers as a step."""
+    """One forward and backward pass of a module: its results, and a step for each of its layers."""
 
     forward: Callable[..., Any]
     vjp: Callable[..., Any]
@@ -156,9 +156,9 @@ class Trace:
 
 
 def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
-    """Run a module on a case of a network and watch its layers through hooks.
+    """Run a module on a case of a network, and watch its layers through hooks.
 
-    The module gets the case's parameters for the time of the run, and its own back afterwards.
+    The module has the parameters of the case during the run, and its own again afterwards.
     """
     count = len(net.parameters)
     params = dict(zip(net.parameters, case.inputs[:count], strict=True))
@@ -220,7 +220,7 @@ def _watch(layer: torch.nn.Module, seen: dict[str, Any]) -> list[Any]:
 
 
 def _is_whole(node: Node, seen: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Whether hooks saw all that a layer computed from, which they do not where it is handed over by name."""
+    """Whether the hooks saw all inputs of a layer. They do not see inputs that are passed by name."""
     return "cotangent" in seen and len(seen["inputs"]) == sum(name not in params for name in node.inputs)
 
 
@@ -248,19 +248,19 @@ def _step(
 
 
 def spelled(f: Any) -> str:
-    """How a line of Python names the function."""
+    """The name of the function in a line of Python."""
     module, name = _home(f)
     return f"{module}.{name}" if module else name
 
 
 def imports(f: Any) -> str:
-    """What a line of Python imports to use it."""
+    """The import statement of a line of Python that uses the function."""
     module, _ = _home(f)
     return f"import refnn, {module}" if module else "import refnn"
 
 
 def _home(f: Any) -> tuple[str, str]:
-    """The module that a function is found in (empty where none is) and its name there."""
+    """The module in which a function is found, or an empty text, and its name there."""
     name = getattr(f, "__name__", type(f).__name__)
     for home, module in (("torch.nn.functional", torch.nn.functional), ("torch", torch)):
         if getattr(module, name, None) is f:

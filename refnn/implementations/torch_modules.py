@@ -1,8 +1,8 @@
 """torch.nn.Modules as networks: torch.fx follows the forward, and each layer or function in it becomes a node.
 
-Which layer or function is which op is a matter of names. Ops are named as in torch.nn.functional; a layer has the name
-of its function but for capitals, underscores and the word Loss; parameters are spelled alike. What can be said beyond
-the parameters of an op must be what the op takes for granted. Everything else is refused.
+Names decide which op a layer or function is. Ops are named as in torch.nn.functional. A layer has the name of its
+function, apart from capitals, underscores and the word Loss. Parameters have the same names. An argument that the op
+does not have must have the value that the op assumes. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LAYERS: Mapping[type[torch.nn.Module], str] = {
     **{kind: "dropout" for name, kind in vars(torch.nn).items() if "Dropout" in name},
 }
 
-# What layers and functions can say and the ops cannot, with what these take for granted.
+# The arguments of layers and functions that the ops do not have, with the values that the ops assume.
 GRANTED: Mapping[str, Any] = {
     "padding_mode": "zeros",
     "return_indices": False,
@@ -47,14 +47,14 @@ GRANTED: Mapping[str, Any] = {
 
 
 class Refused(TypeError):
-    """What a network cannot take over, in one sentence."""
+    """What a network cannot represent, in one sentence."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(f"Network.from_torch: {sentence}")
 
 
 def nodes_of(module: Any) -> tuple[list[Spec], tuple[str, ...]]:
-    """The nodes and the names of the inputs of a module. TypeError says what has no place in a network."""
+    """The nodes and the names of the inputs of a module. TypeError says which part of it has no op."""
     traced = _traced(module)
     nodes: list[Spec] = []
     names: dict[torch.fx.Node, str] = {}  # of values
@@ -80,7 +80,7 @@ def _traced(module: Any) -> torch.fx.GraphModule:
     if not isinstance(module, torch.nn.Module):
         raise Refused(f"got a {type(module).__name__}, expected a torch.nn.Module")
     if type(module) in LAYERS:
-        raise Refused(f"got a {type(module).__name__} alone, expected it in a torch.nn.Sequential, which names it")
+        raise Refused(f"got a single {type(module).__name__}, expected it in a torch.nn.Sequential, which names it")
     owners: dict[int, str] = {}
     for name, p in module.named_parameters(remove_duplicate=False):
         if (other := owners.setdefault(id(p), name)) != name:
@@ -92,22 +92,22 @@ def _traced(module: Any) -> torch.fx.GraphModule:
 
 
 def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]) -> Spec | None:
-    """A layer or a function as a node; None where it hands on what it gets."""
+    """A layer or a function as a node; None if it returns its input."""
     kind, arrays, said = _layer(traced, node) if node.op == "call_module" else _function(traced, node)
     if kind is torch.nn.Identity:
         return None
     op = LAYERS.get(kind) if isinstance(kind, type) else _OPS.get(_key(kind))
     shown = f"{node.target!r} ({kind.__name__})" if isinstance(kind, type) else f"the function {kind}"
     if op is None:
-        raise Refused(f"there is no op for {shown}; `refnn ops` lists what there is")
+        raise Refused(f"there is no op for {shown}; `refnn ops` lists the ops")
     if op in ("dropout", "rrelu") and said["training"]:
-        raise Refused(f"{shown} draws at random in training, expected the module in evaluation, after eval()")
+        raise Refused(f"{shown} is random in training mode: call eval() on the module first")
     if op == "dropout":
         return None
     if op == "rrelu":
         op, said = "leaky_relu", {"negative_slope": (said["lower"] + said["upper"]) / 2}
     if said.get("inplace") and len(node.all_input_nodes[0].users) > 1:
-        raise Refused(f"{shown} overwrites a value that has another use")
+        raise Refused(f"{shown} overwrites a value that is used elsewhere, too")
     for name, only in GRANTED.items():
         if said.get(name, only) != only:
             raise Refused(f"{shown} has {name}={said[name]!r}, expected {only!r}")
@@ -115,7 +115,7 @@ def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torc
     for name, default in OPS[op].defaults.items():
         value = _plain(said.get(SPELLING.get(name, name), default))
         if isinstance(value, (torch.Tensor, torch.fx.Node)):
-            raise Refused(f"{shown} has an array {name}, expected None: a node has numbers only beside its inputs")
+            raise Refused(f"{shown} has an array as {name}, expected None: the parameters of a node are numbers")
         if value != default:
             params[name] = value
     if "stride" in params and params["stride"] == params.get("kernel_size"):
@@ -158,7 +158,7 @@ def _function(traced: torch.fx.GraphModule, node: torch.fx.Node) -> Call:
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as an op's record has it: one number where all axes have the same, None where none is given."""
+    """A parameter as the record of an op has it: one number if all axes have the same, None if there is none."""
     if not isinstance(value, (list, tuple)):
         return value
     same = len(set(value)) == 1 and isinstance(value[0], int)
@@ -166,10 +166,10 @@ def _plain(value: Any) -> Any:
 
 
 def network(module: Any, *, name: str = "network") -> Network:
-    """The network of a torch.nn.Module that is made of the catalogue's ops, as layers or as functions, in any nesting
-    that torch.fx can follow; its parameters are the weights "module".
+    """The network of a torch.nn.Module. Its parameters become the weights "module".
 
-    Dropout in evaluation is left out. TypeError names what has no place in a network.
+    The module may use ops of the catalogue as layers and as functions, in any nesting that torch.fx can follow. Dropout
+    in evaluation is left out. TypeError says which part of the module has no op.
     """
     specs, inputs = nodes_of(module)
     nodes = [Node(*spec) for spec in specs]
@@ -181,4 +181,4 @@ def network(module: Any, *, name: str = "network") -> Network:
     try:
         return Network(nodes, name=name, inputs=inputs, weights=net.weights, shapes=vectors)
     except ValueError:
-        return net  # its linear layers take something else than vectors
+        return net  # the input of its linear layers is not a batch of vectors

@@ -1,4 +1,4 @@
-"""Running an implementation on one case: what it returned, and what it did that is wrong without being inaccurate."""
+"""Running an implementation on one case: what it returns, and what it does wrong apart from its numbers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ Vjp = Callable[..., Any]
 
 
 class Misbehaviour(Exception):
-    """What an implementation did that is wrong without being inaccurate, as a sentence."""
+    """What an implementation did wrong apart from its numbers, as a sentence."""
 
 
 class Skipped(Exception):
-    """What an implementation says it does not do: neither right nor wrong."""
+    """What an implementation says it does not support: neither right nor wrong."""
 
 
 # --- running an implementation ---------------------------------------------------------------------------------------
 
 
 def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[Any], list[tuple[str, str]]]:
-    """[output, *gradients], None where there is none or where it misbehaved; and what it did wrong."""
+    """[output, *gradients] and what the implementation did wrong. A result is None if there is none, or if the call
+    went wrong."""
     results: list[Any] = [None] * (1 + len(case.inputs))
     complaints = []
     for function, part in ((forward, slice(0, 1)), (vjp, slice(1, None))):
@@ -40,7 +41,7 @@ def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[Any
 
 
 def _guarded(function: Callable[..., Any], case: Case, is_forward: bool) -> list[Any]:
-    """The results of one function, checked for shape, dtype, side effects and, once per op, reproducibility."""
+    """The results of one function, checked for shape, dtype and side effects, and in some cases for reproducibility."""
     first = _attempt(function, case, is_forward)
     if case.repeat:
         for a, b in zip(first, _attempt(function, case, is_forward), strict=True):
@@ -79,7 +80,7 @@ def _same_bits(a: np.ndarray, b: Any) -> bool:
 
 
 def _own_frames(error: Exception) -> str:
-    """The traceback from the tested code on."""
+    """The frames of the traceback that belong to the tested code."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
     return "".join(traceback.format_list(frames)).rstrip()
 

@@ -15,10 +15,13 @@ from refnn.oracle.evaluate import Call
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One set of inputs with its parameters and cotangent. `random` says that the roundings of the output may be taken
-    as independent, so that an expected error means something, and `random_cotangent` that those of gradients may, if
-    so; `layout` is how its inputs lie in memory and `cotangent_layout` how the cotangent does; `row` is the row of the
-    op's table of special values that it was made from, if it was."""
+    """One set of inputs of an op, with its parameters and its cotangent.
+
+    `random` says that the roundings of the output may be taken as independent, so that an expected error has a meaning.
+    `random_cotangent` says the same of the gradients, if the case is random. `layout` is how the inputs lie in memory,
+    and `cotangent_layout` how the cotangent does. `repeat` asks for a second call of the implementation. `row` is the
+    row of the op's table of special values from which the case was made, and by which it is then judged.
+    """
 
     id: str
     op: Op
@@ -31,15 +34,16 @@ class Case:
     layout: str = "C"
     cotangent_layout: str = "C"
     repeat: bool = False
-    row: Special | None = None  # of the op's table of special values, which then judges it
+    row: Special | None = None
 
     def call(self, algorithm: str = "accurate", convention: Convention | None = None) -> Call:
-        """The call of the op that the case is."""
+        """The case as a call of its op."""
         return Call(self.op, self.inputs, self.params, self.cotangent, algorithm, convention)
 
     @property
     def elements(self) -> int:
-        """An upper bound of the result elements that are judged: the output, and one gradient for each float input."""
+        """An upper bound of the number of judged elements: those of the output, and of a gradient for each float
+        input."""
         return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "iu")
 
 
@@ -47,8 +51,8 @@ LAYOUTS = ("C", "F", "strided", "reversed", "offset")
 
 
 def layout(x: np.ndarray, order: str) -> np.ndarray:
-    """A fresh copy of x in C order, in Fortran order, as every other element of a larger array, with negative strides,
-    or from the second element of a larger array on."""
+    """A fresh copy of x: in C order, in Fortran order, as every other element of a larger array ("strided"), with
+    negative strides ("reversed"), or from the second element of a larger array on ("offset")."""
     if order == "F":
         return np.array(x, order="F")
     if order == "reversed" and x.ndim:

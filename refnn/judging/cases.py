@@ -1,7 +1,7 @@
-"""What a check runs on: input families, cotangents, and cases with stable names.
+"""The cases of a check, each with a stable id.
 
-A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/large/x=5x7,axis=-1/random/0`;
-`case(id)` gives back the very same arrays on any machine, because each case seeds its own generator with its id.
+A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/large/x=5x7,axis=-1/random/0`.
+`case(id)` gives the same arrays on any machine, because each case seeds its own generator with its id.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from refnn.ops import find
 
 
 def slug(variant: Variant) -> str:
-    """What a variant is called in an id: its shapes and parameters, without blanks."""
+    """The name of a variant in an id: its shapes and parameters, without blanks."""
     shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant.shapes.items() if s is not None]
     kinds = [f"{n}:{k}" for n, k in variant.kinds.items()]
     params = [f"{n}={str(v).replace(', ', ',').replace(' ', '-')}" for n, v in variant.params.items()]
@@ -50,8 +50,12 @@ def cases(
 ) -> Iterator[Case]:
     """The cases of an op in one dtype, in a fixed order.
 
-    `families` keeps those of these names, `where` those whose parameters have these values, `id` those whose id matches
-    the pattern. LookupError for an unknown family, TypeError for an unknown dtype or parameter.
+        >>> for c in refnn.cases("softmax", "float32", families=["large"], where={"axis": 0}):
+        ...     c.id, c.inputs[0].shape
+        ('softmax/float32/large/x=7x5,axis=0/wide/0', (7, 5))
+
+    `families` keeps the cases of these input families, `where` those whose parameters have these values, and `id` those
+    whose id matches the pattern. LookupError names an unknown family, TypeError an unknown dtype or parameter.
     """
     op, fmt = find(op), format_of(dtype)
     for name in families or ():
@@ -123,9 +127,9 @@ def build(
     kind: str,
     turn: tuple[int, int] | None = None,
 ) -> Case:
-    """The case of that id: its numbers drawn by a generator that the id seeds. The numbers of the variant and of the
-    family in their `turn` choose how the inputs and the cotangent lie in memory, one beside the other, and whether the
-    implementation is called twice; without them everything lies in C order and is called once."""
+    """The case of that id. The id seeds the generator of its numbers. `turn` has the number of the variant and that of
+    the family: they decide how the inputs and the cotangent lie in memory, and whether the implementation is called
+    twice. Without `turn` all arrays lie in C order, and the implementation is called once."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
     params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant.params.items()}}
@@ -147,8 +151,9 @@ def build(
 
 
 def smaller(op: Op) -> Op:
-    """The op with variants small enough for one symbol an element: the `small` shapes of a variant, or axis lengths
-    above 2 turned into 3, 4, ... in their order, so that equal ones stay equal and unequal ones unequal."""
+    """The op with variants small enough for one symbol for each element. A variant gets its `small` shapes. One that
+    has none gets the axis lengths 3, 4, ... in place of those above 2, in their order, so that equal lengths stay equal
+    and unequal ones unequal."""
     variants: list[Variant] = []
     for variant in op.variants:
         lengths = sorted({n for shape in variant.shapes.values() for n in shape or () if n > 2})
@@ -163,7 +168,7 @@ def smaller(op: Op) -> Op:
 
 
 def case(id: str, op: Op | None = None) -> Case | None:
-    """The case of that id; None where there is none. `op` is the record itself where it is not in the catalogue."""
+    """The case of that id, or None. `op` is the record of an op that is not in the catalogue."""
     named = CaseId.parse(id)
     if named.seed is None:
         return None
@@ -175,8 +180,8 @@ def case(id: str, op: Op | None = None) -> Case | None:
 
 
 def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[Case]:
-    """Cases from the `inputs=` of a check: a tuple in the op's order, a mapping with `inputs`, `cotangent` and
-    `params`, or a list of either. Without a cotangent a random one is drawn."""
+    """The cases that the `inputs=` of a check gives: a tuple in the op's order, a mapping with `inputs`, `cotangent`
+    and `params`, or a list of these. If no cotangent is given, a random one is drawn."""
     items = given if isinstance(given, list) else [given]
     if not items:
         raise ValueError("inputs= is an empty list: nothing would be checked")
@@ -190,7 +195,7 @@ def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[
         arrays, params = op.bind(spec["inputs"], spec.get("params", {}))
         dtype = dtype or op.dtype_of(arrays).name
         if op.dtype_of(arrays).name != dtype:
-            raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check is of dtype {dtype}")
+            raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check runs in {dtype}")
         name = str(CaseId(op.name, dtype, "user", str(i), "given", seed))
         shape, fmt = _output_shape(op, arrays, params), format_of(dtype)
         g = spec.get("cotangent")

@@ -41,8 +41,8 @@ def check_case(
     line: float = math.inf,
     replay: str = "",
 ) -> tuple[list[Result], list[Finding], Judge]:
-    """The results and findings of one case, and the judge who reached them (of its last piece, where it was taken in
-    pieces). `line` is the number of standard deviations that is beyond suspicion.
+    """The results and findings of one case, and its judge (the last one, if the case was judged in pieces). `line` is
+    the number of standard deviations from which on an error is suspect.
     """
     started = time.perf_counter()
     got, complaints = call(forward, vjp, case)

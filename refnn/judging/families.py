@@ -101,13 +101,13 @@ NAMES = tuple(sorted([*FAMILIES, "kinks", "special"]))
 
 
 def _kinks(points: Sequence[float], rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
-    """On the points where an op changes its formula, a few ulps beside them, and between them."""
+    """Numbers on the points at which an op changes its formula, a few ulps beside them, and between them."""
     chosen = rng.choice(np.asarray(points, np.float64), size=shape)
     steps = rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
     return np.where(rng.random(shape) < 0.25, chosen * rng.uniform(-1.5, 1.5, shape), chosen + steps)
 
 
-RANDOM = frozenset({"normal", "large", "tiny", "wide"})  # whose roundings may be taken as independent
+RANDOM = frozenset({"normal", "large", "tiny", "wide"})  # their roundings may be taken as independent
 
 
 # --- cotangents: never ones alone ------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ WEIGHTS: Mapping[str, Draw] = {  # one for each of refnn.op.DRAWN
 
 
 def draw_parameter(value: Any, rng: np.random.Generator, variant: Variant, fmt: Format) -> Any:
-    """A parameter as it is passed on: what the variant says, or an array of what it says is to be drawn."""
+    """A parameter of a case: the value of the variant, or an array of numbers that are drawn as it says."""
     if not isinstance(value, Drawn):
         return value
     shape = value.shape(variant.first)

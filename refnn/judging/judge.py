@@ -117,8 +117,8 @@ class Judge:
     def _beyond(
         self, which: int, algorithm: str, worst: WorstCase, j: Judgement, rows: Any, wanted: np.ndarray
     ) -> np.ndarray:
-        """Where the error is beyond the expected line of a class. A line that is NaN says nothing, nor does one where
-        something overflows on the way and leaves the class's own middle beyond it."""
+        """Where the error is beyond the expected line of an algorithm. A line that is NaN says nothing. Nor does a line
+        that the algorithm's own middle is beyond, because a partial result overflowed."""
         line = np.maximum(self.expected_line(which, algorithm, rows, wanted), self._one_rounding(which, j))
         beyond = j.error > line
         if worst.overflows:
@@ -139,7 +139,7 @@ class Judge:
             j = self._by_row(which, got, self.case.row)
             if (wrong := unexplained(j)).any():  # at a kink the table, too, takes what is sound everywhere
                 as_usual = self._judge(which, got, rows)
-                # The table is that of the op; a class has edges of its own.
+                # The table is that of the op; another algorithm may overflow elsewhere.
                 sound = as_usual.code <= CONVENTION if self.algorithm != "accurate" else as_usual.code == CONVENTION
                 self._name(j, as_usual, wrong & (sound | (as_usual.code == SCOPE)))
                 self._zero_cotangents(which, j, rows)
@@ -347,10 +347,13 @@ class Judge:
                 j.code[i], j.error[i] = EXACT, 0.0
 
     def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
-        """At a kink every share of the one-sided derivatives is sound, at a jump of the output either side; name the
-        one that was followed. In a network with ties that is one for all elements, because nothing says which of them
-        share a window: each alone would let the full gradient pass to every tied cell. A network that follows refnn's
-        own choice is spared the others, each of which takes as long as the whole; its steps name them."""
+        """Name the convention that an implementation follows at kinks and jumps.
+
+        At a kink every value between the one-sided derivatives is sound, and where the output jumps, either side. In a
+        network with ties all elements must follow one convention: nothing says which of them share a window, and
+        elements judged one by one could each take the full gradient. If a network follows refnn's own convention, the
+        others are not computed, because each takes as long as the whole check. The stepwise check then names it.
+        """
         conventions = self.case.op.kinks
         if isinstance(self.case.op.convention, Mapping) and (j.code <= OK).all():
             return
@@ -422,8 +425,8 @@ class Judge:
         return True
 
     def under(self, name: str, which: int, j: Judgement, rows: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Where a declared class gives what was got, by its worst case and its expected error; and where nothing is
-        known of it, because something overflows in it."""
+        """The elements that a declared algorithm explains, by its worst case and its expected error; and those for
+        which its bound is unknown, because something overflows in it."""
         with np.errstate(all="ignore"):
             worst = self._worst_case(name, self.case.op.convention)
             other = self._against(which, j.got, worst, self.case.op.convention, rows)
@@ -445,9 +448,12 @@ class Part:
 
 
 def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
-    """The first declared class that explains all of one result that the accurate one does not. What it knows nothing of
-    is left open, if it explains anything; where none does, the first that knows nothing of all of it. A class explains
-    a whole result or none of it: an implementation does not change its algorithm from element to element."""
+    """Find the first declared algorithm that explains every element of one result that the accurate one does not.
+
+    An algorithm explains a whole result or none of it: an implementation does not change its algorithm from element to
+    element. Elements for which its bound is unknown are out of scope, if it explains any other element. If no algorithm
+    explains an element, the first one whose bound is unknown for all of them takes them out of scope.
+    """
     best: tuple[str, list[tuple[np.ndarray, np.ndarray]]] | None = None
     for name in classes:
         found = []
@@ -470,11 +476,11 @@ def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
         sound = np.where(np.isnan(j.got), np.isnan(j.expected), np.isfinite(j.got) | ~np.isfinite(j.expected))
         j.call(inside & sound, EXPLAINED, name)
         finite = np.isfinite(j.got) & np.isfinite(j.expected)
-        j.call(unknown & finite, SCOPE, f"unknown under the class {name}, where something overflows")
+        j.call(unknown & finite, SCOPE, f"unknown by the algorithm {name}, in which something overflows")
 
 
 def why_unknown(worst: WorstCase) -> str:
-    """What may overflow, the commonest first."""
+    """What may overflow, the most common first."""
     return "; ".join(what for what, _ in Counter(worst.unknown).most_common(2)) or "an input is beyond the range"
 
 

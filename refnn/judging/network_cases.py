@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0) -> list[Case]:
-    """Cases of a whole network: each set of its weights on a batch of 32, real data where the network names some.
+    """Cases of a whole network: each set of its weights on a batch of 32, of real data if the network names some.
 
-    `given` is a tuple of inputs, or a mapping with `inputs`, `cotangent`, `params` (a dict of parameters), or a list of
-    either, or a case of the fixtures. ValueError where the network has no weights, or no shapes to draw inputs of.
+    `given` is a tuple of inputs, a mapping with `inputs`, `cotangent` and `params` (a dict of parameters), a list of
+    these, or a case of the fixtures. ValueError says that the network has no weights, or no shapes for drawn inputs.
     """
     fmt = format_of(dtype)
     if isinstance(given, Case):
         if given.op.name != net.name or given.cotangent.dtype.name != dtype:
-            raise ValueError(f"the case {given.id!r} is not one of {net.name} in {dtype}")
+            raise ValueError(f"the case {given.id!r} is not a case of {net.name} in {dtype}")
         return [given]
     items = _default_items(net, fmt, seed) if given is None else given if isinstance(given, list) else [given]
     found = []
@@ -42,7 +42,7 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
             arrays = tuple(np.asarray(x) for x in spec["inputs"])
             for n, x in zip(net.inputs, arrays, strict=True):
                 if x.dtype != fmt.dtype and x.dtype.kind not in "iu":
-                    raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check is of dtype {dtype}")
+                    raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check runs in {dtype}")
             family = spec.get("family", "user")
             name = str(CaseId(net.name, dtype, family, f"weights={label}", str(i), seed))
             output = net.forward(dict(zip(net.parameters, weights, strict=True)), *arrays).output
@@ -69,7 +69,7 @@ def _default_items(net: Network, fmt: Format, seed: int) -> list[Any]:
 
 def data_item(net: Network, fmt: Format, *, whole: bool = False, seed: int = 0) -> dict[str, Any]:
     """Samples that a fixture network was trained on: some, drawn by `seed`, or the whole training set. The cotangent is
-    that of training: of the head's mean loss, or 1 where the network ends in it."""
+    the gradient of the head's mean loss, as in training, or 1 if the network's last node is that loss."""
     from refnn.networks import datasets, train  # which a check of an op does not load
 
     found, head = datasets.load(net.about["data"]), net.about["head"]
@@ -87,6 +87,6 @@ VALUES = 1 << 16  # between the layers, in all samples of a check
 
 
 def _count(net: Network, found: datasets.Data) -> int:
-    """How many samples a check takes: 32, or as many as make that many values, but one at least."""
+    """The number of samples in a check: 32, or fewer to keep to VALUES values, but at least one."""
     shapes = net.infer({**next(iter(net.weights.values())), "x": found.x[:1], "target": found.target[:1]})
     return min(32, max(1, VALUES // sum(math.prod(shapes[node.name]) for node in net.nodes)))

@@ -17,8 +17,8 @@ NAMES = (*VERDICTS, OUT_OF_SCOPE, "")
 
 @dataclass(eq=False)
 class Judgement:
-    """The elements of one result: `code` of each verdict, `name` as an index into `names` (conventions and classes),
-    and what a finding says about them."""
+    """The elements of one result: the `code` of each verdict, its `name` as an index into `names` (of conventions and
+    algorithms), and the numbers of a finding."""
 
     code: np.ndarray
     got: np.ndarray

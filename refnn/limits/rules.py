@@ -73,12 +73,12 @@ def _rounds_below_one(function: Callable[[arb], arb]) -> Callable[[float, Model]
 
 
 def sum_is_finite(terms: int, slack: int = 0) -> Callable[[float, Model], bool]:
-    """Whether `terms` exponentials of x add up to less than the overflow threshold of the accumulator; whether one does
-    to less than that of storage.
+    """The question whether the sum of `terms` exponentials of x stays below the overflow threshold of the accumulator.
+    A single exponential must stay below the threshold of the storage format.
 
-    With `slack` = 1 every evaluation of the model stays below it: each term is off by the factor 1 + 2Ku at most, and
-    each of the additions on its way by 1 + u, all but the last, which is the one that overflows. With -1 some may:
-    the factors are 1 - 2Ku and 1 - u.
+    With `slack` = 1 the answer holds for every evaluation under the model. Each term is off by at most the factor
+    1 + 2Ku, and each addition by 1 + u, except the last one, which is the one that overflows. With `slack` = -1 the
+    answer is whether some evaluation stays below: the factors are then 1 - 2Ku and 1 - u.
     """
 
     def question(x: float, rules: Model) -> bool:

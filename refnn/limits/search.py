@@ -20,11 +20,11 @@ from refnn.limits.subjects import Probe, probe
 
 @dataclass(frozen=True)
 class Edge:
-    """What `sentence` says of x holds up to `last`, and no longer at `next`, its neighbour.
+    """A limit: `sentence` is true of x up to `last`, and false at `next`, the neighbour of `last`.
 
-    `next` is infinite (of either sign) where it holds up to the largest finite number. `grey` are the first and the
-    last number at which sound evaluations may differ (any order of the sum, exp within the model's ulps): both answers
-    are right there. None where the sentence is about one correctly rounded evaluation.
+    If the sentence is true up to the largest finite number, `next` is an infinity. `grey` are the first and the last
+    number at which sound evaluations may differ, because sums may take any order and exp may be off by the model's
+    ulps. Both answers are right there. `grey` is None if the sentence is about one correctly rounded evaluation.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Edge:
 
 
 def bisect(fmt: Format, holds: Callable[[float], bool], start: float, direction: int) -> tuple[float, float]:
-    """The neighbours (last, next) in the order of the format's numbers between which `holds` changes from true, as at
-    `start`, to false. `next` is infinite where it still holds at the largest finite number of that direction.
+    """The neighbouring numbers (last, next) of the format between which `holds` changes from true to false.
 
-    ValueError where it does not hold at `start`. Of the places where it changes, one is found: what is asked here
-    changes once.
+    `holds` is true at `start`, else ValueError. If it is still true at the largest finite number in that direction,
+    `next` is infinite. If `holds` changed more than once, one of the changes would be found; the questions asked here
+    change once.
     """
     if not holds(start):
-        raise ValueError(f"what was asked does not hold at the start, {start!r} in {fmt.name}")
+        raise ValueError(f"the property is false at the start already, {start!r} in {fmt.name}")
     if holds(direction * fmt.max):
         return direction * fmt.max, direction * math.inf
     inside, outside = fmt.index(start), fmt.index(direction * fmt.max)
@@ -89,13 +89,14 @@ def edges(rules: str) -> tuple[Edge, ...]:
 
 
 def ulps(dtype: str, last: float, certified: Edge) -> int:
-    """How many numbers of a format farther from the start an edge lies than the certified one (nearer, if negative)."""
+    """The distance of a measured limit from the certified one, in numbers of the format; negative on the side of the
+    start."""
     fmt = FORMATS[dtype]
     return (fmt.index(last) - fmt.index(certified.last)) * (1 if certified.next > certified.last else -1)
 
 
 def describe(found: Edge) -> dict[str, Any]:
-    """An edge as plain data, its numbers as hexadecimal floats."""
+    """A limit as plain data, its numbers as hexadecimal floats."""
     grey = None if found.grey is None else [x.hex() for x in found.grey]
     return {
         "name": found.name,

@@ -217,10 +217,10 @@ def _windows(node: Node, values: Mapping[str, tuple[int, ...]]) -> Windows | Non
 
 @dataclass(frozen=True)
 class Layer:
-    """What a node has and holds, in numbers; the `output` is that of one sample.
+    """The counts of a node; `output` is the shape of its output for one sample.
 
-    `links` are the products of a weight and a value of its input that make the output, padding left out; `fields` are
-    those of `fields`, empty where there are none.
+    `links` is the number of products of a weight and an input value in the output, without those of the padding.
+    `fields` are its receptive fields (see `fields`), or empty.
     """
 
     name: str
@@ -243,10 +243,10 @@ class Layer:
 
 
 def layers(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) -> list[Layer]:
-    """An account of each node.
+    """The counts of each node.
 
-    `shapes` are those of inputs, without the batch axis, and of parameters; where one is missing, that of the network's
-    own inputs and weights counts. No array of these shapes is made, so networks of any size can be counted.
+    `shapes` has the shapes of inputs, without the batch axis, and of parameters. Those that it lacks are taken from the
+    network's own `shapes` and weights. No array of these shapes is made, so networks of any size can be counted.
     """
     values = _values(net, shapes)
     seen = _fields(net, values)
@@ -291,7 +291,7 @@ def _links(node: Node, values: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def held(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None, *, training: bool = True) -> int:
-    """How many activations of one sample are held at once, those of the inputs among them.
+    """How many activations of one sample are held at once, inputs included.
 
     katsaros (fully connected layers): training keeps all of them for the backward pass, so that they are multiplied by
     the mini-batch, as in Case 1 of challa2023. Evaluation drops a value after its last use.

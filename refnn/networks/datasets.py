@@ -1,4 +1,4 @@
-"""Real data, as what networks are given and what they should make of it.
+"""Real data: the inputs of networks, and their targets.
 
 The digits are the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, UCI Machine
 Learning Repository, doi 10.24432/C50P49, CC BY 4.0), as scikit-learn ships them: 1,797 images of 8x8 pixels from 0 to
@@ -160,6 +160,6 @@ DATASETS: Mapping[str, Callable[[], Data]] = MappingProxyType(
 
 
 def load(name: str) -> Data:
-    """The data of that name. ValueError names the nearest where there is none."""
+    """The data of that name. ValueError names the nearest name of an unknown one."""
     check_choice("datasets", "data", name, tuple(DATASETS))
     return DATASETS[name]()

@@ -39,7 +39,7 @@ Params = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Node:
-    """`name = op(*inputs, **params)`; inputs are the names of values."""
+    """`name = op(*inputs, **params)`, where the inputs are names of values."""
 
     name: str
     op: str
@@ -56,11 +56,18 @@ class Run:
 
 
 class Network:
-    """A feed-forward network. `weights` are named sets of parameters that come with it, all finite, `shapes` the shape
-    of each input without its batch axis, `about` what else its file says.
+    """A feed-forward network.
 
-    ValueError or TypeError, in one sentence, for what is no network; for layers whose shapes do not meet, too, as far
-    as the weights and `shapes` say what they are.
+        >>> fc1 = refnn.Node("fc1", "linear", ("x", "fc1.weight", "fc1.bias"))
+        >>> net = refnn.Network([fc1, refnn.Node("act", "relu", ("fc1",))])
+        >>> params = {"fc1.weight": np.array([[1.0, -3.0], [2.0, 1.0]]), "fc1.bias": np.array([0.5, 0.5])}
+        >>> run = net.forward(params, np.ones((1, 2)))
+        >>> run.output, net.backward(run, np.ones((1, 2)))["fc1.bias"]
+        (array([[0. , 3.5]]), array([0., 1.]))
+
+    `weights` are named sets of finite parameters that come with the network. `shapes` has the shape of each input
+    without its batch axis. `about` has what else its file says. ValueError or TypeError says in one sentence why the
+    nodes are not a network, or which layers have shapes that do not fit, if the weights and `shapes` tell.
     """
 
     from_torch: ClassVar[Callable[..., Network]]  # set in refnn/__init__.py: networks know nothing of frameworks
@@ -99,7 +106,7 @@ class Network:
                     parameters.append(value)
                 elif value not in made:
                     raise ValueError(
-                        f"node {node.name!r} uses {value!r}, which no input, parameter or earlier node makes"
+                        f"node {node.name!r} uses {value!r}, which is not an input, a parameter or an earlier node"
                     )
             if node.name in made:
                 raise ValueError(f"two values are named {node.name!r}")
@@ -117,7 +124,7 @@ class Network:
         out.)"""
         if set(params) != set(self.parameters):
             listed = ", ".join(sorted(set(params) ^ set(self.parameters)))
-            raise ValueError(f"{self.name}: the weights {label!r} and the parameters of the network differ in {listed}")
+            raise ValueError(f"{self.name}: the weights {label!r} and the network's parameters differ in {listed}")
         for name, array in params.items():
             if array.dtype.name not in FORMATS:
                 raise TypeError(
@@ -135,10 +142,10 @@ class Network:
             raise type(wrong)(f"{wrong} (in the weights {label!r})") from None
 
     def infer(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """The shape of every value, from those of the inputs and parameters; nothing is computed.
+        """The shape of every value, from the shapes of the inputs and parameters. Nothing is computed.
 
-        `values` holds them by name, as arrays or as shapes; what is made from one that it does not hold is left out.
-        ValueError or TypeError names the first node whose arrays do not go together, with their shapes.
+        `values` maps names to arrays or to shapes. Values that need a name it lacks are left out. ValueError or
+        TypeError names the first node whose arrays do not fit together, with their shapes.
         """
         ar = Shapes()
         made = {n: v if _integers(v) else zeros(getattr(v, "shape", v)) for n, v in values.items()}
@@ -156,7 +163,7 @@ class Network:
         return {n: v.shape for n, v in made.items()}
 
     def _infer_once(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Infer, unless these shapes have been; classes are looked at every time."""
+        """Infer, unless these shapes were inferred before. Class indices are looked at every time."""
         shapes = tuple((n, a.shape) for n, a in arrays.items())
         if shapes not in self._inferred or any(map(_integers, arrays.values())):
             self.infer(arrays)
@@ -165,8 +172,8 @@ class Network:
     # --- values and gradients ----------------------------------------------------------------------------------------
 
     def forward(self, params: Params, *inputs: np.ndarray) -> Run:
-        """The values of all nodes, in the dtype of the inputs. ValueError or TypeError, before anything is computed,
-        names the first node whose arrays do not go together."""
+        """The values of all nodes, in the dtype of the inputs. Before it computes anything, ValueError or TypeError
+        names the first node whose arrays do not fit together."""
         arrays = self._arrays(params, inputs)
         self._infer_once(arrays)
         dtype = next(a.dtype for a in arrays.values() if a.dtype.kind not in "iu")
@@ -177,7 +184,7 @@ class Network:
         return Run(stored, stored[self.nodes[-1].name])
 
     def backward(self, run: Run, g: np.ndarray) -> dict[str, np.ndarray]:
-        """The gradient for every parameter, given the cotangent `g` of the output, of its shape and dtype."""
+        """The gradient for every parameter, given the cotangent `g` of the output (of its shape and dtype)."""
         g = self.op.cotangent(g, run.output.shape, run.output.dtype)
         ar = Floats(run.output.dtype, convention=self.op.convention)
         with np.errstate(all="ignore"):
@@ -200,15 +207,15 @@ class Network:
         return arrays
 
     def _forward(self, ar: Any, values: Mapping[str, Array], algorithm: str = "accurate") -> dict[str, Array]:
-        """All values, in any arithmetic; each node's output is rounded to the storage format. Ops that declare the
-        class `algorithm` use it."""
+        """All values, in any arithmetic. Each node's output is rounded to the storage format. Ops that declare the
+        algorithm use it, the others their own definition."""
         made = dict(values)
         for node in self.nodes:
             made[node.name] = self.step(ar, node, made, algorithm)
         return made
 
     def step(self, ar: Any, node: Node, values: Mapping[str, Array], algorithm: str = "accurate") -> Array:
-        """What a node makes of these values, in any arithmetic, rounded to the storage format."""
+        """The output of a node for these values, in any arithmetic, rounded to the storage format."""
         op = find(node.op)
         forward, _ = _algorithm(op, algorithm)
         with _deciding(ar, op):
@@ -217,7 +224,7 @@ class Network:
     def pull(
         self, ar: Any, node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
     ) -> Iterator[tuple[str, Array]]:
-        """The names of what a node computes from, each with its cotangent for the cotangent `g` of the output."""
+        """The names of a node's inputs, each with its cotangent for the cotangent `g` of the node's output."""
         op = find(node.op)
         _, vjp = _algorithm(op, algorithm)
         with _deciding(ar, op):
@@ -233,7 +240,8 @@ class Network:
     def _backward(
         self, ar: Any, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
     ) -> dict[str, Array]:
-        """The cotangent of every value that reaches the output, in any arithmetic; those of several uses add up."""
+        """The cotangent of every value on which the output depends, in any arithmetic. The cotangents of a value that
+        is used several times add up."""
         cotangents = {self.nodes[-1].name: g}
         for node in reversed(self.nodes):
             if node.name in cotangents:
@@ -243,9 +251,9 @@ class Network:
 
     @cached_property
     def op(self) -> Op:
-        """The whole network as one op of its parameters and inputs, so that the oracle treats it like any other.
+        """The whole network as one op of its parameters and inputs, so that the oracle treats it like any other op.
 
-        Its vjp runs the forward again: what it computes from is what an implementation computes from.
+        Its vjp runs the forward again, so that it computes from the same values as an implementation does.
         """
         names = [*self.parameters, *self.inputs]
         ops = [find(n.op) for n in self.nodes]
@@ -285,7 +293,8 @@ class Network:
     def load(cls, name: str | Path) -> Network:
         """A network of the conformance data by its name, or any network by its folder.
 
-        FileNotFoundError or ValueError says what is missing, was changed after it was saved, or is no network.
+        FileNotFoundError or ValueError says what is missing, what was changed after it was saved, or why it is not a
+        network.
         """
         folder = Path(name)
         if not (folder / files.NAME).exists():
@@ -302,7 +311,7 @@ class Network:
 
 
 def _stored(ar: Any, x: Array) -> Array:
-    """A result as the next node finds it: rounded to the storage format, where the arithmetic has one."""
+    """A result as the next node gets it: rounded to the storage format, if the arithmetic has one."""
     stored = ar.store(x)
     return ar.array(stored) if isinstance(ar, Floats) else stored
 
@@ -313,7 +322,7 @@ def fixtures() -> tuple[str, ...]:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON has lists where a network has tuples."""
+    """The lists of JSON as the tuples of a network."""
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
@@ -324,7 +333,7 @@ def _algorithm(op: Op, name: str) -> Any:
 
 
 def _kinks(ops: Iterable[Op]) -> dict[str, Convention]:
-    """The conventions of a network: every choice of one for each of its ops, each op's own first."""
+    """The conventions of a network: every combination of one convention for each of its ops, the ops' own first."""
     kinked = {op.name: op for op in ops if op.kinks}
     chosen = itertools.product(*(op.kinks for op in kinked.values())) if kinked else ()
     return {
@@ -335,7 +344,7 @@ def _kinks(ops: Iterable[Op]) -> dict[str, Convention]:
 
 @contextmanager
 def _deciding(ar: Any, op: Op) -> Iterator[None]:
-    """An arithmetic that has a convention for each op of a network decides at the kinks of this one by its own."""
+    """While it runs this op, an arithmetic with a convention for each op of a network decides kinks by this op's."""
     each = ar.convention
     if isinstance(each, Mapping):
         ar.convention = each.get(op.name, 0.0)
@@ -346,7 +355,7 @@ def _deciding(ar: Any, op: Op) -> Iterator[None]:
 
 
 def _integers(value: Any) -> bool:
-    """Whether a value is an array of indices, such as classes, which are looked at."""
+    """Whether a value is an array of indices, such as classes, whose numbers matter for validity."""
     return getattr(value, "dtype", np.dtype(float)).kind in "iu"
 
 
@@ -359,8 +368,8 @@ def mlp(widths: Sequence[int], *, activation: str = "relu", active_last: bool = 
 
         a^n = W^n x^(n-1) + b^n,  x^n = g(a^n),  x^0 = x   challa2023 (8), (21); cnnmath (forward propagation)
 
-    With `active_last` the last layer has it too, as in cnnmath. Weights are (out, in), cnnmath's W_ji; challa2023's
-    w_ij is their transpose.
+    With `active_last` the last layer has an activation too, as in cnnmath. Weights are (out, in), cnnmath's W_ji;
+    challa2023's w_ij is their transpose.
     """
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"mlp: widths is {tuple(widths)}, expected at least two numbers of nodes, none below 1")
@@ -376,7 +385,7 @@ def mlp(widths: Sequence[int], *, activation: str = "relu", active_last: bool = 
 
 @functools.cache
 def subject(name: str) -> Op:
-    """The op of that name, or the network of the fixtures as one op. LookupError where there is neither."""
+    """The op of that name, or the fixture network of that name as one op. LookupError says that there is neither."""
     if name in OPS:
         return OPS[name]
     if name in fixtures():  # and no path, which Network.load would take

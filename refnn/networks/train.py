@@ -35,11 +35,11 @@ Objective = Callable[[Params, np.ndarray], tuple[Any, Params]]
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What was learned, and how.
+    """The outcome of training.
 
-    `params` are the last parameters that are finite. `trace` holds the objective of every step, on the step's samples
-    and before it moves: a number for each of `per_epoch` steps an epoch. `stopped` says why it ended early, and where;
-    it is empty where all went well.
+    `params` are the last finite parameters. `trace` has the objective of every step, on the samples of the step and
+    before its update; an epoch has `per_epoch` steps. `stopped` says why and where training ended early. It is empty if
+    all went well.
     """
 
     params: dict[str, Array]
@@ -49,7 +49,7 @@ class Training:
 
     @property
     def epochs(self) -> list[Any]:
-        """The mean of the trace over every epoch, the last of which may be incomplete."""
+        """The mean of the trace over each epoch. The last epoch may be incomplete."""
         pieces = [self.trace[i : i + self.per_epoch] for i in range(0, len(self.trace), self.per_epoch)]
         return [sum(piece) / len(piece) for piece in pieces]
 
@@ -85,15 +85,15 @@ def gradient_descent(
     decayed: Collection[str] = (),
     seed: int = 0,
 ) -> Training:
-    """Gradient descent from `params` on so many samples, in floats or any other numbers.
+    """Gradient descent from `params` on this number of samples, in floats or any other numbers.
 
-    `rates` holds the learning rate of every epoch. `batch` is the number of samples of a step: 1 is stochastic gradient
-    descent, None takes all. An epoch goes through all samples once, in an order drawn from the seed, in steps of
-    `batch` samples, or of a few more where it does not divide their number. `decayed` names the parameters that
-    `weight_decay` goes for.
+    `rates` has the learning rate of every epoch. `batch` is the number of samples of a step: 1 is stochastic gradient
+    descent, None takes all. An epoch goes through all samples once, in an order drawn from the seed. A step takes
+    `batch` samples, or a few more if `batch` does not divide their number. `weight_decay` holds for the parameters that
+    `decayed` names.
 
-    It stops where a number is no longer finite, and on Ctrl-C, and keeps what was learned before. ValueError names a
-    rate, a batch, a weight decay or a seed that makes no sense.
+    Training stops when a number is not finite, or at Ctrl-C, and keeps what was learned before. ValueError names a
+    wrong rate, batch, weight decay or seed.
     """
     size = samples if batch is None else batch
     rates, weight_decay = np.asarray(rates).tolist(), np.asarray(weight_decay).item()  # which leave a dtype as it is
@@ -159,7 +159,7 @@ def split(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Head:
-    """An output function of the last layer's values, and the loss op that it is fused with."""
+    """An output function of the values of the last layer, and the loss op with which it is fused."""
 
     loss: str
     output: Callable[[np.ndarray], np.ndarray]
@@ -173,8 +173,8 @@ HEADS: Mapping[str, Head] = {
 
 
 def loss(head: str, a: np.ndarray, target: np.ndarray) -> tuple[Any, np.ndarray]:
-    """The objective of the samples whose last layer gives `a`, shape (S, ...), and the d of every sample, in the shape
-    of a: without 1/S, which enters once, with the gradients of the parameters."""
+    """The objective of the samples for which the last layer gives `a`, of shape (S, ...), and the d of every sample, in
+    the shape of a. d has no factor 1/S: it enters once, with the gradients of the parameters."""
     total, pull = find(_head(head).loss).pullback(a, target, reduction="sum")
     d = pull(np.ones_like(total))[0]
     assert d is not None
@@ -182,8 +182,9 @@ def loss(head: str, a: np.ndarray, target: np.ndarray) -> tuple[Any, np.ndarray]
 
 
 def loss_over_outputs(a: np.ndarray, target: np.ndarray) -> tuple[Any, np.ndarray]:
-    """The loss of challa2022 (1), which has a mean over the M outputs of softmax, too: everything is 1/M of `loss`. It
-    is another loss than that of the other editions, and (17) of the same one, d = y - t, does not belong to it."""
+    """The loss of challa2022 (1), which takes a mean over the M outputs of softmax, too: value and d are 1/M of those
+    of `loss`. The other editions have another loss, and (17) of the same edition, d = y - t, does not belong to this
+    one."""
     value, d = loss("softmax", a, target)
     return value / a.shape[1], d / a.shape[1]
 
@@ -211,11 +212,11 @@ def train(
 ) -> Training:
     """Gradient descent on the parameters of a network, from `params`; see `gradient_descent`.
 
-    x is (samples, ...) of the dtype of the parameters; target holds class indices or probabilities for the head
-    "softmax", numbers from 0 to 1 for "logistic", any for "linear", where it has the shape of the output. Weights decay
-    and biases do not, unless `decayed` names other parameters. The masks of dropout are inputs of the network that are
-    drawn anew for each step. ValueError names a number that is not finite or a target outside its range, with its
-    position, before anything is trained.
+    x has the shape (samples, ...) and the dtype of the parameters. target has class indices or probabilities for the
+    head "softmax", numbers from 0 to 1 for "logistic", and any numbers in the shape of the output for "linear". Weights
+    decay and biases do not, unless `decayed` names other parameters. The masks of dropout are inputs of the network,
+    drawn for each step. Before training starts, ValueError names the position of a number that is not finite, or of a
+    target outside its range.
     """
     x, target, params = np.asarray(x), np.asarray(target), {name: np.asarray(w) for name, w in params.items()}
     _check_data(without_dropout(net), params, x, target, head)
@@ -239,7 +240,7 @@ def train(
 
 
 def without_dropout(net: Network) -> Network:
-    """The network as it is evaluated: there dropout is the identity, and its masks are no inputs.
+    """The network in evaluation: dropout is the identity, and its masks are not inputs.
 
     In training it is x D / (1 - p) (challa2023 (variable D)), whose mean over all masks D is x.
     """
@@ -258,20 +259,20 @@ def without_dropout(net: Network) -> Network:
 
 
 def with_loss(net: Network, head: str) -> Network:
-    """The network whose output is the objective: the mean loss that the head is fused with, as its last node. It takes
-    the targets as one more input."""
+    """The network with one more node, the mean loss with which the head is fused, so that its output is the objective.
+    It has one more input, the targets."""
     node = Node("loss", _head(head).loss, (net.nodes[-1].name, "target"))
     nodes, inputs = [*net.nodes, node], [*net.inputs, "target"]
     return Network(nodes, name=net.name, inputs=inputs, weights=net.weights, shapes=net.shapes, about=net.about)
 
 
 def predict(net: Network, params: Params, x: np.ndarray, *, head: str) -> np.ndarray:
-    """The outputs y of the head for every sample: probabilities under "softmax" and "logistic"; without dropout."""
+    """The outputs y of the head for every sample, without dropout: probabilities for "softmax" and "logistic"."""
     return _head(head).output(without_dropout(net).forward(params, x).output)
 
 
 def evaluate(net: Network, params: Params, x: np.ndarray, target: np.ndarray, *, head: str) -> Any:
-    """The mean loss of these samples, without dropout and weight decay. ValueError for data as `train` refuses them."""
+    """The mean loss of these samples, without dropout and weight decay. ValueError names wrong data, as in `train`."""
     x, target, plain = np.asarray(x), np.asarray(target), without_dropout(net)
     _check_data(plain, params, x, target, head)
     value, _ = loss(head, plain.forward(params, x).output, target)

@@ -202,15 +202,15 @@ def initial(name: str) -> Network:
 
 
 def fixture(name: str) -> Network:
-    """The network of that name as it is stored, with its initial weights also where those are not."""
+    """The stored network of that name, with its initial weights even if they are not stored."""
     net = Network.load(name)
     weights = {**initial(name).weights, **net.weights}
     return Network(net.nodes, name=name, inputs=net.inputs, weights=weights, shapes=net.shapes, about=net.about)
 
 
 def trained(name: str) -> Network:
-    """The network of that name with its initial weights, those after mini-batch gradient descent in float64, and what
-    they achieve."""
+    """The network of that name with its initial weights, its weights after mini-batch gradient descent in float64, and
+    how well those do."""
     net, recipe = initial(name), ZOO[name]
     found = datasets.load(recipe.data)
     learned = train.train(

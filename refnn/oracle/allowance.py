@@ -1,9 +1,9 @@
 """Allowances: how far an implementation may be from the truth, derived from the definition and a model.
 
-`worst` is the radius of the definition in ball arithmetic: no evaluation of its class, in any order, is further off.
-`expected` is the standard deviation of the error where roundings behave as independent, and `library` bounds what
-elementary functions and losses below the normal range add to it. `probable` is in between: what the error exceeds with
-no more than a stated probability, where each rounding has a mean of zero given those before it.
+`worst` is the radius of the definition in ball arithmetic: no evaluation by the same algorithm, in any order, is
+further off. `expected` is the standard deviation of the error if roundings are independent. `library` bounds what
+elementary functions and losses below the normal range add to it. `probable` lies between the two: the error exceeds it
+with at most a stated probability, if each rounding has a mean of zero given those before it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from refnn.oracle.evaluate import Call, chunks, run
 class Bound:
     """Bounds of |result - truth|, float64 arrays of the result's shape.
 
-    `middle` is the result of one evaluation of the class in float64. It is finite where the result is; NaN or infinite,
-    with `worst` zero, where every evaluation gives that; `worst` is infinite where nothing is known, because a partial
-    result may overflow, or does and comes back.
+    `middle` is the result of one evaluation by the algorithm in float64. Where every evaluation gives NaN or the same
+    infinity, `middle` is that and `worst` is zero. Elsewhere `middle` is finite. `worst` is infinite where nothing is
+    known, because a partial result may overflow, or overflows and becomes finite again.
     """
 
     middle: np.ndarray
@@ -61,7 +61,7 @@ def deviations(probability: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Allowance:
-    """The bounds for the output of an op and for the gradient of each input; None where there is none."""
+    """The bounds for the output of an op, and for the gradient of each input or None."""
 
     output: Bound
     grads: tuple[Bound | None, ...]
@@ -75,9 +75,18 @@ def allowance(
     algorithm: str = "accurate",
     **params: Any,
 ) -> Allowance:
-    """How far an implementation of `op` under `model` (by default that of the inputs' dtype) may be from the truth.
+    """How far an implementation of `op` may be from the truth at these inputs.
 
-    TypeError or ValueError names what is wrong with the call.
+        >>> x = np.array([0.5, 5.0], np.float32)
+        >>> refnn.allowance("relu", x).output.worst                       # exact in any order
+        array([0., 0.])
+        >>> b = refnn.allowance("linear", np.ones((1, 100)), np.ones((1, 100)), model="float32").output
+        >>> b.worst, b.expected                                           # a sum of 100: worst case, standard deviation
+        (array([[0.00059606]]), array([[2.04100419e-05]]))
+
+    `model` says what the implementation computes in; the default is the model of the inputs' dtype. `algorithm` is one
+    of the op's algorithms. With a cotangent there are bounds for the gradients, too. TypeError or ValueError says what
+    is wrong with the call.
     """
     op = find(op)
     arrays, full = op.bind(inputs, params)
@@ -100,11 +109,13 @@ _model = model
 
 @dataclass(frozen=True, eq=False)
 class WorstCase:
-    """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
-    `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that are
-    infinite, or may be; `unknown` says what may overflow, or overflowed and was used, and how often. For each result,
-    `roundings` says how far worst and expected error may be apart, and `library` the least that is allowed for
-    elementary functions (see Ball)."""
+    """The worst case of a call: `results` has (middle, worst) of the output and of each gradient.
+
+    `kinks` counts the elements that met a kink. `open_branches` counts those so near a kink that rounding decides the
+    side. `overflows` counts the partial results that are or may be infinite. `unknown` says what may overflow, or
+    overflowed and was used, and how often. `roundings` says for each result how far the worst and the expected error
+    may be apart. `library` is the least that is allowed for elementary functions (see Ball).
+    """
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
@@ -131,8 +142,8 @@ def worst_case(call: Call, model: Model) -> WorstCase:
 
 
 def expected_error(call: Call, model: Model) -> list[Any]:
-    """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic; infinite where it
-    leaves the range of float64, since nothing is known there."""
+    """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic. Both are infinite
+    where they leave the range of float64, since nothing is known there."""
     ar = Noise(model, convention=call.rule)
     pieces = [
         [

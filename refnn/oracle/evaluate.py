@@ -11,13 +11,13 @@ import numpy as np
 from refnn.arithmetic import BLOCK, Convention
 from refnn.op import Op, Sum, lift
 
-CHUNK = 2 * BLOCK - 1  # elements that are evaluated at a time where rows are independent; more would be split again
+CHUNK = 2 * BLOCK - 1  # elements at a time if rows are independent; more would be split again
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What is evaluated: an op on inputs and parameters that are validated, its vjp for a cotangent where there is one,
-    by the algorithm of that name. The convention at kinks and ties is the op's own if none is given."""
+    """A call of an op on validated inputs and parameters, by one of its algorithms. Without a cotangent there are no
+    gradients. Without a convention for kinks and ties the op's own holds."""
 
     op: Op
     inputs: tuple[np.ndarray | None, ...]
@@ -38,7 +38,7 @@ class Call:
 
 
 def run(ar: Any, call: Call) -> list[Any]:
-    """[output, *gradients] of a call in the arithmetic `ar`, as they are stored; no gradients without a cotangent."""
+    """[output, *gradients] of a call in the arithmetic `ar`, rounded to storage; no gradients without a cotangent."""
     forward, vjp = call.definition
     lifted = lift(ar, call.inputs)
     y = ar.store(forward(ar, *lifted, **call.params))
@@ -49,7 +49,7 @@ def run(ar: Any, call: Call) -> list[Any]:
 
 
 def chunks(call: Call, size: int = CHUNK) -> Iterator[Call]:
-    """The call in pieces of about `size` elements, where the op's rows do not touch each other."""
+    """The call in pieces of about `size` elements, if no row of the op depends on another; else the call as it is."""
     x, g = call.inputs[0], call.cotangent
     if x is None or x.size <= size or not call.op.rowwise(x.ndim, call.params):
         yield call
@@ -62,7 +62,8 @@ def chunks(call: Call, size: int = CHUNK) -> Iterator[Call]:
 
 
 def summed(call: Call, size: int = CHUNK) -> Sum | None:
-    """How a loss of more than `size` elements adds up what single samples give, where these do not touch each other."""
+    """How a loss of more than `size` elements is the sum of the losses of its samples; None where it is not, or where
+    its samples depend on each other."""
     x = call.inputs[0]
     total = None if x is None or x.size <= size else call.op.summed(call.params)
     return total if total is not None and x is not None and call.op.rowwise(x.ndim, total.of) else None

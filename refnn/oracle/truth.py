@@ -1,8 +1,8 @@
 """Truth: the certified value and gradients of an op.
 
-`truth` evaluates the definition in pairs of float64, where it is rational, and in Arb, and raises the precision until
-each result is known to far more digits than any format holds. A value is given as the float64 nearest the exact value,
-`low`, the float64 nearest the rest, and a radius.
+`truth` evaluates the definition in pairs of float64, if it is rational, and in Arb. It raises the precision until it
+knows each result to far more digits than any format holds. It gives a result as `value`, the float64 nearest the exact
+value, `low`, the float64 nearest what is left, and `radius`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """Certified numbers: the exact value lies within `radius` of `value + low`, elementwise, all float64.
+    """Certified numbers. Each exact value lies within `radius` of `value + low`; all three are float64 arrays.
 
-    `value` is the float64 nearest the exact value: infinite from the overflow threshold on, NaN where the exact value
-    is undefined (special inputs). `certain` says where that is proved, with far more digits than a float64 holds.
-    Where it is not, the exact value lies on the middle of two float64, or so near it that no precision tells: quotients
-    such as 7 (m + 1/2) / 7, differences such as 1 - exp(-10**90).
+    `value` is the float64 nearest the exact value. It is infinite from the overflow threshold on, and NaN where the
+    exact value is undefined, as it is for some special inputs. `certain` says where this is proved, with far more
+    digits than a float64 holds. Elsewhere the exact value is the middle of two float64, as 7 (m + 1/2) / 7 is, or so
+    near to it that no precision tells, as for 1 - exp(-10**90).
     """
 
     value: np.ndarray
@@ -43,23 +43,30 @@ class Value:
     certain: np.ndarray
 
     def rows(self, rows: Any) -> Value:
-        """The part of it that `rows` selects of the first axis."""
+        """The values that `rows` selects along the first axis."""
         return Value(self.value[rows], self.low[rows], self.radius[rows], self.certain[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The output of an op and the gradient for each input; None where there is none."""
+    """The output of an op, and the gradient for each input or None."""
 
     output: Value
     grads: tuple[Value | None, ...]
 
 
 def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> Truth:
-    """The certified output of `op` at the inputs, and its gradients for `cotangent` (none without one).
+    """The certified output of `op` at the inputs, and its gradients for a cotangent if one is given.
 
-    The inputs count as exact real numbers. TypeError or ValueError names what is wrong with the call; ArithmeticError
-    where the highest precision does not separate a value from a rounding boundary.
+        >>> t = refnn.truth("softmax", np.array([0.0, 0.0]), cotangent=np.array([1.0, 0.0]))
+        >>> t.output.value, t.grads[0].value
+        (array([0.5, 0.5]), array([ 0.25, -0.25]))
+        >>> y = refnn.truth("tanh", np.array([1.0])).output     # within radius of value + low
+        >>> float(y.value[0]), f"{y.low[0]:.3g}", bool(y.radius[0] < 1e-30)
+        (0.7615941559557649, '3.71e-17', True)
+
+    The inputs are taken as exact real numbers. TypeError or ValueError says what is wrong with the call.
+    ArithmeticError means that even the highest precision does not separate a value from a rounding boundary.
     """
     op = find(op)
     arrays, full = op.bind(inputs, params)
@@ -70,7 +77,7 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
 
 
 def certify(call: Call) -> Truth:
-    """The truth of a call."""
+    """The output and the gradients of a call, certified."""
     for values in refine(call):
         if all(v is None or (v.certain & (v.radius <= np.fmax(_SHARP * np.abs(v.value), _TINY))).all() for v in values):
             break
@@ -88,8 +95,8 @@ def certify(call: Call) -> Truth:
 
 
 def refine(call: Call) -> Iterator[list[Value | None]]:
-    """The certified [output, *gradients] with more and more digits: in pairs, which take a hundredth of the time but
-    cannot do every definition, and in Arb of every precision."""
+    """The certified [output, *gradients], again and again with more digits: first in pairs, which take a hundredth of
+    the time but cannot do every definition, then in Arb at each precision."""
     with contextlib.suppress(Unsupported):
         ar = Pairs(convention=call.rule)
         yield _joined([[None if p is None else _of_pair(p) for p in run(ar, piece)] for piece in chunks(call)])
@@ -104,7 +111,7 @@ def half_gap(x: np.ndarray) -> np.ndarray:
 
 
 def _of_pair(p: Pair) -> Value:
-    """A pair as a value; NaN with an infinite radius where the nearest float64 is not known for certain."""
+    """A pair as a value. Where the nearest float64 is not certain, the value is NaN and the radius infinite."""
     low, radius = (np.array(np.broadcast_to(part, p.shape)) for part in (p.lo, p.rad))
     # hi is the float64 nearest hi + lo.
     certain = np.isfinite(p.hi) & ((radius == 0) | (np.abs(low) + radius < half_gap(p.hi) * (1 - 2.0**-50)))
@@ -114,8 +121,8 @@ def _of_pair(p: Pair) -> Value:
 
 
 def evaluate(call: Call, precision: int, size: int = CHUNK) -> list[Value | None]:
-    """The certified [output, *gradients] at one precision, in pieces of about `size` elements where the record says
-    that pieces will do."""
+    """The certified [output, *gradients] at one precision, in pieces of about `size` elements if the record allows
+    pieces."""
     ar = Arb(precision, convention=call.rule)
     if (total := summed(call, size)) is not None:
         with ar.working():
@@ -133,7 +140,7 @@ def evaluate(call: Call, precision: int, size: int = CHUNK) -> list[Value | None
 
 
 def _sample_by_sample(ar: Arb, call: Call, total: Sum, size: int) -> list[Value | None]:
-    """[output, *gradients] of a mean or a sum of losses in pieces: a tenth of the memory of the whole, and the same
+    """[output, *gradients] of a mean or a sum of losses, in pieces. This takes a tenth of the memory and gives the same
     numbers, since no rounding depends on the order here."""
     forward, vjp = call.definition
     single = replace(call, params=total.of, cotangent=None)

@@ -39,7 +39,7 @@ class Changes:
 
     def __str__(self) -> str:
         kinds = (
-            ("not comparable without more", self.header),
+            ("the headers differ, so compare with care", self.header),
             ("no longer conforms", self.broken),
             ("no longer checked", self.lost),
             ("conforms now", self.mended),

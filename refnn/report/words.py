@@ -50,7 +50,7 @@ def waived(report: Report) -> str:
     declared = report.header.get("algorithm", "accurate")
     part = f" in its {OUTPUTS}" if report.header.get("results") == OUTPUTS else ""
     more = sorted(report.accept - CONFORMING, key=severity)
-    taken = part + (f" in the class {declared}" if declared != "accurate" else "")
+    taken = part + (f" by the algorithm {declared}" if declared != "accurate" else "")
     taken += f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
     known = any(f.verdict not in report.accept and report.reason(f) is not None for f in report.findings)
     return taken + (", apart from expected findings" if known else "")
@@ -143,8 +143,8 @@ SURENESS = ("violation", "special", "error", "suspect", "explained")
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """First the worst of each kind (op, dtype, result, verdict, class), then the second of each, and so on, the surest
-    first among them: the many alike of one op do not hide what another does."""
+    """First the worst of each kind (op, dtype, result, verdict, algorithm), then the second of each, and so on, the
+    surest first among them: the many alike of one op do not hide what another does."""
 
     def rank(f: Finding) -> tuple[Any, ...]:
         sure = SURENESS.index(f.verdict) if f.verdict in SURENESS else len(SURENESS)

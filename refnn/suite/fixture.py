@@ -1,7 +1,7 @@
 """Fixtures: cases with certified values and derived bounds, as data that needs no Python (see conformance/FORMAT.md).
 
-`plan` says which cases there are, `make` computes what the files say of them and writes the files, `read` reads them
-and refuses whatever the format does not allow, `verdict` is the comparison rule.
+`plan` lists the cases. `make` computes their claims and writes the files. `read` reads the files, and refuses what the
+format does not allow. `rule` is the comparison rule.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SUITE = "2026.11.1"  # of their contents; any change of a fixture is a new one, 
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """What may come out at the elements `at` (flat indices; None for all of a result, in order): a class letter for
-    each, the value as `hi + lo`, and a bound for each working format that the claim is made for.
+    """What is right at the elements `at` (flat indices; None for all elements of a result, in order): a class letter
+    for each, the value as `hi + lo`, and a bound for each working format in which the claim holds.
 
-    The claim that a result begins with is about a part of it only where a large result is sampled. `kind` is empty for
-    that one, and says else why the alternative is sound: "special" (a table of special values), "convention" (of that
-    `name`, at a kink or a tie), "class" (of algorithms).
+    The main claim of a result covers all of it, unless a large result is sampled; its `kind` is empty. The `kind` of an
+    alternative says why it is sound: "special" (a table of special values), "convention" (of that `name`, at a kink or
+    a tie) or "class" (another class of algorithms, of that `name`).
     """
 
     letters: str
@@ -41,7 +41,7 @@ class Claim:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Elements that share a cotangent between them: their sum is `hi + lo`, within the bound of the working format."""
+    """Elements that share a cotangent: their sum is `hi + lo`, within the bound of the working format."""
 
     at: np.ndarray
     hi: float
@@ -51,7 +51,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """All that a file says of one result."""
+    """All claims of a file about one result."""
 
     main: Claim
     also: tuple[Claim, ...] = ()
@@ -60,9 +60,9 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Fixture:
-    """One case: what goes in, and what is expected of each result: "y", "d/INPUT", and of a network "v/NODE".
+    """One case: its inputs, and the claims about each result: "y", "d/INPUT", and "v/NODE" of a network.
 
-    `op` is an op or a network, whose parameters are inputs like any other.
+    `op` is an op or a network. The parameters of a network are inputs like any other.
     """
 
     id: str
@@ -84,8 +84,8 @@ class Fixture:
 
     @property
     def wants(self) -> tuple[str, ...]:
-        """What an implementation is asked for. What a network computes between its layers is only there to be looked
-        at."""
+        """The results to ask an implementation for. The values between the layers of a network are for information
+        only."""
         return tuple(n for n in self.expect if not n.startswith("v/"))
 
     def shape(self, want: str) -> tuple[int, ...]:
@@ -109,12 +109,12 @@ class Fixture:
         return attrs, inputs, widened(self.cotangent)
 
     def case(self, dtype: str) -> Case:
-        """It as a case of the op, in a working format."""
+        """The fixture as a case of its op, in a working format."""
         attrs, inputs, cotangent = self.arrays(dtype)
         return Case(self.id, subject(self.op), tuple(inputs.values()), attrs, cotangent, self.family, random=False)
 
 
 def request(fixture: Fixture, dtype: str, *, forward: bool = False) -> Request:
-    """What is asked for in a case of the fixtures, in a working format; with `forward` the output alone."""
+    """The request for a fixture in a working format; with `forward`, for the output alone."""
     attrs, inputs, cotangent = fixture.arrays(dtype)
     return Request(fixture.id, fixture.op, dtype, attrs, inputs, cotangent, ("y",) if forward else fixture.wants)

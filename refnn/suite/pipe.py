@@ -1,4 +1,4 @@
-"""Text lines through pipes: the requests of `refnn gen`, and what `refnn verify -` makes of the answers.
+"""Text lines through pipes: the requests of `refnn gen`, and the report of `refnn verify -` on the answers.
 
 refnn gen softmax --lines | ./mynn | refnn verify -
 """
@@ -18,13 +18,13 @@ from refnn.suite.read import Suite
 from refnn.suite.run import header, judged, of_run, required, settle
 
 MISSING = "was not answered"
-LONGEST = 1 << 24  # bytes of an answer: what is longer is no answer
+LONGEST = 1 << 24  # the most bytes of an answer
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which cases are asked for: ops by patterns with commas between, all in one working format or each in its own, of
-    some families, of some ids; with `forward` their outputs alone."""
+    """A selection of cases: ops by patterns separated by commas, families and ids. All run in the working format
+    `dtype`, or each in its own. With `forward` only the outputs are asked for."""
 
     ops: str
     dtype: str | None = None
@@ -33,7 +33,7 @@ class Selection:
     forward: bool = False
 
     def words(self) -> dict[str, str]:
-        """It as the words of a comment line."""
+        """The selection as the words of a comment line."""
         return {
             "of": self.ops,
             "dtype": self.dtype or "*",
@@ -57,7 +57,7 @@ class Selection:
 
 
 def requests(suite: Suite, selection: Selection) -> list[str]:
-    """The lines to send, the comment that says what they are first; none of them has its end."""
+    """The lines to send, without newlines. The first one is a comment that states the selection."""
     lines = [line(request(f, d, forward=selection.forward)) for f, d in selection.cases(suite)]
     words = {
         "suite": suite.version,
@@ -82,9 +82,9 @@ def verify(
 ) -> Report:
     """The report of the answers that a program wrote, line by line.
 
-    What was asked for stands in the comment that the requests began with. Where the program dropped it, all cases of
-    the ops that occur in the answers count, in `dtype` or in the format that the answers are in. ValueError where the
-    requests were made from other fixtures than these.
+    The comment before the requests states the selection. If the program dropped it, all cases of the ops that occur in
+    the answers count, in `dtype` or in the format of the answers. ValueError says that the requests were made from
+    other fixtures.
     """
     rows, comment = [], None
     for raw in answers:
@@ -102,7 +102,9 @@ def verify(
     total = Report(about, accept=CONFORMING | frozenset(accept))
     total.expected.update(of_run(expected or {}, cases))
     if comment is None:
-        total.header["notes"].append("the program dropped the comment that says what was asked for: it was inferred")
+        total.header["notes"].append(
+            "the program dropped the comment with the selection: it was inferred from the answers"
+        )
     _judge(total, given, cases, selection.forward)
     settle(total, forward=selection.forward)
     return total
@@ -126,7 +128,7 @@ class _Row:
 
 
 def _stated(suite: Suite, comment: str) -> Selection:
-    """What the comment says, if the fixtures that it was made from are these."""
+    """The selection that the comment states. ValueError says that it was made from other fixtures."""
     _, _, version, *items = comment.split()
     words = dict(item.split("=", 1) for item in items if "=" in item)
     if version != str(PROTOCOL) or not {"of", "dtype", "family", "want", "cases", "sha256"} <= words.keys():
@@ -139,13 +141,13 @@ def _stated(suite: Suite, comment: str) -> Selection:
     if f"cases={words['cases']} " not in again or not again.endswith(f"sha256={words['sha256']}"):
         raise ValueError(
             f"the requests have the digest {words['sha256'][:16]} (suite {words.get('suite')}), those of the fixtures "
-            f"here have {again[-64:][:16]} (suite {suite.version}): they were made from others, or changed"
+            f"here have {again[-64:][:16]} (suite {suite.version}): the requests were changed, or made from others"
         )
     return selection
 
 
 def _inferred(suite: Suite, given: Sequence[_Row], dtype: str | None) -> Selection:
-    """The ops that occur, and the working format in which most of the answers are of the right length."""
+    """The ops that occur, and the working format in which most answers have the right length."""
     ops = sorted({CaseId.parse(r.id).op for r in given} & {op for op, _ in suite.entries})
     if not ops:
         return Selection("")
@@ -166,7 +168,7 @@ def _judge(total: Report, given: Sequence[_Row], cases: Sequence[tuple[Fixture, 
     last = -1
     for row in given:
         if row.id not in place:
-            _complain(total, (row.id[:200], "", "", ""), "no case that was asked for has this id")
+            _complain(total, (row.id[:200], "", "", ""), "no requested case has this id")
             continue
         fixture, dtype = cases[place[row.id]]
         where = (fixture.id, fixture.op, dtype, fixture.family)

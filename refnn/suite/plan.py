@@ -6,10 +6,10 @@
     special    every row of the op's table of special values
     limits     where exponentials, squares and the format itself overflow or vanish, and next to it
 
-A case of which less than half would be claimed, because results on the way may overflow, is left out.
+A case is left out if less than half of its results would be claimed, because partial results may overflow.
 
-An id reads `op/dtype/family/case`. It is made from what is in the case, never from its place in a list, and seeds the
-generator of its numbers: what is added later changes neither. The dtype is the one that the inputs are stored in.
+An id is `op/dtype/family/case`. It is made from what is in the case, never from its place in a list, and it seeds the
+generator of the numbers. So cases that are added later change neither. The dtype is the format of the stored inputs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _elements(shapes: Mapping[str, Any]) -> int:
 
 
 def cases(op: str | Op, family: str | None = None) -> Iterator[Case]:
-    """The cases of an op, of one family or of all, in a fixed order."""
+    """The cases of an op, in one family or in all, in a fixed order."""
     op = find(op)
     variants = compact(op)
     for name in NAMES if family is None else (family,):
@@ -84,21 +84,21 @@ def cases(op: str | Op, family: str | None = None) -> Iterator[Case]:
 
 
 def case(id: str, op: Op | None = None) -> Case:
-    """The case of that id, of a check or of the fixtures, with its inputs, parameters and cotangent. LookupError where
-    there is none. `op` is the record itself where it is not in the catalogue."""
+    """The case with that id, of a check or of the fixtures. `op` is the record of an op that is not in the catalogue.
+    LookupError says that there is no such case."""
     found = of_check(id, op)
     if found is None and op is None:
         found = planned(id)
     if found is None:
         raise LookupError(
-            f"no case has the id {id!r}; ids read op/dtype/family/variant/cotangent/seed, those of fixtures "
-            "op/dtype/family/variant"
+            f"no case has the id {id!r}; ids are op/dtype/family/variant/cotangent/seed, or op/dtype/family/variant "
+            "for a fixture"
         )
     return found
 
 
 def planned(id: str) -> Case | None:
-    """The case of the fixtures that has this id; None where there is none."""
+    """The case of the fixtures with this id, or None."""
     named = CaseId.parse(id)
     if named.family == "network":
         from refnn.networks.network import fixtures
@@ -119,12 +119,12 @@ def _made(op: Op, dtype: str, family: str, draw: str, variant: Variant, cotangen
 
 
 def _full(variants: Sequence[Variant]) -> list[Variant]:
-    """Those without an empty array."""
+    """The variants without an empty array."""
     return [v for v in variants if all(s is None or prod(s) for s in v.shapes.values())]
 
 
 def claimed(case: Case) -> bool:
-    """Whether something is claimed about at least half of the results: no result on the way to them may overflow."""
+    """Whether at least half of the results have a bound. A result has none if a partial result may overflow."""
     with np.errstate(all="ignore"):
         worst = worst_case(case.call(), model(case.cotangent.dtype.name))
     allowed = np.concatenate([np.ravel(r[1]) for r in worst.results if r is not None])

@@ -1,9 +1,9 @@
-"""The options of the conformance suite, and what is made of its results. Inert unless one of them is given.
+"""The pytest plugin of the conformance suite: its options and its report. It does nothing unless an option is given.
 
     pytest --pyargs refnn.conformance --refnn-impl torch
 
-One case of the fixtures is one test, whose id is the fixture's. A selection that is empty, or of which nothing passes,
-is never green. Where plugins are not loaded by themselves, `-p refnn.suite.pytest_plugin` does it.
+Each case of the fixtures is one test with the id of the case. A run in which no case is selected or none passes is
+never green. If plugins are not loaded automatically, give `-p refnn.suite.pytest_plugin`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,30 @@ LINES = "refnn"  # the user property that carries the report of a case to where 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("refnn", "conformance of neural-network operations and their gradients")
     option = group.addoption
-    option("--refnn-impl", metavar="IMPL", help="torch, package.module:object, cmd:PROGRAM or lines:PROGRAM")
-    option("--refnn-ops", metavar="GLOB", default="*", help="only these ops; several with commas between")
-    option("--refnn-dtype", metavar="DTYPE", help="the working format; by default that of the inputs of each case")
+    option(
+        "--refnn-impl",
+        metavar="IMPL",
+        help="the implementation: torch, package.module:object, cmd:PROGRAM or lines:PROGRAM",
+    )
+    option("--refnn-ops", metavar="GLOB", default="*", help="only these ops; several separated by commas")
+    option(
+        "--refnn-dtype", metavar="DTYPE", help="the working format; by default the format of the inputs of each case"
+    )
     option("--refnn-family", metavar="FAMILY", action="append", default=[], help="only this family; may be repeated")
     option("--refnn-case", metavar="ID", action="append", default=[], help="only this case; may be repeated")
-    option("--refnn-forward", action="store_true", help="outputs only, no gradients")
-    option("--refnn-accept", metavar="VERDICT", action="append", default=[], help="a verdict that passes: explained")
+    option("--refnn-forward", action="store_true", help="only outputs, no gradients")
+    option(
+        "--refnn-accept",
+        metavar="VERDICT",
+        action="append",
+        default=[],
+        help="a verdict that passes, for example explained",
+    )
     option("--refnn-xfails", metavar="FILE", help="expected failures, one a line: ID  # reason")
-    option("--refnn-min-cases", metavar="N", type=int, default=1, help="fail where fewer cases pass (default 1)")
-    option("--refnn-timeout", metavar="S", type=float, default=10.0, help="seconds for an answer of a program")
+    option("--refnn-min-cases", metavar="N", type=int, default=1, help="fail if fewer cases pass (default 1)")
+    option(
+        "--refnn-timeout", metavar="S", type=float, default=10.0, help="how many seconds a program has for one answer"
+    )
     option("--refnn-report", metavar="PATH", help="write the report as JSON Lines")
 
 
@@ -59,8 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Run:
-    """What the options ask for: the cases with their working formats, and the expected failures. ValueError or
-    LookupError names the option's value that is wrong."""
+    """The run that the options describe: the cases with their working formats, and the expected failures. ValueError or
+    LookupError names a wrong value of an option."""
 
     def __init__(self, config: pytest.Config) -> None:
         from refnn.report import VERDICTS
@@ -84,7 +98,7 @@ class Run:
         self.expected: Mapping[str, str] = every
 
     def parameters(self) -> list[Any]:
-        """One for each case, with its markers."""
+        """A pytest parameter for each case, with its markers."""
         found = []
         for fixture, dtype in self.cases:
             marks: list[Any] = [pytest.mark.refnn_op(name=fixture.op), getattr(pytest.mark, f"refnn_{fixture.family}")]
@@ -93,8 +107,8 @@ class Run:
 
 
 class Collector:
-    """What came of the cases, wherever they ran: counted, and written as a report. It lives in the process that the
-    user started; workers only hand their reports over."""
+    """Collects the reports of all cases, counts them, and writes the report. It lives in the process that the user
+    started. Worker processes only send their reports to it."""
 
     def __init__(self, config: pytest.Config, run: Run, name: str, about: Mapping[str, Any]) -> None:
         from refnn.report import CONFORMING, Report
@@ -114,7 +128,7 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         lines = dict(report.user_properties).get(LINES)
-        # Before others write what they are not meant to see into a report of their own, such as --junitxml.
+        # Before other plugins, such as --junitxml, write these lines into their own reports.
         report.user_properties = [p for p in report.user_properties if p[0] != LINES]
         if report.when != "call" or lines is None:
             return
@@ -129,7 +143,7 @@ class Collector:
 
     @property
     def problem(self) -> str:
-        """Why the run cannot be green, however few tests failed."""
+        """Why the run cannot be green even if no test failed; empty if it can."""
         if not self.report.elements:
             return "nothing was checked"
         return f"{self.passed} cases pass, expected at least {self.least}" if self.passed < self.least else ""
@@ -154,7 +168,7 @@ class Collector:
 
 
 def _writable(name: str | None) -> Path | None:
-    """The path, which can be written to: else it is said before anything is run."""
+    """The path, tried before anything runs. ValueError says that it cannot be written."""
     if name is None:
         return None
     try:
@@ -165,11 +179,11 @@ def _writable(name: str | None) -> Path | None:
 
 
 def of_config(config: pytest.Config) -> Run:
-    """What the options ask for; UsageError where the suite is collected without an implementation."""
+    """The run that the options describe. UsageError says that there is no implementation."""
     if config.getoption("refnn_impl", default=None) is None:
         raise pytest.UsageError(
             "refnn.conformance needs --refnn-impl: torch, package.module:object, cmd:PROGRAM or lines:PROGRAM "
-            "(with -p refnn.suite.pytest_plugin, where plugins are not loaded by themselves)"
+            "(and -p refnn.suite.pytest_plugin, if plugins are not loaded automatically)"
         )
     if RUN not in config.stash:
         config.stash[RUN] = Run(config)

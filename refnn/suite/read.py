@@ -1,6 +1,6 @@
-"""Reading fixture files: every field, length, hash and path is checked before anything is believed.
+"""Reading fixture files. Every field, length, hash and path is checked before it is used.
 
-ValueError with one sentence: the file, the case, the field, and the rule.
+ValueError names the file, the case, the field and the rule in one sentence.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Suite:
             raise ValueError(f"{path}: totals.files is {totals['files']}, but it lists {len(self.manifest['files'])}")
 
     def verify(self) -> None:
-        """ValueError where a file is missing, is not the one of the manifest, or stands beside it unlisted."""
+        """ValueError names a file that is missing, differs from the manifest, or is not listed in it."""
         listed = {entry["path"] for entry in self.manifest["files"]}
         for entry in self.manifest["files"]:
             self._bytes(entry)
@@ -111,7 +111,7 @@ class Suite:
         return {p: found[p] for p in wanted}
 
     def find(self, id: str) -> Fixture | None:
-        """The case of that id; None where there is none."""
+        """The case of that id, or None."""
         named = CaseId.parse(id)
         if (named.op, named.family) not in self.entries:
             return None
@@ -120,9 +120,10 @@ class Suite:
     def select(
         self, ops: str = "*", dtype: str | None = None, families: Sequence[str] = (), ids: Sequence[str] = ()
     ) -> Iterator[tuple[Fixture, str]]:
-        """The cases to run, each with its working format, in a fixed order; `ops` are patterns with commas between.
+        """The cases to run, each with its working format, in a fixed order. `ops` are patterns separated by commas.
 
-        Without a dtype each runs in the format of its inputs; with one, all those that have bounds for it do.
+        Without a dtype, each case runs in the format of its inputs. With a dtype, only the cases that have bounds for
+        it run, in that dtype.
         """
         for op, family in self.entries:
             if not any(fnmatch.fnmatchcase(op, p) for p in ops.split(",")) or (families and family not in families):
@@ -143,8 +144,8 @@ Parameters = Callable[[str, str], Mapping[str, np.ndarray]]
 
 
 def load(text: bytes | str, where: str, parameters: Parameters | None = None) -> tuple[Fixture, ...]:
-    """The cases of the text of one file, which errors call `where`; `parameters(network, weights)` are those of a
-    network."""
+    """The cases of the text of one file, which errors call `where`. `parameters(network, weights)` gives the parameters
+    of a network."""
     file = parse(text, where)
     _same_schema(file, where)
     check(file, "fixture", where)
@@ -154,7 +155,7 @@ def load(text: bytes | str, where: str, parameters: Parameters | None = None) ->
     for case in file["cases"]:
         place = f"{where}: case {case['id']}"
         if case["id"] in found:
-            raise ValueError(f"{place}: a second case of this id")
+            raise ValueError(f"{place}: its id occurs twice")
         if not case["id"].startswith(f"{file['op']}/{case['dtype']}/{file['family']}/") or case["op"] != file["op"]:
             raise ValueError(f"{place}: its id is not one of {file['op']}/{case['dtype']}/{file['family']}/")
         given = {} if parameters is None or "weights" not in case else parameters(case["op"], case["weights"])
@@ -193,7 +194,7 @@ def _fixture(
         if want.startswith("v/") and "shape" in expected:
             shapes[want] = tuple(expected["shape"])
         if want not in shapes:
-            raise ValueError(f"{where}: expect.{want} is of no input, expected one of {', '.join(shapes)}")
+            raise ValueError(f"{where}: expect.{want} is not a result of the case, expected one of {', '.join(shapes)}")
         if tuple(expected.get("shape", shapes[want])) != shapes[want]:
             raise ValueError(f"{where}: expect.{want}.shape is {expected['shape']}, expected {list(shapes[want])}")
         expect[want] = _expected(expected, math.prod(shapes[want]), f"{where}: expect.{want}")
@@ -253,7 +254,7 @@ def _claim(c: Mapping[str, Any], size: int, where: str, main: Claim | None, at: 
     else:
         raise ValueError(f"{where} has hi or lo, expected both or none")
     if not (np.isfinite(hi) & np.isfinite(lo)).all():
-        raise ValueError(f"{where}: hi and lo hold NaN or infinity, expected numbers: the class says what is none")
+        raise ValueError(f"{where}: hi and lo hold NaN or infinity, expected numbers, and letters for these")
     bounds = {k: _bound(b, size, f"{where}.bound.{k}") for k, b in c["bound"].items()}
     return Claim(c["class"], hi, lo, bounds, at, c.get("kind", ""), c.get("name", ""))
 

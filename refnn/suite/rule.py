@@ -1,7 +1,8 @@
-"""The comparison rule of conformance/FORMAT.md: what the files alone say of a result.
+"""The comparison rule of conformance/FORMAT.md: the verdict on a result from the files alone.
 
-It knows the worst case only; `refnn.judging.judge` knows more (the expected error, the name of a convention), and where
-both speak they agree. Here an algorithm explains element by element.
+It knows the worst case only. `refnn.judging.judge` knows more (the expected error, the name of a convention). Where
+both give a verdict, they agree. Here an algorithm explains
+element by element.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from refnn.suite.fixture import Claim, Expected
 def accepts(claim: Claim, got: np.ndarray, dtype: str) -> np.ndarray:
     """Which elements of `got` (float64, at the places of the claim) a claim accepts in a working format.
 
-    A comparison with NaN is false, so NaN passes only where the class asks for it.
+    A comparison with NaN is false, so NaN passes only where the class letter asks for it.
     """
     letter = np.array([*claim.letters], dtype="U1")
     bound, hi, lo = claim.bounds[dtype], claim.hi, claim.lo

@@ -45,8 +45,8 @@ Find = Callable[[str, Case | None], Functions | None]
 
 @dataclass(frozen=True)
 class Implementation:
-    """Something that answers requests; `spec` is the word for it. `forward_only` says of an op that there are no
-    gradients of it, `about` is what a report's header says of the implementation."""
+    """Something that answers requests. `spec` is what `--impl` calls it, and `about` goes into the header of a report.
+    `forward_only` says whether it has no gradients of an op."""
 
     spec: str
     name: str
@@ -71,7 +71,7 @@ def implementation(spec: str, *, timeout: float = TIMEOUT) -> Iterator[Implement
 
 def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Implementation:
     def answer(r: Request) -> Answer:
-        """What its functions return for fresh copies of the arrays, and what they do wrong."""
+        """The results of its functions for fresh copies of the arrays, and what they do wrong."""
         case = Case(r.id, subject(r.op), tuple(r.inputs.values()), r.attrs, r.cotangent, "", random=False)
         pair = functions(r.op, case)
         if pair is None:
@@ -128,7 +128,7 @@ def of_mapping(spec: str, found: Mapping[str, Functions]) -> Implementation:
 def required(
     suite: Suite, ops: str, dtype: str | None, families: Sequence[str], ids: Sequence[str]
 ) -> list[tuple[Fixture, str]]:
-    """The cases that are asked for, each with its working format. LookupError or ValueError for a name that is none."""
+    """The selected cases, each with its working format. LookupError or ValueError names what does not exist."""
     if dtype is not None and dtype not in FORMATS:
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(FORMATS)}")
     known = list(dict.fromkeys(f for _, f in suite.entries))
@@ -139,13 +139,13 @@ def required(
             subject(name)
     found = list(suite.select(ops, dtype, families, ids))
     if missing := set(ids) - {f.id for f, _ in found}:
-        raise LookupError(f"no case of the fixtures has the id {min(missing)!r} in this selection")
+        raise LookupError(f"no case of this selection has the id {min(missing)!r}")
     return found
 
 
 def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: bool = False) -> Report:
-    """The report of one case. One whose gradients the implementation does not have is judged by its output, and counts
-    as skipped."""
+    """The report of one case. If the implementation has no gradients of its op, the output alone is judged, and the
+    case counts as skipped."""
     started = time.perf_counter()
     part = forward or impl.forward_only(fixture.op)
     answer = impl.answer(request(fixture, dtype, forward=part))
@@ -160,7 +160,7 @@ def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: boo
 def judged(
     fixture: Fixture, dtype: str, answer: Answer, seconds: float = 0.0, *, forward: bool = False, replay: str = ""
 ) -> Report:
-    """What the files say of an answer."""
+    """The report of an answer, by the rule of the files."""
     report = Report({})
     if answer.skip is not None:
         report.skips[fixture.id] = answer.skip
@@ -201,7 +201,7 @@ def run(
     expected: Mapping[str, str] | None = None,
     step: Callable[[str], None] = lambda label: None,
 ) -> Report:
-    """All of these cases."""
+    """The report of these cases."""
     total = Report(header(impl.name, impl.about, cases, suite, forward=forward), accept=CONFORMING | frozenset(accept))
     total.expected.update(of_run(expected or {}, cases))
     for fixture, dtype in cases:
@@ -215,7 +215,8 @@ def run(
 
 
 def settle(report: Report, *, forward: bool) -> None:
-    """Expect no failure any more of a case that passes where only a part of it was run: it may be in the other part."""
+    """Drop the expected failures that did not occur in cases of which only a part was run: they may be in the other
+    part."""
     for case in report.stale:
         if forward or case in report.skips:
             del report.expected[case]
@@ -224,7 +225,7 @@ def settle(report: Report, *, forward: bool) -> None:
 def header(
     name: str, about: Mapping[str, Any], cases: Sequence[tuple[Fixture, str]], suite: Suite, *, forward: bool = False
 ) -> dict[str, Any]:
-    """What a report of the fixtures begins with."""
+    """The header of a report of the fixtures."""
     dtypes = [d for d in FORMATS if any(d == dtype for _, dtype in cases)]
     return {
         "subject": name,
@@ -246,8 +247,9 @@ def header(
 
 
 def read_expected(path: Path, suite: Suite) -> dict[str, str]:
-    """Expected failures from a file: `ID  # reason`, or `ID DTYPE  # reason` for another working format than that of
-    the inputs. ValueError for a line without a reason, an id that no case has, or one that stands twice."""
+    """Expected failures from a file: `ID  # reason`, or `ID DTYPE  # reason` for a working format that is not the
+    format of the inputs. ValueError names a line without a reason, with an unknown id, or with an id that occurs
+    twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
@@ -268,18 +270,18 @@ def read_expected(path: Path, suite: Suite) -> dict[str, str]:
         if (dtype := words[1] if len(words) == 2 else fixture.dtype) not in fixture.formats:
             raise ValueError(f"{path}, line {number}: {words[0]} has no bounds for {dtype!r}")
         if f"{words[0]} {dtype}" in found:
-            raise ValueError(f"{path}, line {number}: {words[0]} stands twice for {dtype}")
+            raise ValueError(f"{path}, line {number}: {words[0]} occurs twice for {dtype}")
         found[f"{words[0]} {dtype}"] = reason.strip()
     return found
 
 
 def of_run(expected: Mapping[str, str], cases: Sequence[tuple[Fixture, str]]) -> dict[str, str]:
-    """Those of the expected failures whose case is run, by id."""
+    """The expected failures of the cases that are run, by id."""
     return {f.id: expected[key] for f, d in cases if (key := f"{f.id} {d}") in expected}
 
 
 def committed(spec: str, suite: Suite) -> dict[str, str]:
-    """The committed expected failures of an implementation: those of this version of PyTorch, none of any other."""
+    """The committed expected failures of an implementation. There are some of this version of PyTorch only."""
     if spec != "torch":
         return {}
     version = torch_witness().VERSION

@@ -33,7 +33,7 @@ def parse(text: str | bytes, where: str) -> Any:
         if len(found) < len(items):
             names = [n for n, _ in items]
             twice = next(n for n in names if names.count(n) > 1)
-            raise ValueError(f"{where}: the field {twice!r} stands twice in one object")
+            raise ValueError(f"{where}: the field {twice!r} occurs twice in one object")
         return found
 
     def refuse(constant: str) -> float:

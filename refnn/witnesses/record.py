@@ -1,7 +1,7 @@
-"""A record of one's own against itself: what the tests of refnn do for the catalogue, in the small.
+"""The verification of a record that is not in the catalogue, on a small scale what the tests of refnn do for the ops.
 
-Each variant runs in plain floats and in balls, the vjp of the smallest one is compared with the complex step, and what
-a record says of rows and samples is tried on its small variants: row by row they give what they give as a whole.
+Each variant runs in plain floats and in balls. The vjp of the smallest one is compared with the complex step. What the
+record says of rows and samples is tried on small variants: row by row they must give the same as a whole.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ SMALL = 100  # elements of the cases that are tried row by row, beside the small
 
 @functools.cache
 def verify(op: Op) -> None:
-    """ValueError says in one sentence where the definitions of `op` cannot be run, give something else than one output
-    and a gradient of its shape for each input, where a vjp is not the derivative of its forward, or where rows that do
-    not touch each other, or samples that are summed, give something else than the whole."""
+    """Run and compare the definitions of `op`; ValueError says in one sentence what is wrong with them.
+
+    They must run, and give one output and for each input a gradient of its shape. Each vjp must be the derivative of
+    its forward. Rows that do not depend on each other, and samples that are summed, must give the same as the whole.
+    """
     try:
         found = list(cases(op, "float64", families=["normal"]))
     except Exception as e:
@@ -69,7 +71,7 @@ def _runs(case: Case, algorithm: str) -> None:
 
 
 def _called(case: Case, algorithm: str, ar: Any, which: int, *given: Any) -> Any:
-    """What the forward (0) or the vjp (1) of a class returns."""
+    """What the forward (0) or the vjp (1) of an algorithm returns."""
     try:
         with np.errstate(all="ignore"):
             return case.op.algorithm(algorithm)[which](ar, *given, **case.params)
