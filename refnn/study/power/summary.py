@@ -12,7 +12,7 @@ from pathlib import Path
 
 from refnn.study.power.page import table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUNS = Path("conformance", "power")
 PAGES = (Path("README.md"), RUNS / "README.md")
 ALARMS = re.compile(r"\*\*([\d,]+) false alarms in ([\d,]+) checks\*\* of ([\d,]+) right implementations .*?\((.*?);")
