@@ -16,6 +16,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention
 from refnn.arithmetic.floats import Floats, keep_freed_memory
+from refnn.arithmetic.protocol import Arithmetic, N
 from refnn.formats import FORMATS
 from refnn.refusals import check_real
 
@@ -494,7 +495,7 @@ def _filled(op: Op, variant: Variant) -> tuple[list[Array | None], dict[str, Any
     return arrays, {**op.defaults, **drawn}
 
 
-def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
+def lift(ar: Arithmetic[N], inputs: Iterable[np.ndarray | None]) -> list[N | np.ndarray | None]:
     """Arrays of floats lifted into an arithmetic; integers and None stay what they are."""
     return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
 

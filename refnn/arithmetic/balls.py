@@ -38,7 +38,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -46,12 +46,14 @@ from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.noise import chain_share, ramp_share
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
+from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
+from refnn.arithmetic.windows import Contraction, Windows
 from refnn.formats import Format
 from refnn.models import ULPS, Model, model
 
-Array = Any
-Radius = Any  # a float64 array, or the float 0.0 for "exact"
+Array = np.ndarray
+Radius = Part  # 0.0 is exact
 
 _U = 2.0**-53
 _TINY = 2.0**-1074
@@ -104,6 +106,7 @@ def check_gradual_underflow() -> None:
         )
 
 
+@final
 class Ball(Operators):
     """Midpoints and radii; see the module's docstring.
 
@@ -117,6 +120,7 @@ class Ball(Operators):
     """
 
     __slots__ = ("ar", "library", "mid", "over", "pure", "rad", "roundings")
+    ar: Balls
 
     def __init__(
         self,
@@ -145,29 +149,27 @@ class Ball(Operators):
 
 
 def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
-    """Run an elementwise method on pieces of large arrays: the same numbers, out of the cache instead of memory."""
+    """An elementwise method, in blocks."""
 
     @functools.wraps(method)
     def blocked(self: Balls, *balls: Ball) -> Ball:
-        shape = np.broadcast_shapes(*(b.shape for b in balls))
-        if math.prod(shape) < 2 * BLOCK:
-            return method(self, *balls)
-        if len(shape) > 1 and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
+        shape = balls[0].shape
+        large = len(shape) > 1 and math.prod(shape) >= 2 * BLOCK
+        if large and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
             return blocked(self, *(b.reshape(-1) for b in balls)).reshape(*shape)
-        rows = max(1, BLOCK * shape[0] // math.prod(shape))
-        mid, rad, over, exact = np.empty(shape), np.empty(shape), np.zeros(shape, bool), True
-        for first in range(0, shape[0], rows):
-            piece = slice(first, first + rows)
-            part = method(self, *(b[piece] if b.ndim == len(shape) and b.shape[0] > 1 else b for b in balls))
-            mid[piece], rad[piece], over[piece] = part.mid, part.rad, part.over
-            exact = exact and _exact(part.rad)
-        rad_ = 0.0 if exact else rad
-        return Ball(self, mid, rad_, roundings=part.roundings, library=part.library, over=_mask(over))
+        done: list[Ball] = []
+
+        def parts(*pieces: Ball) -> tuple[np.ndarray, Radius, Mask]:
+            done.append(method(self, *pieces))
+            return done[-1].mid, done[-1].rad, done[-1].over
+
+        mid, rad, over = in_blocks(parts, *balls)
+        return Ball(self, mid, rad, roundings=done[-1].roundings, library=done[-1].library, over=over)
 
     return blocked
 
 
-class Balls:
+class Balls(Arithmetic[Ball]):
     """The arithmetic of worst cases under `model`; `convention` decides at kinks and ties."""
 
     name = "Balls"
@@ -204,7 +206,7 @@ class Balls:
             return Ball(self, np.asarray(float(x)), 0.0, pure=True)
         return self.real(float(x))  # a count may need more digits than the format has
 
-    def real(self, value: Any) -> Ball:
+    def real(self, value: Real) -> Ball:
         fmt, mid = self.model.compute, np.asarray(value, np.float64)
         # What float64 has no digits for, and an implementation may lose on its way.
         rest = abs(float(value - Fraction(float(value)))) if isinstance(value, Fraction) else 0.0
@@ -247,8 +249,8 @@ class Balls:
 
     def _top(self, mid: np.ndarray, prop: Radius) -> np.ndarray:
         """An upper bound of what is rounded: |t| + |v - t| before the rounding itself."""
-        top = np.abs(mid)
-        if not _exact(prop):
+        top = np.asarray(np.abs(mid))
+        if not is_zero(prop):
             top = top + 2 * prop
             top *= 1 + 2.0**-50
         return top
@@ -268,7 +270,7 @@ class Balls:
         fmt = self.model.compute
         return (2 * self._ulps[function] * fmt.unit_roundoff) * _binade(_at_least(top, fmt.smallest_normal))
 
-    def _flush(self, least: Array, fmt: Format) -> Array:
+    def _flush(self, least: Array, fmt: Format) -> Part:
         """What a rounded result of magnitude `least` or more may lose where subnormal numbers become zero."""
         return np.where(least < fmt.smallest_normal, fmt.smallest_normal, 0.0) if self.model.flush else 0.0
 
@@ -306,14 +308,14 @@ class Balls:
         """
         count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
-        if self.model.flush and not _exact(local):
+        if self.model.flush and not is_zero(local):
             local = local + (local > 0) * self._flush(np.abs(mid) - 2 * (prop + local), fmt)
         if isinstance(prop, float) and isinstance(local, float) and prop == local == 0.0:
             rad: Radius = 0.0
         elif fmt.name == "float64":
             rad = _up(prop + local, roundings)
         else:  # no coarser format holds numbers whose radii could underflow here
-            rad = local if _exact(prop) else prop if _exact(local) else prop + local
+            rad = local if is_zero(prop) else prop if is_zero(local) else prop + local
             rad = rad * _inflation(roundings + 12 * len(operands))  # and what `_outward` left
         used = [b.over for b in operands if b.over is not False]
         if special is False and mid.size and not used:
@@ -438,11 +440,11 @@ class Balls:
             mid, prop = balls[0].mid, balls[0].rad
             for f in balls[1:]:
                 # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
-                if not _exact(prop) and not _exact(f.rad):
+                if not is_zero(prop) and not is_zero(f.rad):
                     prop = self._outward(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
-                elif not _exact(prop):
+                elif not is_zero(prop):
                     prop = self._outward(np.abs(f.mid) * prop, 8)
-                elif not _exact(f.rad):
+                elif not is_zero(f.rad):
                     prop = self._outward(np.abs(mid) * f.rad, 8)
                 mid = mid * f.mid
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
@@ -456,10 +458,10 @@ class Balls:
                 if not d.mid.all():
                     special = (d.mid == 0) & (d.rad == 0.0)
                 low = np.abs(d.mid) - 2 * d.rad
-                if not (_exact(prop) and _exact(d.rad)):
+                if not (is_zero(prop) and is_zero(d.rad)):
                     # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
                     inverse = 1 / low
-                    moved = 0.0 if _exact(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
+                    moved = 0.0 if is_zero(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
                     prop = self._outward(prop * inverse + moved, 12)
                     if not np.all(low > 0):
                         zero = ~(low > 0) & np.logical_not(special) & np.isfinite(d.mid)
@@ -489,7 +491,7 @@ class Balls:
                 )
                 return self._over_in_product(result, mid, factors, over)
             local = np.abs(mid)
-            if not _exact(prop):
+            if not is_zero(prop):
                 local = local + 2 * prop
             local *= growth(fmt.unit_roundoff, roundings)
             reach = None
@@ -561,7 +563,7 @@ class Balls:
         highest, lowest = (1 + growth(fmt.unit_roundoff, roundings)) * _OUT40, 1.0
         for m, r in magnitudes:
             if m.size:
-                most, bottom = (float(np.max(m)), m) if _exact(r) else (float(np.max(m) + 2 * np.max(r)), m - 2 * r)
+                most, bottom = (float(np.max(m)), m) if is_zero(r) else (float(np.max(m) + 2 * np.max(r)), m - 2 * r)
                 smallest = float(np.min(bottom))
                 if smallest <= 0:  # an exact zero makes the product zero, whatever else underflows
                     smallest = float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0))
@@ -569,7 +571,7 @@ class Balls:
                 lowest *= min(1.0, max(0.0, smallest))
         if over is not None and over.size:
             size = np.abs(over.mid)
-            smallest = float(np.min(size if _exact(over.rad) else size - 2 * over.rad))
+            smallest = float(np.min(size if is_zero(over.rad) else size - 2 * over.rad))
             if smallest <= 0:
                 return False
             highest *= max(1.0, 1 / smallest)
@@ -591,12 +593,12 @@ class Balls:
         lost = np.where((least < fmt.smallest_normal) & ~zero, losses * self._loss(fmt) * above_one * grown, 0.0)
         return lost, above_one * grown
 
-    def sum(self, x: Ball, axis: Any = None, keepdims: bool = False) -> Ball:
+    def sum(self, x: Ball, axis: Axis = None, keepdims: bool = False) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
             terms = x.mid.size // max(np.size(mid), 1)
             prop: Radius = 0.0
-            if not _exact(x.rad):
+            if not is_zero(x.rad):
                 prop = np.sum(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=keepdims)
             if self.model.dot_flush:  # as a dot product with ones
                 size = np.abs(x.mid)
@@ -610,7 +612,7 @@ class Balls:
                 finite = np.isfinite(x.mid)
                 special = ~finite.all(axis=axis, keepdims=keepdims)
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
-                prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
+                prop = 0.0 if is_zero(prop) else np.where(special & np.isnan(prop), 0.0, prop)
             one_sign = np.array_equal(np.abs(mid), total)
             least = ramp_share(terms) if one_sign else chain_share(terms)
             result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
@@ -627,9 +629,6 @@ class Balls:
     def _unknown_where(self, result: Ball, where: Any) -> Ball:
         rad = np.where(where, np.inf, result.rad)
         return Ball(self, result.mid, rad, result.pure, result.roundings, result.library, result.over)
-
-    def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         terms = form.terms
@@ -747,7 +746,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
             surely = x.mid - 2 * x.rad > math.log(fmt.max) + 1  # above the largest number by a factor of e
-            if _exact(x.rad):
+            if is_zero(x.rad):
                 local = self._ulps_of("exp", mid * _OUT48) * (x.mid != 0)  # exp(0) is exact
                 return self._close(
                     "exp",
@@ -784,7 +783,7 @@ class Balls:
             mid = np.log(x.mid)
             low = x.mid - 2 * x.rad
             # |log v - log t| <= -log(1 - r/t) <= r / (t - r), and t >= mid - r
-            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
+            prop: Radius = 0.0 if is_zero(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
@@ -797,7 +796,7 @@ class Balls:
             mid = np.tanh(x.mid)
             prop: Radius = 0.0
             top = np.abs(mid) * _OUT46  # an ulp of that is no more than one of 1
-            if not _exact(x.rad):  # the slope 1/cosh^2 is at most 4 exp(-2|.|) and at most 1
+            if not is_zero(x.rad):  # the slope 1/cosh^2 is at most 4 exp(-2|.|) and at most 1
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
                 prop = np.minimum(4 * np.exp(-2 * nearest) * _OUT46, 1.0) * x.rad
                 top = np.minimum((np.abs(mid) + 2 * prop) * _OUT46, 1.0)
@@ -810,7 +809,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.expm1(x.mid)
             prop: Radius = 0.0
-            if not _exact(x.rad):  # |e^v - e^t| <= e^t (e^r - 1) <= e^(mid + 2r) (1 - e^-r)
+            if not is_zero(x.rad):  # |e^v - e^t| <= e^t (e^r - 1) <= e^(mid + 2r) (1 - e^-r)
                 prop = np.exp(x.mid + 2 * x.rad) * -np.expm1(-x.rad) * _OUT40
             above, below = mid + 2 * prop, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, _BELOW_ONE)
             local = self._ulps_of("expm1", np.maximum(above * _OUT46, below))
@@ -831,7 +830,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.log1p(x.mid)
             low = (1 + x.mid) * _IN50 - 2 * x.rad  # as for log; the sum is exact where it may cancel with r
-            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
+            prop: Radius = 0.0 if is_zero(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
             local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
             special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
@@ -859,7 +858,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = function(x.mid)
             prop: Radius = 0.0
-            if not _exact(x.rad):
+            if not is_zero(x.rad):
                 # From n outward exp(-s^2) <= exp(-n^2) exp(-2n (s - n)), whose integral over a length r is
                 # exp(-n^2) (1 - exp(-2nr)) / 2n <= exp(-n^2) r / (1 + nr), because tanh z <= z; over r it grows with r.
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
@@ -879,7 +878,7 @@ class Balls:
         over: Any = False
         if x.over is not False:
             over, rad = x.over & (x.mid > 0), np.where(x.over & (x.mid < 0), 0.0, rad)
-        if _exact(rad):
+        if is_zero(rad):
             return Ball(self, mid, rad, library=x.library, over=over)
         # Below zero no value is above mid + 2 rad, and none of those below zero counts.
         with np.errstate(all="ignore"):
@@ -904,11 +903,11 @@ class Balls:
                 part == 1, above.mid, np.where(part == 0, below.mid, part * above.mid + (1 - part) * below.mid)
             )
             rad: Radius = 0.0
-            if not (_exact(above.rad) and _exact(below.rad)):
+            if not (is_zero(above.rad) and is_zero(below.rad)):
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
                 rad = np.where(np.isnan(side), x.rad, rad)  # NaN, whatever the others are
             count = x.roundings + above.roundings + below.roundings
-            if not _exact(doubt):
+            if not is_zero(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
@@ -928,7 +927,7 @@ class Balls:
     def fold(self, x: Ball, w: Windows) -> Ball:
         with np.errstate(all="ignore"):
             mid = w.fold(x.mid)
-            prop: Radius = 0.0 if _exact(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
+            prop: Radius = 0.0 if is_zero(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
             over = x.over if x.over is False else w.fold(np.broadcast_to(x.over, x.shape).astype(float)) > 0
             if w.coverage <= 1:
                 return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
@@ -951,7 +950,7 @@ class Balls:
             high = np.where(x.over & (x.mid < 0), -self.model.compute.max / 2, high)
         if among is not None:
             low, high = np.where(among, low, -np.inf), np.where(among, high, -np.inf)
-        able = (high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid)
+        able = np.asarray((high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid))
         return able if among is None else able & among
 
     def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
@@ -961,7 +960,7 @@ class Balls:
             if x.over is not False:  # unless an infinity that is none takes part
                 top = x.mid == np.expand_dims(mid, axis)
                 over = np.any(x.over & top, axis=axis) & ~np.any(np.isinf(x.mid) & ~x.over & top, axis=axis)
-            if _exact(x.rad):
+            if is_zero(x.rad):
                 return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library, over=over)
             # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
             able, full = self._able(x, axis, among), np.broadcast_to(x.rad, x.shape)
@@ -976,7 +975,7 @@ class Balls:
         with np.errstate(all="ignore"):
             chosen = hits(x.mid, axis, among, rule)
             sent = g._map(lambda a: np.expand_dims(a, axis))
-            exact = _exact(x.rad) and x.over is False
+            exact = is_zero(x.rad) and x.over is False
             tied = hits(x.mid, axis, among, "any") if exact else self._able(x, axis, among)
             several = tied & (np.count_nonzero(tied, axis=axis, keepdims=True) > 1)
             if rule == "split":
@@ -988,7 +987,7 @@ class Balls:
                 loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 64)
                 sent = Ball(self, sent.mid, np.where(several, loose, sent.rad), roundings=sent.roundings + 3)
             mid = np.where(chosen, sent.mid, 0.0)
-            rad: Radius = 0.0 if _exact(sent.rad) else np.where(chosen, sent.rad, 0.0)
+            rad: Radius = 0.0 if is_zero(sent.rad) else np.where(chosen, sent.rad, 0.0)
             count = sent.roundings + x.roundings
             unsure = several & np.any(tied & ((np.asarray(x.rad) != 0) | x.over), axis=axis, keepdims=True)
             self.kinks += int(np.count_nonzero(several & ~unsure))
@@ -1001,8 +1000,8 @@ class Balls:
             return Ball(self, mid, rad, roundings=count, library=sent.library, over=over)
 
     def pivot(self, x: Ball, axis: int, finite: bool = False) -> Ball:
-        rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
-        roundings = 0 if _exact(rad) else _ENDLESS  # Noise has none
+        rad = x.rad if is_zero(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
+        roundings = 0 if is_zero(rad) else _ENDLESS  # Noise has none
         top = np.max(x.mid, axis=axis, keepdims=True)
         over: Any = False
         if x.over is not False and not finite:
@@ -1026,7 +1025,7 @@ class Balls:
         b = second()
         self.overflows, self.unknown = before  # where the second overflows, it is not taken
         rad, over = a.rad, a.over
-        if not (_exact(a.rad) and _exact(b.rad)):
+        if not (is_zero(a.rad) and is_zero(b.rad)):
             # Both are of the same exact value, and the midpoint is that of the first.
             # What the second makes of an overflow is not taken, but of what only may overflow it may make a number.
             sound = np.isfinite(b.mid)
@@ -1040,9 +1039,9 @@ class Balls:
         self,
         x: Ball,
         operands: tuple[Ball, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
     ) -> Ball:
         fmt = self.model.compute
         floor = self._loss(fmt) / fmt.unit_roundoff
@@ -1074,7 +1073,7 @@ class Balls:
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)
-        rad = 0.0 if _exact(a.rad) and _exact(b.rad) else np.where(mask, a.rad, b.rad)
+        rad = 0.0 if is_zero(a.rad) and is_zero(b.rad) else np.where(mask, a.rad, b.rad)
         over = False if _any_over((a, b)) is False else np.where(mask, a.over, b.over)
         return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, a.roundings + b.roundings, over=over)
 
@@ -1103,7 +1102,7 @@ def _infinite_times_unsure(balls: list[Ball]) -> Any:
     lost: Any = False
     if any(np.isinf(b.mid).any() for b in balls):
         for b in balls:
-            if not _exact(b.rad):
+            if not is_zero(b.rad):
                 lost = lost | ((b.rad > 0) & (np.abs(b.mid) <= 2 * b.rad))
         if lost is not False:
             infinite: Any = False
@@ -1121,7 +1120,7 @@ def _any_over(balls: Iterable[Ball]) -> Any:
 
 def _surely(x: Ball) -> np.ndarray:
     """Where x overflowed in every evaluation."""
-    return np.asarray(x.over) & (np.asarray(x.rad) == 0)
+    return np.asarray(x.over & (np.asarray(x.rad) == 0))
 
 
 def _mask(over: np.ndarray) -> Any:
@@ -1134,9 +1133,5 @@ def _has_sign(x: Ball, like: Any) -> np.ndarray:
     return np.asarray((x.mid * np.sign(like) >= 0) & (at_least >= 0))
 
 
-def _exact(radius: Radius) -> bool:
-    return isinstance(radius, float) and radius == 0.0
-
-
 def _full(ball: Ball) -> np.ndarray | None:
-    return None if _exact(ball.rad) else np.broadcast_to(ball.rad, ball.shape)
+    return None if is_zero(ball.rad) else np.broadcast_to(ball.rad, ball.shape)

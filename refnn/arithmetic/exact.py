@@ -15,12 +15,13 @@ import numpy as np
 
 from refnn.arithmetic import CONSTANTS, Convention, Unsupported, share, ties
 from refnn.arithmetic.floats import one_hot, take
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.protocol import Exact
+from refnn.arithmetic.windows import Contraction, Windows
 
-Array = Any
+Array = np.ndarray  # of objects
 
 
-class ObjectArrays:
+class ObjectArrays(Exact[Array]):
     """What arithmetics over object arrays share. A subclass says how to lift one number and what it refuses."""
 
     name: str
@@ -38,44 +39,14 @@ class ObjectArrays:
     def array(self, x: Array) -> Array:
         return self._each(self.number, np.asarray(x).astype(np.float64))
 
-    def store(self, x: Array) -> Array:
-        return x
-
     def real(self, value: Any) -> Any:
         if isinstance(value, Fraction):
             return self.number(value.numerator) / value.denominator
         return self._each(self.number, np.asarray(value))[()]
 
-    def constant(self, name: str) -> Any:
-        return self._refuse("constant")
-
-    def _refuse(self, primitive: str) -> Any:
-        raise Unsupported(self.name, primitive)
-
-    def exp(self, x: Array) -> Array:
-        return self._refuse("exp")
-
-    def log(self, x: Array) -> Array:
-        return self._refuse("log")
-
-    def tanh(self, x: Array) -> Array:
-        return self._refuse("tanh")
-
-    def expm1(self, x: Array) -> Array:
-        return self._refuse("expm1")
-
-    def log1p(self, x: Array) -> Array:
-        return self._refuse("log1p")
-
-    def erf(self, x: Array) -> Array:
-        return self._refuse("erf")
-
-    def erfc(self, x: Array) -> Array:
-        return self._refuse("erfc")
-
     def sign(self, value: Any) -> int | None:
         """-1, 0 or 1; None where the number does not tell."""
-        return (value > 0) - (value < 0)
+        return int(value > 0) - int(value < 0)
 
     def union(self, a: Any, b: Any) -> Any:
         raise Unsupported(self.name, "union")
@@ -86,7 +57,7 @@ class ObjectArrays:
     def relu(self, x: Array) -> Array:
         return self._each(lambda v: max(v, self.number(0)), x)
 
-    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+    def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:
         part = self.number(share(self.convention, kink))
 
         def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
@@ -100,7 +71,7 @@ class ObjectArrays:
 
         return self._each(choose, x, *map(self._lifted, (above, below, at)))
 
-    def _lifted(self, x: Array) -> Array:
+    def _lifted(self, x: Array | int) -> Array:
         return self._each(self.number, np.asarray(x)) if isinstance(x, int) else x
 
     def windows(self, x: Array, w: Windows) -> Array:
@@ -146,18 +117,15 @@ class ObjectArrays:
     def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, initial=self.number(0)), dtype=object)
 
-    def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
-
     def matmul(self, a: Array, b: Array) -> Array:
-        return np.matmul(a, b)
+        return np.asarray(np.matmul(a, b))
 
     def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
         result = self._each(self.number, form.apply(self.matmul, a, b))  # an empty sum is an integer
         return result if plus is None else result + plus
 
-    def product(self, *factors: Array, over: Array | None = None) -> Array:
-        result = factors[0]
+    def product(self, *factors: Array | int, over: Array | int | None = None) -> Array:
+        result = np.asarray(factors[0])
         for f in factors[1:]:
             result = result * f
         return result if over is None else result / over
@@ -165,29 +133,7 @@ class ObjectArrays:
     def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
         return np.asarray(np.max(x, axis=axis, keepdims=True), dtype=object)
 
-    def saved(self, x: Array, times: int = 1) -> Array:
-        return x
-
-    def often(self, most: int, typical: int) -> int:
-        return most
-
-    def optional(self, x: Array) -> Array:
-        return x
-
-    def either(self, first: Callable[[], Array], second: Callable[[], Array]) -> Array:
-        return first()
-
-    def inexact(
-        self,
-        x: Array,
-        operands: tuple[Array, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
-    ) -> Array:
-        return x
-
-    def where(self, mask: np.ndarray, a: Array, b: Array) -> Array:
+    def where(self, mask: np.ndarray, a: Array | int, b: Array | int) -> Array:
         return np.where(mask, self._lifted(a), self._lifted(b))
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Array:

@@ -27,17 +27,19 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.parts import Part, is_zero
+from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
+from refnn.arithmetic.windows import Contraction, Windows
 from refnn.models import Model, model
 
-Array = Any
+Array = np.ndarray
 _ROOT3 = math.sqrt(3.0)
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
@@ -57,7 +59,7 @@ class Term:
 
 def _root_sum(a: Array, b: Array) -> Array:
     """sqrt(a^2 + b^2), where squares neither vanish nor overflow; else np.hypot, at ten times the cost."""
-    return np.sqrt(a * a + b * b)
+    return np.asarray(np.sqrt(a * a + b * b))
 
 
 def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
@@ -73,10 +75,12 @@ def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
     return tuple(merged.values())
 
 
+@final
 class Noisy(Operators):
     """A midpoint with the noise around it; see the module's docstring."""
 
     __slots__ = ("ar", "bias", "mid", "pure", "terms")
+    ar: Noise
 
     def __init__(self, ar: Noise, mid: Array, terms: Any = (), bias: Any = 0.0, pure: bool = False) -> None:
         self.ar, self.mid, self.terms, self.bias, self.pure = ar, np.asarray(mid), tuple(terms), bias, pure
@@ -116,7 +120,7 @@ class Noisy(Operators):
         return Noisy(self.ar, -self.mid, self.terms, self.bias, self.pure)
 
 
-class Noise:
+class Noise(Arithmetic[Noisy]):
     """The arithmetic of expected errors under `model`."""
 
     name = "Noise"
@@ -139,9 +143,9 @@ class Noise:
     def lift(self, x: Any) -> Noisy:
         if isinstance(x, Noisy):
             return x
-        return Noisy(self, float(x), pure=x == 0 or abs(x).bit_count() == 1)
+        return Noisy(self, np.asarray(float(x)), pure=x == 0 or abs(x).bit_count() == 1)
 
-    def real(self, value: Any) -> Noisy:
+    def real(self, value: Real) -> Noisy:
         # One rounding that every element shares: no variance to average out, so it counts as a bias.
         size = np.abs(np.asarray(value, np.float64))
         whole = (size == 0) | (np.frexp(size)[0] == 0.5) | ~np.isfinite(size)
@@ -218,7 +222,7 @@ class Noise:
                 d = self.lift(over)
                 ndim, inverse, quotient = max(mid.ndim, d.ndim), 1 / np.abs(d.mid), mid / d.mid
                 terms = self._scaled(self._spread(terms, ndim), inverse)
-                if d.terms or not _none(d.bias):
+                if d.terms or not is_zero(d.bias):
                     # By one factor after the other: their product may vanish.
                     size = np.abs(quotient)
                     terms += self._scaled(self._scaled(self._spread(d.terms, ndim), inverse), size)
@@ -233,7 +237,7 @@ class Noise:
             std = np.abs(mid) * (self.model.compute.unit_roundoff * math.sqrt(roundings) / _ROOT3)
             return self._rounded(mid, terms, bias, std, losses=losses)
 
-    def sum(self, x: Noisy, axis: Any = None, keepdims: bool = False) -> Noisy:
+    def sum(self, x: Noisy, axis: Axis = None, keepdims: bool = False) -> Noisy:
         with np.errstate(all="ignore"):
             mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
             axes = range(x.ndim) if axis is None else [a % x.ndim for a in np.atleast_1d(axis)]
@@ -271,9 +275,6 @@ class Noise:
             own = chain.reshape(np.shape(mid)) * (self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
-    def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
-
     def contract(self, form: Contraction, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
         def applied(x: Array, y: Array) -> Array:
             return np.asarray(form.apply(np.matmul, x, y))
@@ -288,10 +289,10 @@ class Noise:
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             terms = [_contracted(t, a.shape, applied, mb, form.left, mid.ndim) for t in a.terms]
             terms += [_contracted(t, b.shape, lambda y, x: applied(x, y), ma, form.right, mid.ndim) for t in b.terms]
-            bias = 0.0
-            if not _none(a.bias):
+            bias: Part = 0.0
+            if not is_zero(a.bias):
                 bias = bias + applied(np.broadcast_to(a.bias, a.shape), mb)
-            if not _none(b.bias):
+            if not is_zero(b.bias):
                 bias = bias + applied(ma, np.broadcast_to(b.bias, b.shape))
             # One scale for each row and column of a matrix product, one for all of b or a where it is none.
             rows, row_scale = _scaled_along(a.mid, form.left, mid.ndim)
@@ -330,7 +331,7 @@ class Noise:
     @staticmethod
     def _given_zeros(x: Noisy) -> Any:
         """Zeros that are given, not computed: exp(0) and erfc(0) are exactly 1."""
-        return x.mid == 0 if not x.terms and _none(x.bias) else False
+        return x.mid == 0 if not x.terms and is_zero(x.bias) else False
 
     def exp(self, x: Noisy) -> Noisy:
         with np.errstate(all="ignore"):
@@ -408,7 +409,7 @@ class Noise:
         for t in x.terms:
             shape = (w.taps if t.shape == x.shape else 1, *(1,) * x.ndim)
             terms.append(Term(w.gather(np.broadcast_to(t.std, x.shape)), shape, t.roots))
-        bias = x.bias if _none(x.bias) else w.gather(np.broadcast_to(x.bias, x.shape))
+        bias = x.bias if is_zero(x.bias) else w.gather(np.broadcast_to(x.bias, x.shape))
         return Noisy(self, w.gather(x.mid), _merge(terms), bias, x.pure)
 
     def fold(self, x: Noisy, w: Windows) -> Noisy:
@@ -422,7 +423,7 @@ class Noise:
                     terms.append(Term(np.sqrt(w.fold(np.square(std / scale))) * scale, mid.shape, t.roots))
                 else:
                     terms.append(Term(w.fold(std), (1,) * mid.ndim, t.roots))
-            bias = x.bias if _none(x.bias) else w.fold(np.broadcast_to(x.bias, x.shape))
+            bias = x.bias if is_zero(x.bias) else w.fold(np.broadcast_to(x.bias, x.shape))
             if w.coverage <= 1:
                 return self._settled(mid, _merge(terms, self.quadrature), bias)
             # Every one of the few partial sums is at most the sum of magnitudes.
@@ -437,7 +438,7 @@ class Noise:
             Term(np.max(np.where(top, np.broadcast_to(t.std, x.shape), 0.0), axis=axis), (1,) * mid.ndim, t.roots)
             for t in x.terms
         ]
-        bias = 0.0 if _none(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
+        bias = 0.0 if is_zero(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
         return self._settled(mid, _merge(terms), bias)
 
     def route(self, g: Noisy, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
@@ -454,14 +455,14 @@ class Noise:
                 )
                 for t in g.terms
             ]
-            bias = g.bias if _none(g.bias) else np.expand_dims(np.broadcast_to(g.bias, g.shape), place)
+            bias = g.bias if is_zero(g.bias) else np.expand_dims(np.broadcast_to(g.bias, g.shape), place)
             sent = Noisy(self, np.expand_dims(g.mid, place), terms, bias)
             if rule == "split":
                 sent = self.product(
                     sent, over=self.real(np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1))
                 )
             routed = self.where(chosen, sent, 0)
-            if not x.terms and _none(x.bias):
+            if not x.terms and is_zero(x.bias):
                 return routed
             # As at a kink: where noise may decide the maximum, all of it may go to another cell.
             spread = _NEAR * x.std() + x.bias
@@ -503,9 +504,9 @@ class Noise:
         self,
         x: Noisy,
         operands: tuple[Noisy, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
     ) -> Noisy:
         fmt = self.model.compute
         floor = self._loss(fmt) / (2 * fmt.unit_roundoff)
@@ -530,19 +531,15 @@ class Noise:
         return x._map(lambda v: take(v, target, axis))
 
 
-def _none(bias: Any) -> bool:
-    return isinstance(bias, float) and bias == 0.0
-
-
 def _weighted(*parts: tuple[Any, Array]) -> Any:
     """The sum of biases times factors; 0.0 where there is no bias at all."""
-    return sum((_unless_zero(bias, factor) for bias, factor in parts if not _none(bias)), start=0.0)
+    return sum((_unless_zero(bias, factor) for bias, factor in parts if not is_zero(bias)), start=0.0)
 
 
 def _unless_zero(size: Any, factor: Array) -> Array:
     """size * factor, and zero where one of them is, whatever the other is: no error passes where the slope is zero, and
     no error is nothing times an infinite slope."""
-    product = size * factor
+    product = np.asarray(size * factor)
     if np.isnan(np.sum(product)):
         product = np.where((np.asarray(size) == 0) | (np.asarray(factor) == 0), 0.0, product)
     return product
@@ -579,7 +576,7 @@ def _norm(x: Array, axes: tuple[int, ...]) -> Array:
     """The square root of the sum of squares along `axes`, which stay with length 1."""
     scale = _scale(x, axes)
     scaled = x / scale
-    return np.sqrt(np.sum(scaled * scaled, axis=axes, keepdims=True)) * scale
+    return np.asarray(np.sqrt(np.sum(scaled * scaled, axis=axes, keepdims=True)) * scale)
 
 
 def _starts(n: int, blocks: int) -> list[int]:
@@ -604,8 +601,8 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, furthe
     """
     n = sum(sizes)
     left = bridges
-    line: Array = 0.0  # twice the sum of the straight partial sums, up to S
-    end: Array = 0.0
+    line: Part = 0.0  # twice the sum of the straight partial sums, up to S
+    end: Part = 0.0
     for block, m in zip(blocks, sizes, strict=True):
         if m:
             start, end = end, end + block
@@ -621,7 +618,7 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, furthe
         first = np.maximum(left + further * (line + end), right + further * (back + end * (n + 1)))
         first = np.maximum(first, mixed + further * end * (n + 1))
         most = np.maximum(last, first + n * further * further)
-    return np.sqrt(most)
+    return np.asarray(np.sqrt(most))
 
 
 def _contraction_roundings(

@@ -62,13 +62,13 @@ class Symbols(ObjectArrays):
     def relu(self, x: Array) -> Array:
         return self._each(lambda v: self.sympy.Max(v, 0), x)
 
-    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+    def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:
         part = self.number(share(self.convention, kink))
 
         def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
             return self.sympy.Piecewise((a, v > edge), (b, v < edge), (part * a + (1 - part) * b, True))
 
-        return self._each(choose, x, above, below, at)
+        return self._each(choose, x, *map(self._lifted, (above, below, at)))
 
     def _largest(self, row: list[Any]) -> Any:
         return self.sympy.Max(*row)

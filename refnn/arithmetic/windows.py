@@ -87,8 +87,8 @@ class Contraction:
     def _places(self, b: np.ndarray) -> int:
         """The elements of b in one sum, or their number along the axis that is cut."""
         if self.cut is not None:
-            return b.shape[self.cut[1]]
-        return math.prod(b.shape[axis] for axis in self.summed) // self.groups
+            return int(b.shape[self.cut[1]])
+        return int(math.prod(b.shape[axis] for axis in self.summed)) // self.groups
 
     def parts(self, a: np.ndarray, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The sum in at most `count` parts: the number of products of each, and a and b cut, or with zeros in b."""

@@ -109,7 +109,7 @@ class Judge:
         if algorithm not in self._lines:
             self._lines[algorithm] = self._expected(algorithm, c.inputs, c.cotangent)
         std, library = self._lines[algorithm][which]
-        return self.line * std[rows] + library[rows]
+        return np.asarray(self.line * std[rows] + library[rows])
 
     def _expected(self, algorithm: str, inputs: tuple[np.ndarray | None, ...], cotangent: np.ndarray) -> list[Any]:
         return expected_error(replace(self.case.call(algorithm), inputs=inputs, cotangent=cotangent), self.model)
@@ -120,7 +120,7 @@ class Judge:
         """Where the error is beyond the expected line of a class. A line that is NaN says nothing, nor does one where
         something overflows on the way and leaves the class's own middle beyond it."""
         line = np.maximum(self.expected_line(which, algorithm, rows, wanted), self._one_rounding(which, j))
-        beyond = j.error > line
+        beyond = np.asarray(j.error > line)
         if worst.overflows:
             result = worst.results[which]
             assert result is not None
@@ -130,7 +130,7 @@ class Judge:
     def _one_rounding(self, which: int, j: Judgement) -> np.ndarray:
         """What the last rounding and the elementary functions alone let pass: no line of any result is below."""
         last = self.line * self.storage.unit_roundoff / math.sqrt(3)
-        return (last + self.worst.library[which] * self.model.compute.unit_roundoff) * np.abs(j.expected)
+        return np.asarray((last + self.worst.library[which] * self.model.compute.unit_roundoff) * np.abs(j.expected))
 
     def judge(self, which: int, got: np.ndarray, rows: Any = ...) -> Judgement:
         """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` holds the `rows` of it
@@ -234,13 +234,14 @@ class Judge:
     def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Where all numbers within `spread` of `value` are known to round to `got`."""
         if self.storage.name == "float64":
-            return (got == value) & ((spread == 0) | (half_gap(value) > spread * (1 + SLACK)))
+            return np.asarray((got == value) & ((spread == 0) | (half_gap(value) > spread * (1 + SLACK))))
         wider = spread * (1 + SLACK)
         # The sums below round in float64, and the cast to bfloat16 rounds to float32 on its way: moved apart by more
         # than either, both ends round alike only where the whole interval does.
         wider += np.abs(value) * (2.0**-24 if self.storage.name == "bfloat16" else 2.0**-52)
         stored = got.astype(self.storage.dtype)  # exact: it came from there
-        nearest = ((value - wider).astype(stored.dtype) == stored) & ((value + wider).astype(stored.dtype) == stored)
+        ends = ((value - wider).astype(stored.dtype), (value + wider).astype(stored.dtype))
+        nearest = np.asarray((ends[0] == stored) & (ends[1] == stored))
         if np.min(spread, initial=1.0) == 0:
             nearest |= (got == value) & (spread == 0)
         return nearest

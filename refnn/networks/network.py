@@ -26,6 +26,7 @@ import numpy as np
 
 from refnn.arithmetic import Convention
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.protocol import Arithmetic
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
 from refnn.formats import FORMATS
@@ -199,7 +200,9 @@ class Network:
             raise TypeError(f"{self.name} takes arrays of one dtype, but {listed}")
         return arrays
 
-    def _forward(self, ar: Any, values: Mapping[str, Array], algorithm: str = "accurate") -> dict[str, Array]:
+    def _forward(
+        self, ar: Arithmetic[Any], values: Mapping[str, Array], algorithm: str = "accurate"
+    ) -> dict[str, Array]:
         """All values, in any arithmetic; each node's output is rounded to the storage format. Ops that declare the
         class `algorithm` use it."""
         made = dict(values)
@@ -207,7 +210,7 @@ class Network:
             made[node.name] = self.step(ar, node, made, algorithm)
         return made
 
-    def step(self, ar: Any, node: Node, values: Mapping[str, Array], algorithm: str = "accurate") -> Array:
+    def step(self, ar: Arithmetic[Any], node: Node, values: Mapping[str, Array], algorithm: str = "accurate") -> Array:
         """What a node makes of these values, in any arithmetic, rounded to the storage format."""
         op = find(node.op)
         forward, _ = _algorithm(op, algorithm)
@@ -215,7 +218,7 @@ class Network:
             return _stored(ar, forward(ar, *self._arguments(node, values), **{**op.defaults, **node.params}))
 
     def pull(
-        self, ar: Any, node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
+        self, ar: Arithmetic[Any], node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
     ) -> Iterator[tuple[str, Array]]:
         """The names of what a node computes from, each with its cotangent for the cotangent `g` of the output."""
         op = find(node.op)
@@ -231,7 +234,7 @@ class Network:
         return [*(values[n] for n in node.inputs), *[None] * absent]
 
     def _backward(
-        self, ar: Any, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
+        self, ar: Arithmetic[Any], values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
     ) -> dict[str, Array]:
         """The cotangent of every value that reaches the output, in any arithmetic; those of several uses add up."""
         cotangents = {self.nodes[-1].name: g}
@@ -251,10 +254,10 @@ class Network:
         ops = [find(n.op) for n in self.nodes]
 
         def definition(algorithm: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
-            def forward(ar: Any, *arrays: Array) -> Array:
+            def forward(ar: Arithmetic[Any], *arrays: Array) -> Array:
                 return self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)[self.nodes[-1].name]
 
-            def vjp(ar: Any, g: Array, y: Array, *arrays: Array) -> tuple[Array | None, ...]:
+            def vjp(ar: Arithmetic[Any], g: Array, y: Array, *arrays: Array) -> tuple[Array | None, ...]:
                 values = self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)
                 grads = self._backward(ar, values, g, algorithm)
                 return (*(grads[n] for n in self.parameters), *[None] * len(self.inputs))
@@ -301,7 +304,7 @@ class Network:
         return cls(**fields, weights=weights)
 
 
-def _stored(ar: Any, x: Array) -> Array:
+def _stored(ar: Arithmetic[Any], x: Array) -> Array:
     """A result as the next node finds it: rounded to the storage format, where the arithmetic has one."""
     stored = ar.store(x)
     return ar.array(stored) if isinstance(ar, Floats) else stored
@@ -334,7 +337,7 @@ def _kinks(ops: Iterable[Op]) -> dict[str, Convention]:
 
 
 @contextmanager
-def _deciding(ar: Any, op: Op) -> Iterator[None]:
+def _deciding(ar: Arithmetic[Any], op: Op) -> Iterator[None]:
     """An arithmetic that has a convention for each op of a network decides at the kinks of this one by its own."""
     each = ar.convention
     if isinstance(each, Mapping):

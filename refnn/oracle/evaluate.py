@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention
+from refnn.arithmetic.protocol import Arithmetic, N
 from refnn.op import Op, Sum, lift
 
 CHUNK = 2 * BLOCK - 1  # elements that are evaluated at a time where rows are independent; more would be split again
@@ -37,7 +38,7 @@ class Call:
         return self.op.algorithm(self.algorithm)
 
 
-def run(ar: Any, call: Call) -> list[Any]:
+def run(ar: Arithmetic[N], call: Call) -> list[N | None]:
     """[output, *gradients] of a call in the arithmetic `ar`, as they are stored; no gradients without a cotangent."""
     forward, vjp = call.definition
     lifted = lift(ar, call.inputs)

@@ -100,7 +100,7 @@ def refine(call: Call) -> Iterator[list[Value | None]]:
 def half_gap(x: np.ndarray) -> np.ndarray:
     """Half the distance to the next number toward zero, which is the nearer one at a power of two."""
     size = np.abs(x)
-    return (size - np.nextafter(size, 0)) / 2
+    return np.asarray((size - np.nextafter(size, 0)) / 2)
 
 
 def _of_pair(p: Pair) -> Value:
@@ -215,7 +215,7 @@ def _follow_ieee(values: list[Value | None], call: Call) -> None:
     """Where special inputs leave Arb without a number, take what IEEE 754 makes of the definition in float64 balls."""
     balls = run(Balls("float64", convention=call.rule), call)
     for v, b in zip(values, balls, strict=True):
-        if v is not None:
+        if v is not None and b is not None:
             odd = np.isinf(v.radius)
             v.value[odd], v.low[odd] = b.mid[odd], 0.0
             v.radius[odd] = np.broadcast_to(b.rad, b.shape)[odd]
