@@ -38,7 +38,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -130,7 +130,7 @@ class Ball(Operators):
         pure: bool = False,
         roundings: float = 0,
         library: float = 0.0,
-        over: Any = False,
+        over: Mask = False,
     ) -> None:
         self.ar, self.mid, self.rad, self.pure, self.roundings, self.library = ar, mid, rad, pure, roundings, library
         self.over = over
@@ -197,7 +197,7 @@ class Balls(Arithmetic[Ball]):
             )
         return Ball(self, mid, 0.0)
 
-    def lift(self, x: Any) -> Ball:
+    def lift(self, x: Ball | int) -> Ball:
         if isinstance(x, Ball):
             return x
         if not isinstance(x, int):
@@ -288,14 +288,14 @@ class Balls(Arithmetic[Ball]):
         fmt: Format,
         *,
         roundings: int = 12,
-        special: Any = False,
-        lost: Callable[[], Any] = lambda: False,
-        reach: Any = None,
+        special: Mask = False,
+        lost: Callable[[], Mask] = lambda: False,
+        reach: Array | None = None,
         partial: bool = False,
         count: float = 1,
         library: float = 0.0,
         half: Callable[[], Array] | None = None,
-        surely: Any = False,
+        surely: Mask = False,
     ) -> Ball:
         """The ball of a result: the radius rounded outward, and what is not finite put in order. Of what overflowed in
         an operand nothing is known here. `what` names the operation.
@@ -355,13 +355,13 @@ class Balls(Arithmetic[Ball]):
             rad[np.broadcast_to(lost_, mid.shape)] = np.inf
         return Ball(self, mid, rad, roundings=count, library=library, over=_mask(surely | (near & ~unknown)))
 
-    def _lose(self, why: str, where: Any) -> None:
+    def _lose(self, why: str, where: Mask) -> None:
         """Note how many results are unknown, and why."""
         if n := int(np.count_nonzero(where)):
             self.unknown[why] += n
 
     def _still_over(
-        self, result: Ball, mid: Array, over: Any, surely: Any, within: Any = False, rad: Any = 0.0
+        self, result: Ball, mid: Array, over: Mask, surely: Mask, within: Mask = False, rad: Radius = 0.0
     ) -> Ball:
         """The result with what became of overflows put in: as `mid`, and `surely` infinite or perhaps, where nothing
         brings them back (`over`), a number `within` some `rad` of zero, and unknown elsewhere."""
@@ -450,8 +450,8 @@ class Balls(Arithmetic[Ball]):
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
             # A power of two does not round, but it loses below the normal range where it makes a product smaller.
             losses = roundings + sum(f.pure and bool(np.any((f.mid != 0) & (np.abs(f.mid) < 1))) for f in balls)
-            special: Any = False
-            zero: Any = False  # where the divisor may be
+            special: Mask = False
+            zero: Mask = False  # where the divisor may be
             factors = balls
             if over is not None:
                 d = over
@@ -472,7 +472,7 @@ class Balls(Arithmetic[Ball]):
                 losses += 1 if d.pure else 2
                 balls = [*balls, d]
 
-            def lost() -> Any:
+            def lost() -> Mask:
                 unsure = _infinite_times_unsure(balls)
                 self._lose("an infinity times what may be of either sign", unsure)
                 return unsure | zero
@@ -533,27 +533,27 @@ class Balls(Arithmetic[Ball]):
         if all(b.over is False for b in every):
             return result
         most = self.model.compute.max
-        above: Any = False
-        surely: Any = False
-        grows: Any = True if over is None else ~np.asarray(over.over) & (np.abs(over.mid) + 2 * over.rad <= 1)
-        reach: Any = (1 + growth(self.model.compute.unit_roundoff, len(factors))) * _OUT40
-        size: Any = 1.0
+        above: Mask = False
+        surely: Mask = False
+        grows: Mask = True if over is None else ~np.asarray(over.over) & (np.abs(over.mid) + 2 * over.rad <= 1)
+        reach: Part = (1 + growth(self.model.compute.unit_roundoff, len(factors))) * _OUT40
+        size: Part = 1.0
         for f in factors:
             above, surely = above | np.asarray(f.over), surely | _surely(f)
             grows = grows & (np.asarray(f.over) | (np.isfinite(f.mid) & (np.abs(f.mid) - 2 * f.rad >= 1)))
             reach = reach * np.maximum(np.abs(f.mid) + 2 * f.rad, 1.0)
             size = size * (np.abs(f.mid) + 2 * f.rad)
         grows = grows & above & (True if over is None else over.mid != 0)
-        within: Any = False
-        rad: Any = 0.0
+        within: Mask = False
+        rad: Radius = 0.0
         if over is not None:
             within = np.asarray(over.over) & ~np.asarray(above) & (reach <= most)
             rad = _up(2 * size / most, 2 * len(factors) + 4)
-        self._lose("a product with what overflowed", _any_over(every) & ~grows & ~within)
+        self._lose("a product with what overflowed", np.asarray(_any_over(every)) & np.logical_not(grows | within))
         return self._still_over(result, mid, grows, surely, within, rad)
 
     def _partial_products_are_normal(
-        self, magnitudes: list[Any], over: Ball | None, roundings: int, fmt: Format
+        self, magnitudes: list[tuple[Array, Radius]], over: Ball | None, roundings: int, fmt: Format
     ) -> bool:
         """Whether one number a factor bounds all partial products away from underflow and overflow.
 
@@ -578,7 +578,9 @@ class Balls(Arithmetic[Ball]):
             lowest *= min(1.0, 1 / float(np.max(size) + 2 * np.max(over.rad)))
         return bool(lowest >= 2 * fmt.smallest_normal and highest <= fmt.max)
 
-    def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
+    def _partial_products(
+        self, magnitudes: list[tuple[Array, Radius]], roundings: int, losses: int, fmt: Format
+    ) -> tuple[Array, Array]:
         """What the partial products of any grouping may lose below the normal range, and how far they may reach.
 
         Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
@@ -607,7 +609,7 @@ class Balls(Arithmetic[Ball]):
                 over = x.over if x.over is False else np.any(np.broadcast_to(x.over, x.shape), axis, keepdims=keepdims)
                 return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
-            special: Any = False
+            special: Mask = False
             if not np.isfinite(total).all():
                 finite = np.isfinite(x.mid)
                 special = ~finite.all(axis=axis, keepdims=keepdims)
@@ -626,7 +628,7 @@ class Balls(Arithmetic[Ball]):
             surely = np.any(np.broadcast_to(_surely(x), x.shape), axis=axis, keepdims=keepdims)
             return self._still_over(self._unknown_where(result, touched), mid, grows, surely)
 
-    def _unknown_where(self, result: Ball, where: Any) -> Ball:
+    def _unknown_where(self, result: Ball, where: Mask) -> Ball:
         rad = np.where(where, np.inf, result.rad)
         return Ball(self, result.mid, rad, result.pure, result.roundings, result.library, result.over)
 
@@ -640,7 +642,7 @@ class Balls(Arithmetic[Ball]):
             mid = applied(a.mid, b.mid)
             prop: Radius = 0.0
             wide_a, wide_b = _full(a), _full(b)
-            special: Any = False
+            special: Mask = False
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             odd_a, odd_b = ~np.isfinite(ma), ~np.isfinite(mb)
             if odd_a.any() or odd_b.any():
@@ -677,7 +679,7 @@ class Balls(Arithmetic[Ball]):
             result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
             if nothing.any() and not (self.model.flush or self.model.dot_flush):  # zeros add up to what is added
                 result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)
-            used: Any = False if plus is None else plus.over
+            used: Mask = False if plus is None else plus.over
             for x, y, met in ((a, b, True), (b, a, False)):
                 if x.over is not False:
                     mask, ones = np.broadcast_to(x.over, x.shape).astype(float), np.ones(y.shape)
@@ -700,7 +702,7 @@ class Balls(Arithmetic[Ball]):
         total: Array,
         roundings: int,
         products: int,
-        special: Any,
+        special: Mask,
         inherited: float,
         least: float,
         library: float,
@@ -786,7 +788,7 @@ class Balls(Arithmetic[Ball]):
             prop: Radius = 0.0 if is_zero(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
-            special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
+            special: Mask = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
             return self._logarithm("log", x, low, mid, prop, local, special)
 
     @_blockwise
@@ -833,10 +835,10 @@ class Balls(Arithmetic[Ball]):
             prop: Radius = 0.0 if is_zero(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
             local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
+            special: Mask = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
             return self._logarithm("log1p", x, low, mid, prop, local, special)
 
-    def _logarithm(self, name: str, x: Ball, low: Array, mid: Array, prop: Radius, local: Array, special: Any) -> Ball:
+    def _logarithm(self, name: str, x: Ball, low: Array, mid: Array, prop: Radius, local: Array, special: Mask) -> Ball:
         """The ball of a logarithm, unknown where the argument may reach zero or overflowed; `low` is its least."""
         fmt = self.model.compute
         zero = False if special is False else ~(low > 0) & ~special & np.isfinite(x.mid) & (x.rad < np.inf)
@@ -875,7 +877,7 @@ class Balls(Arithmetic[Ball]):
 
     def relu(self, x: Ball) -> Ball:
         mid, rad = np.maximum(x.mid, 0.0), x.rad
-        over: Any = False
+        over: Mask = False
         if x.over is not False:
             over, rad = x.over & (x.mid > 0), np.where(x.over & (x.mid < 0), 0.0, rad)
         if is_zero(rad):
@@ -916,7 +918,7 @@ class Balls(Arithmetic[Ball]):
                     widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
                     hull = _up(np.abs(above.mid - below.mid) + widths, 64)
                     rad, count = np.where(open_, hull, rad), _ENDLESS
-            taken: Any = False
+            taken: Mask = False
             if _any_over((above, below)) is not False:
                 taken = np.where(part == 1, above.over, np.where(part == 0, below.over, False))
             return Ball(self, mid, rad, roundings=count, over=taken)
@@ -933,7 +935,7 @@ class Balls(Arithmetic[Ball]):
                 return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
             finite = np.isfinite(x.mid)
             total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
-            special: Any = False if finite.all() else w.fold((~finite).astype(float)) > 0
+            special: Mask = False if finite.all() else w.fold((~finite).astype(float)) > 0
             inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
             result = self._accumulated(
                 mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library, dot=False
@@ -956,7 +958,7 @@ class Balls(Arithmetic[Ball]):
     def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.max(x.mid if among is None else np.where(among, x.mid, -np.inf), axis=axis)
-            over: Any = False
+            over: Mask = False
             if x.over is not False:  # unless an infinity that is none takes part
                 top = x.mid == np.expand_dims(mid, axis)
                 over = np.any(x.over & top, axis=axis) & ~np.any(np.isinf(x.mid) & ~x.over & top, axis=axis)
@@ -1003,7 +1005,7 @@ class Balls(Arithmetic[Ball]):
         rad = x.rad if is_zero(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
         roundings = 0 if is_zero(rad) else _ENDLESS  # Noise has none
         top = np.max(x.mid, axis=axis, keepdims=True)
-        over: Any = False
+        over: Mask = False
         if x.over is not False and not finite:
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
         return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings, over=over)
@@ -1097,22 +1099,22 @@ def _no_underflow(*factors: tuple[np.ndarray, np.ndarray | None]) -> bool:
     return math.prod(float(min(part)) for part in least) > 0
 
 
-def _infinite_times_unsure(balls: list[Ball]) -> Any:
+def _infinite_times_unsure(balls: list[Ball]) -> Mask:
     """Where an infinite factor meets one whose sign is open: the product may be of either sign, or NaN."""
-    lost: Any = False
+    lost: Mask = False
     if any(np.isinf(b.mid).any() for b in balls):
         for b in balls:
             if not is_zero(b.rad):
                 lost = lost | ((b.rad > 0) & (np.abs(b.mid) <= 2 * b.rad))
         if lost is not False:
-            infinite: Any = False
+            infinite: Mask = False
             for b in balls:
                 infinite = infinite | np.isinf(b.mid)
             lost = lost & infinite
     return lost
 
 
-def _any_over(balls: Iterable[Ball]) -> Any:
+def _any_over(balls: Iterable[Ball]) -> Mask:
     """Where any of these overflowed, or False."""
     masks = [np.asarray(b.over) for b in balls if b.over is not False]
     return functools.reduce(np.logical_or, masks) if masks else False
@@ -1123,11 +1125,11 @@ def _surely(x: Ball) -> np.ndarray:
     return np.asarray(x.over & (np.asarray(x.rad) == 0))
 
 
-def _mask(over: np.ndarray) -> Any:
+def _mask(over: np.ndarray) -> Mask:
     return over if over.any() else False
 
 
-def _has_sign(x: Ball, like: Any) -> np.ndarray:
+def _has_sign(x: Ball, like: Part) -> np.ndarray:
     """Where the exact value of x, and what any evaluation makes of it, is zero or surely of the sign of `like`."""
     at_least = np.where(x.over, 1.0, np.abs(x.mid) - 2 * x.rad)  # where it may be zero, this is not above zero
     return np.asarray((x.mid * np.sign(like) >= 0) & (at_least >= 0))

@@ -25,21 +25,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.parts import Part, is_zero
+from refnn.arithmetic.parts import Mask, Part, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
 from refnn.arithmetic.windows import Contraction, Windows
+from refnn.formats import Format
 from refnn.models import Model, model
 
 Array = np.ndarray
+OfArrays = Callable[[Array, Array], Array]
 _ROOT3 = math.sqrt(3.0)
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
@@ -62,7 +64,7 @@ def _root_sum(a: Array, b: Array) -> Array:
     return np.asarray(np.sqrt(a * a + b * b))
 
 
-def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
+def _merge(terms: list[Term], quadrature: OfArrays = np.hypot) -> tuple[Term, ...]:
     """At most one term for each pattern of independence."""
     if len(terms) < 2:
         return tuple(terms)
@@ -82,7 +84,7 @@ class Noisy(Operators):
     __slots__ = ("ar", "bias", "mid", "pure", "terms")
     ar: Noise
 
-    def __init__(self, ar: Noise, mid: Array, terms: Any = (), bias: Any = 0.0, pure: bool = False) -> None:
+    def __init__(self, ar: Noise, mid: Array, terms: Iterable[Term] = (), bias: Part = 0.0, pure: bool = False) -> None:
         self.ar, self.mid, self.terms, self.bias, self.pure = ar, np.asarray(mid), tuple(terms), bias, pure
 
     shape = property(lambda self: self.mid.shape)
@@ -103,7 +105,7 @@ class Noisy(Operators):
             total = self.ar.quadrature(total, s)
         return np.broadcast_to(total, self.shape)
 
-    def _map(self, f: Any) -> Noisy:
+    def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Noisy:
         """Reorder or select elements, none twice: what was independent everywhere stays so, the rest is shared."""
         mid, terms = f(self.mid), []
         for t in self.terms:
@@ -140,7 +142,7 @@ class Noise(Arithmetic[Noisy]):
         size = np.abs(mid)  # a subnormal input may be read as zero: a bound, no variance
         return Noisy(self, mid, bias=np.where(size < self.model.storage.smallest_normal, size, 0.0))
 
-    def lift(self, x: Any) -> Noisy:
+    def lift(self, x: Noisy | int) -> Noisy:
         if isinstance(x, Noisy):
             return x
         return Noisy(self, np.asarray(float(x)), pure=x == 0 or abs(x).bit_count() == 1)
@@ -161,7 +163,9 @@ class Noise(Arithmetic[Noisy]):
             return x
         return self._rounded(x.mid, x.terms, x.bias, np.abs(x.mid) * (m.storage.unit_roundoff / _ROOT3), m.storage)
 
-    def _rounded(self, mid: Array, terms: Any, bias: Any, std: Any, fmt: Any = None, losses: Any = 1) -> Noisy:
+    def _rounded(
+        self, mid: Array, terms: Iterable[Term], bias: Part, std: Array, fmt: Format | None = None, losses: Part = 1
+    ) -> Noisy:
         """A result with its own rounding added: one fresh variable an element. As many operations as `losses` may each
         lose something below the normal range."""
         mid = np.asarray(mid)
@@ -169,7 +173,7 @@ class Noise(Arithmetic[Noisy]):
         bias = bias + losses * self._loss(fmt or self.model.compute)
         return self._settled(mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias)
 
-    def _settled(self, mid: Array, terms: Any, bias: Any) -> Noisy:
+    def _settled(self, mid: Array, terms: Iterable[Term], bias: Part) -> Noisy:
         """A result without noise where it is infinite or NaN: what surely is so is not rounded, and of what may be so
         nothing is known (Balls has an infinite radius there). Its noise would be NaN in all that follows."""
         with np.errstate(all="ignore"):
@@ -185,17 +189,17 @@ class Noise(Arithmetic[Noisy]):
         it is about sqrt(n/2)."""
         return np.where(self.model.accumulate.unit_roundoff * chain > STAGNANT * terms, np.inf, chain)
 
-    def _loss(self, fmt: Any) -> float:
+    def _loss(self, fmt: Format) -> float:
         """What one operation may lose below the normal range; half of a subnormal number may be none in float64."""
         return float(fmt.smallest_normal if self.model.flush else fmt.smallest_subnormal)
 
     @staticmethod
-    def _spread(terms: Any, ndim: int) -> Iterator[Term]:
+    def _spread(terms: Iterable[Term], ndim: int) -> Iterator[Term]:
         """Terms of a broadcast operand: new axes share its variables."""
         for t in terms:
             yield Term(t.std, (1,) * (ndim - len(t.shape)) + t.shape, t.roots)
 
-    def _scaled(self, terms: Any, factor: Array) -> list[Term]:
+    def _scaled(self, terms: Iterable[Term], factor: Array) -> list[Term]:
         times = _times if self.model.compute.name == "float64" else _unless_zero
         return [Term(times(t.std, factor), t.shape, t.roots) for t in terms]
 
@@ -318,7 +322,7 @@ class Noise(Arithmetic[Noisy]):
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
-    def _function(self, x: Noisy, mid: Array, slope: Array, name: str, exact: Any = False) -> Noisy:
+    def _function(self, x: Noisy, mid: Array, slope: Array, name: str, exact: Mask = False) -> Noisy:
         """K ulps are the rounding of the result, half an ulp like any other, and K - 1/2 of approximation, which repeat
         for equal arguments and may have one sign over a whole range: a bias. None where the result is `exact`."""
         fmt = self.model.compute
@@ -329,7 +333,7 @@ class Noise(Arithmetic[Noisy]):
         return self._rounded(mid, self._scaled(x.terms, slope), bias, size * (fmt.unit_roundoff / _ROOT3))
 
     @staticmethod
-    def _given_zeros(x: Noisy) -> Any:
+    def _given_zeros(x: Noisy) -> Mask:
         """Zeros that are given, not computed: exp(0) and erfc(0) are exactly 1."""
         return x.mid == 0 if not x.terms and is_zero(x.bias) else False
 
@@ -531,12 +535,12 @@ class Noise(Arithmetic[Noisy]):
         return x._map(lambda v: take(v, target, axis))
 
 
-def _weighted(*parts: tuple[Any, Array]) -> Any:
+def _weighted(*parts: tuple[Part, Array]) -> Part:
     """The sum of biases times factors; 0.0 where there is no bias at all."""
     return sum((_unless_zero(bias, factor) for bias, factor in parts if not is_zero(bias)), start=0.0)
 
 
-def _unless_zero(size: Any, factor: Array) -> Array:
+def _unless_zero(size: Part, factor: Array) -> Array:
     """size * factor, and zero where one of them is, whatever the other is: no error passes where the slope is zero, and
     no error is nothing times an infinite slope."""
     product = np.asarray(size * factor)
@@ -553,14 +557,14 @@ def _times(std: Array, factor: Array) -> Array:
     return product + np.where((std != 0) & (factor != 0) & (product < _SMALL), 2.0**-1074, 0.0)
 
 
-def _scale(x: Array, axes: Any) -> Array:
+def _scale(x: Array, axes: Axis) -> Array:
     """The largest magnitude along `axes`, which stay with length 1: divided by it, squares neither vanish nor
     overflow."""
     scale = np.max(np.abs(x), axis=axes, keepdims=True, initial=0.0)
     return np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
 
 
-def _losses(factors: tuple[Noisy, ...], over: Noisy | None) -> Any:
+def _losses(factors: tuple[Noisy, ...], over: Noisy | None) -> Part:
     """How often the operations of a product lose below the normal range, each loss times the factors that may enlarge
     it. As in Balls, a power of two loses where it makes a product smaller."""
     impure = sum(not f.pure for f in factors)
@@ -584,7 +588,9 @@ def _starts(n: int, blocks: int) -> list[int]:
     return sorted({n * i // blocks for i in range(blocks)})
 
 
-def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, further: Any = None) -> Array:
+def _chain(
+    sizes: list[int], blocks: Iterable[Array], bridges: Array, squares: Array, further: Array | None = None
+) -> Array:
     """The root of the sum of squares of all partial sums, from left to right, from right to left or in a random order,
     whichever is most, of terms whose sums over each block are given; a `further` term comes first or last: either it
     moves all partial sums, or it makes one more.
@@ -622,7 +628,12 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, furthe
 
 
 def _contraction_roundings(
-    form: Contraction, a: Array, b: Array, shape: tuple[int, ...], further: Array | None, unless_stagnant: Any
+    form: Contraction,
+    a: Array,
+    b: Array,
+    shape: tuple[int, ...],
+    further: Array | None,
+    unless_stagnant: OfArrays,
 ) -> Array:
     """The root of the sum of squares of what is rounded in a contraction, products and partial sums; in pieces of the
     result that stay in the cache, where the first axis allows it."""
@@ -689,7 +700,12 @@ def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Ar
 
 
 def _contracted(
-    t: Term, shape: tuple[int, ...], applied: Any, other: np.ndarray, axis: tuple[int, int] | None, ndim: int
+    t: Term,
+    shape: tuple[int, ...],
+    applied: OfArrays,
+    other: np.ndarray,
+    axis: tuple[int, int] | None,
+    ndim: int,
 ) -> Term:
     """The noise of one factor after a contraction with the magnitudes of the other: independent along the axis that
     survives, if it was, and shared along the rest."""

@@ -277,7 +277,7 @@ class Pairs(Exact[Pair]):
     def array(self, x: Array) -> Pair:
         return self._closed(np.asarray(x).astype(np.float64))
 
-    def lift(self, x: Any) -> Pair:
+    def lift(self, x: Pair | int) -> Pair:
         if isinstance(x, Pair):
             return x
         if not isinstance(x, int):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from refnn.formats import Format
 from refnn.judging.case import Case
 from refnn.judging.verdict import CONVENTION, ERROR, EXACT, NAMES, OK, SCOPE, SUSPECT, Judgement
+from refnn.oracle.evaluate import Rows
 from refnn.report import Finding, Result
 
 KEPT = 3  # findings kept of each kind in each result
@@ -30,7 +30,7 @@ class Tally:
         self.alike: dict[tuple[int, str], list[Finding]] = {}
         self.scope: Counter[str] = Counter()
 
-    def add(self, j: Judgement, piece: Case, first_row: int, rows: Any, seconds: float) -> None:
+    def add(self, j: Judgement, piece: Case, first_row: int, rows: Rows, seconds: float) -> None:
         """Add the verdicts of some `rows` of a piece of the case, which begins at its `first_row`."""
         self.seconds += seconds
         if not j.code.size:
