@@ -44,7 +44,6 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
-from refnn.arithmetic.noise import chain_share, ramp_share
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
@@ -57,7 +56,6 @@ Radius = Part  # 0.0 is exact
 
 _U = 2.0**-53
 _TINY = 2.0**-1074
-_ENDLESS = math.inf  # roundings, where the radius covers what Noise knows nothing of
 _BELOW_ONE = 1.0 - 2.0**-53
 _LARGEST = float(np.finfo(np.float64).max)
 _EXPONENT = np.int64(0x7FF0000000000000)
@@ -110,16 +108,12 @@ def check_gradual_underflow() -> None:
 class Ball(Operators):
     """Midpoints and radii; see the module's docstring.
 
-    `pure` marks exact powers of two and zeros: factors that do not round. `roundings` says how far the radius may be
-    above the standard deviation that `Noise` gives, to first order: by no more than for so many roundings of equal
-    size, radius <= sqrt(3 roundings) std, apart from what both allow for elementary functions and losses below the
-    normal range. Roundings add, by Cauchy and Schwarz; a sum counts more of them than it makes, because its partial
-    results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
-    that elementary functions are allowed beside the rounding of their result. `over` is a mask of the elements that
-    overflowed or may have (see above), or False.
+    `pure` marks exact powers of two and zeros: factors that do not round. `library` is at most the part of the error,
+    in unit roundoffs of the value, that elementary functions are allowed beside the rounding of their result. `over` is
+    a mask of the elements that overflowed or may have (see above), or False.
     """
 
-    __slots__ = ("ar", "library", "mid", "over", "pure", "rad", "roundings")
+    __slots__ = ("ar", "library", "mid", "over", "pure", "rad")
     ar: Balls
 
     def __init__(
@@ -128,12 +122,10 @@ class Ball(Operators):
         mid: np.ndarray,
         rad: Radius,
         pure: bool = False,
-        roundings: float = 0,
         library: float = 0.0,
         over: Mask = False,
     ) -> None:
-        self.ar, self.mid, self.rad, self.pure, self.roundings, self.library = ar, mid, rad, pure, roundings, library
-        self.over = over
+        self.ar, self.mid, self.rad, self.pure, self.library, self.over = ar, mid, rad, pure, library, over
 
     shape = property(lambda self: self.mid.shape)
     ndim = property(lambda self: self.mid.ndim)
@@ -142,10 +134,10 @@ class Ball(Operators):
     def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
         over = self.over if self.over is False else f(np.broadcast_to(self.over, self.mid.shape))
-        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library, over)
+        return Ball(self.ar, f(self.mid), rad, self.pure, self.library, over)
 
     def __neg__(self) -> Ball:
-        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings, self.library, self.over)
+        return Ball(self.ar, -self.mid, self.rad, self.pure, self.library, self.over)
 
 
 def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
@@ -164,7 +156,7 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
             return done[-1].mid, done[-1].rad, done[-1].over
 
         mid, rad, over = in_blocks(parts, *balls)
-        return Ball(self, mid, rad, roundings=done[-1].roundings, library=done[-1].library, over=over)
+        return Ball(self, mid, rad, library=done[-1].library, over=over)
 
     return blocked
 
@@ -192,9 +184,7 @@ class Balls(Arithmetic[Ball]):
             magnitude = np.abs(mid)
             lost = np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0)
             # Met exactly by what flushes, so wider than what is lost where an error is measured.
-            return (
-                Ball(self, mid, _up(lost, 64) * (lost > 0), roundings=_ENDLESS) if lost.any() else Ball(self, mid, 0.0)
-            )
+            return Ball(self, mid, _up(lost, 64) * (lost > 0)) if lost.any() else Ball(self, mid, 0.0)
         return Ball(self, mid, 0.0)
 
     def lift(self, x: Ball | int) -> Ball:
@@ -292,7 +282,6 @@ class Balls(Arithmetic[Ball]):
         lost: Callable[[], Mask] = lambda: False,
         reach: Array | None = None,
         partial: bool = False,
-        count: float = 1,
         library: float = 0.0,
         half: Callable[[], Array] | None = None,
         surely: Mask = False,
@@ -302,11 +291,10 @@ class Balls(Arithmetic[Ball]):
 
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
-        tells which of those that are not finite nothing is known about, `count` how many local roundings were made,
-        `library` is the result's own (see Ball); `half` the result is in the range of float64 where it is not itself,
-        and `surely` says which results overflow although float64 has no number for them.
+        tells which of those that are not finite nothing is known about. `library` is the result's own (see Ball).
+        `half` the result is in the range of float64 where it is not itself. `surely` says which results overflow
+        although float64 has no number for them.
         """
-        count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
         if self.model.flush and not is_zero(local):
             local = local + (local > 0) * self._flush(np.abs(mid) - 2 * (prop + local), fmt)
@@ -322,7 +310,7 @@ class Balls(Arithmetic[Ball]):
             # One number a side bounds all: NaN and infinities fail the comparison.
             most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
             if most <= fmt.max:
-                return Ball(self, mid, rad, roundings=count, library=library)
+                return Ball(self, mid, rad, library=library)
         if reach is None:
             reach = np.abs(mid) + rad
         mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
@@ -353,7 +341,7 @@ class Balls(Arithmetic[Ball]):
         rad[fresh | unknown] = np.inf
         for lost_ in used:
             rad[np.broadcast_to(lost_, mid.shape)] = np.inf
-        return Ball(self, mid, rad, roundings=count, library=library, over=_mask(surely | (near & ~unknown)))
+        return Ball(self, mid, rad, library=library, over=_mask(surely | (near & ~unknown)))
 
     def _lose(self, why: str, where: Mask) -> None:
         """Note how many results are unknown, and why."""
@@ -377,7 +365,7 @@ class Balls(Arithmetic[Ball]):
             within = np.broadcast_to(within, shape)
             full[within], radius[within] = 0.0, np.broadcast_to(rad, shape)[within]
         kept = np.zeros(shape, bool) | over | result.over
-        return Ball(self, full, radius, False, result.roundings, result.library, _mask(kept))
+        return Ball(self, full, radius, False, result.library, _mask(kept))
 
     def _clamped(self, x: Ball) -> Ball:
         """x with half the largest number in place of what overflowed, for functions that are constant from there on, to
@@ -386,13 +374,13 @@ class Balls(Arithmetic[Ball]):
             return x
         mid = np.where(x.over, np.copysign(self.model.compute.max / 2, x.mid), x.mid)
         rad = np.where(x.over, 0.0, x.rad)
-        return Ball(self, mid, rad, roundings=x.roundings, library=x.library)
+        return Ball(self, mid, rad, library=x.library)
 
     def _far(self, x: Ball) -> Ball:
         """x, no further than where exponentials overflow every format but float64, in which they are to stay finite."""
         if self.model.compute.name == "float64" or np.max(x.mid, initial=0.0) <= 700:
             return x
-        return Ball(self, np.where(x.mid < np.inf, np.minimum(x.mid, 700.0), x.mid), x.rad, roundings=x.roundings)
+        return Ball(self, np.where(x.mid < np.inf, np.minimum(x.mid, 700.0), x.mid), x.rad)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -518,7 +506,6 @@ class Balls(Arithmetic[Ball]):
                 lost=lost,
                 reach=reach,
                 partial=reach is not None,
-                count=roundings,
                 library=sum(b.library for b in balls),
                 half=lambda: (
                     math.prod((f.mid for f in factors), start=np.asarray(0.5)) / (1.0 if over is None else over.mid)
@@ -607,7 +594,7 @@ class Balls(Arithmetic[Ball]):
                 prop = prop + np.sum(self._unread(size, size + 3 * x.rad), axis=axis, keepdims=keepdims)
             if terms <= 1:
                 over = x.over if x.over is False else np.any(np.broadcast_to(x.over, x.shape), axis, keepdims=keepdims)
-                return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
+                return Ball(self, mid, prop, library=x.library, over=over)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
             special: Mask = False
             if not np.isfinite(total).all():
@@ -615,9 +602,7 @@ class Balls(Arithmetic[Ball]):
                 special = ~finite.all(axis=axis, keepdims=keepdims)
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
                 prop = 0.0 if is_zero(prop) else np.where(special & np.isnan(prop), 0.0, prop)
-            one_sign = np.array_equal(np.abs(mid), total)
-            least = ramp_share(terms) if one_sign else chain_share(terms)
-            result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
+            result = self._accumulated(mid, prop, total, terms - 1, 0, special, x.library)
             if x.over is False:
                 return result
             touched = np.any(np.broadcast_to(x.over, x.shape), axis=axis, keepdims=keepdims)
@@ -630,7 +615,7 @@ class Balls(Arithmetic[Ball]):
 
     def _unknown_where(self, result: Ball, where: Mask) -> Ball:
         rad = np.where(where, np.inf, result.rad)
-        return Ball(self, result.mid, rad, result.pure, result.roundings, result.library, result.over)
+        return Ball(self, result.mid, rad, result.pure, result.library, result.over)
 
     def contract(self, form: Contraction, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         terms = form.terms
@@ -674,9 +659,7 @@ class Balls(Arithmetic[Ball]):
                 if not np.isfinite(plus.mid).all():
                     special = special | ~np.isfinite(plus.mid)
                     total = np.where(np.isfinite(total), total, 0.0)
-            count = max(terms, 1) * (a.roundings + b.roundings) + (0 if plus is None else plus.roundings)
-            least = chain_share(form.terms, plus=plus is not None)
-            result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
+            result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, 0.0)
             if nothing.any() and not (self.model.flush or self.model.dot_flush):  # zeros add up to what is added
                 result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)
             used: Mask = False if plus is None else plus.over
@@ -703,18 +686,14 @@ class Balls(Arithmetic[Ball]):
         roundings: int,
         products: int,
         special: Mask,
-        inherited: float,
-        least: float,
         library: float,
         *,
         dot: bool = True,
     ) -> Ball:
-        """A sum with its own roundings, whose standard deviation is at `least` so many u / sqrt(3) of `total`, the sum
-        of magnitudes; those of its terms count as `inherited`. Units for `dot` products may make it."""
+        """A sum with its own roundings; `total` is the sum of magnitudes. Units for `dot` products may make it."""
         m, fmt = self.model, self.model.accumulate
         flush = m.flush or (dot and m.dot_flush)
         relative = growth(fmt.unit_roundoff, roundings)
-        count = inherited * (1 + 2 * relative) ** 2 + (relative / fmt.unit_roundoff / least) ** 2
         steps = products + (roundings if flush else 0)
         loss = fmt.smallest_normal if flush else self._loss(fmt)
         local = relative * (total + 2 * prop) + steps * (1 + relative) * loss
@@ -732,7 +711,6 @@ class Balls(Arithmetic[Ball]):
             special=special,
             reach=reach,
             partial=True,
-            count=count,
             library=library,
         )
 
@@ -873,7 +851,7 @@ class Balls(Arithmetic[Ball]):
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
     def abs(self, x: Ball) -> Ball:
-        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library, x.over)
+        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.library, x.over)
 
     def relu(self, x: Ball) -> Ball:
         mid, rad = np.maximum(x.mid, 0.0), x.rad
@@ -886,8 +864,7 @@ class Balls(Arithmetic[Ball]):
         with np.errstate(all="ignore"):
             low = (x.mid < 0) & (rad < np.inf)
             rad = np.where(low, np.clip(x.mid * _IN50 + 2 * rad, 0.0, rad), rad)
-        # Noise leaves nothing of them below zero.
-        return Ball(self, mid, rad, roundings=_ENDLESS, library=x.library, over=over)
+        return Ball(self, mid, rad, library=x.library, over=over)
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
@@ -908,7 +885,6 @@ class Balls(Arithmetic[Ball]):
             if not (is_zero(above.rad) and is_zero(below.rad)):
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
                 rad = np.where(np.isnan(side), x.rad, rad)  # NaN, whatever the others are
-            count = x.roundings + above.roundings + below.roundings
             if not is_zero(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
@@ -917,11 +893,11 @@ class Balls(Arithmetic[Ball]):
                     # |va - tb| <= |va - ta| + |ta - mid a| + |mid a - mid b| + |mid b - tb|
                     widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
                     hull = _up(np.abs(above.mid - below.mid) + widths, 64)
-                    rad, count = np.where(open_, hull, rad), _ENDLESS
+                    rad = np.where(open_, hull, rad)
             taken: Mask = False
             if _any_over((above, below)) is not False:
                 taken = np.where(part == 1, above.over, np.where(part == 0, below.over, False))
-            return Ball(self, mid, rad, roundings=count, over=taken)
+            return Ball(self, mid, rad, over=taken)
 
     def windows(self, x: Ball, w: Windows) -> Ball:
         return x._map(w.gather)
@@ -932,14 +908,11 @@ class Balls(Arithmetic[Ball]):
             prop: Radius = 0.0 if is_zero(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
             over = x.over if x.over is False else w.fold(np.broadcast_to(x.over, x.shape).astype(float)) > 0
             if w.coverage <= 1:
-                return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
+                return Ball(self, mid, prop, library=x.library, over=over)
             finite = np.isfinite(x.mid)
             total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
             special: Mask = False if finite.all() else w.fold((~finite).astype(float)) > 0
-            inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
-            result = self._accumulated(
-                mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library, dot=False
-            )
+            result = self._accumulated(mid, prop, total, w.coverage - 1, 0, special, x.library, dot=False)
             self._lose("a sum with what overflowed", over)
             return result if over is False else self._unknown_where(result, over)
 
@@ -963,14 +936,13 @@ class Balls(Arithmetic[Ball]):
                 top = x.mid == np.expand_dims(mid, axis)
                 over = np.any(x.over & top, axis=axis) & ~np.any(np.isinf(x.mid) & ~x.over & top, axis=axis)
             if is_zero(x.rad):
-                return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library, over=over)
+                return Ball(self, mid, 0.0, library=x.library, over=over)
             # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
             able, full = self._able(x, axis, among), np.broadcast_to(x.rad, x.shape)
             rad = np.max(np.where(able, full, 0.0), axis=axis)
-            count = x.roundings if np.count_nonzero(able) == mid.size else _ENDLESS
             # What is surely NaN or infinity stays so, whatever the others are.
             sure = np.any(hits(x.mid, axis, among, "any") & (full == 0), axis=axis) & ~(mid < np.inf)
-            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=count, library=x.library, over=over)
+            return Ball(self, mid, np.where(sure, 0.0, rad), library=x.library, over=over)
 
     def route(self, g: Ball, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         rule = ties(self.convention)
@@ -983,32 +955,30 @@ class Balls(Arithmetic[Ball]):
             if rule == "split":
                 cells = np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1)
                 part = self.product(sent, over=self.real(cells))
-                sent = Ball(self, part.mid, np.where(cells > 1, part.rad, sent.rad), roundings=part.roundings)
+                sent = Ball(self, part.mid, np.where(cells > 1, part.rad, sent.rad))
             elif rule == "any":  # a weight is at most 1: rounded itself, perhaps as a quotient, and its product
                 local = growth(self.model.compute.unit_roundoff, 3) * (np.abs(sent.mid) + 2 * sent.rad)
                 loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 64)
-                sent = Ball(self, sent.mid, np.where(several, loose, sent.rad), roundings=sent.roundings + 3)
+                sent = Ball(self, sent.mid, np.where(several, loose, sent.rad))
             mid = np.where(chosen, sent.mid, 0.0)
             rad: Radius = 0.0 if is_zero(sent.rad) else np.where(chosen, sent.rad, 0.0)
-            count = sent.roundings + x.roundings
             unsure = several & np.any(tied & ((np.asarray(x.rad) != 0) | x.over), axis=axis, keepdims=True)
             self.kinks += int(np.count_nonzero(several & ~unsure))
             if unsure.any():  # whoever can be the maximum may get anything between nothing and all of it
                 self.open_branches += int(np.count_nonzero(unsure))
                 whole = g._map(lambda a: np.expand_dims(a, axis))
                 # Met exactly by what chose another one, so wider than what is lost where an error is measured.
-                rad, count = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 64), rad), _ENDLESS
+                rad = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 64), rad)
             over = sent.over if sent.over is False else chosen & sent.over
-            return Ball(self, mid, rad, roundings=count, library=sent.library, over=over)
+            return Ball(self, mid, rad, library=sent.library, over=over)
 
     def pivot(self, x: Ball, axis: int, finite: bool = False) -> Ball:
         rad = x.rad if is_zero(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
-        roundings = 0 if is_zero(rad) else _ENDLESS  # Noise has none
         top = np.max(x.mid, axis=axis, keepdims=True)
         over: Mask = False
         if x.over is not False and not finite:
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
-        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings, over=over)
+        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, over=over)
 
     def saved(self, x: Ball, times: int = 1) -> Ball:
         for _ in range(times if self.model.saved else 0):
@@ -1020,7 +990,7 @@ class Balls(Arithmetic[Ball]):
 
     def optional(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):
-            return Ball(self, x.mid, _up(np.abs(x.mid) + x.rad, 2), roundings=_ENDLESS)
+            return Ball(self, x.mid, _up(np.abs(x.mid) + x.rad, 2))
 
     def either(self, first: Callable[[], Ball], second: Callable[[], Ball]) -> Ball:
         a, before = first(), (self.overflows, self.unknown.copy())
@@ -1035,7 +1005,7 @@ class Balls(Arithmetic[Ball]):
             if over is not False:  # the first alone is infinite
                 rad, over = np.where(over & sound, np.inf, rad), _mask(over & ~sound)
         library = min(a.library, b.library)
-        return Ball(self, a.mid, rad, roundings=max(a.roundings, b.roundings), library=library, over=over)
+        return Ball(self, a.mid, rad, library=library, over=over)
 
     def inexact(
         self,
@@ -1065,7 +1035,6 @@ class Balls(Arithmetic[Ball]):
                 reach=top,
                 partial=True,
                 lost=lambda: lost,
-                count=_ENDLESS,
             )
             given = all(b.over is False and np.isfinite(b.rad).all() for b in operands)
             if lost.any() and given and not all(np.isfinite(b.mid).all() for b in operands):
@@ -1077,7 +1046,7 @@ class Balls(Arithmetic[Ball]):
         a, b = self.lift(a), self.lift(b)
         rad = 0.0 if is_zero(a.rad) and is_zero(b.rad) else np.where(mask, a.rad, b.rad)
         over = False if _any_over((a, b)) is False else np.where(mask, a.over, b.over)
-        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, a.roundings + b.roundings, over=over)
+        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, over=over)
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Ball:
         return Ball(self, one_hot(target, classes, axis).astype(np.float64), 0.0, pure=True)

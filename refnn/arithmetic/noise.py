@@ -671,24 +671,6 @@ def _contraction_roundings(
     return result
 
 
-def chain_share(n: int, *, plus: bool = False) -> float:
-    """The least that `_chain` can be of the sum T of magnitudes of n terms, or of those and a further one (`plus`).
-
-    In a random order _chain^2 >= B^2 + n/3 S^2, with the bridge B^2 = (n - 1)/6 sum(p^2) and the sum S, and by Cauchy
-    and Schwarz T <= sqrt(n sum(p^2)) = sqrt(6n/(n - 1)) B. A further term f is at most |S + f| + |S|, and `_chain` adds
-    (S + f)^2; Cauchy and Schwarz once more. A single term is its own sum, and its chain at least |S|. It may have been
-    computed in float32.
-    """
-    squared = 6 * n / (n - 1) if n > 1 else 4.0 if plus else 1.0
-    return (1 - 2.0**-20) / math.sqrt(squared + (1 + 3 / n if plus and n > 1 else plus))
-
-
-def ramp_share(n: int) -> float:
-    """The least that `_chain` can be of the sum of magnitudes of n terms of one sign: partial sums P from one side and
-    S - P from the other have a mean square of at least S^2 / 4 in one of the two ways."""
-    return math.sqrt(n) / 2
-
-
 def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Array, Array]:
     """x divided by its largest magnitudes, and those as factors of the result of a contraction: one number for each
     index of the axis that survives, or one for all."""

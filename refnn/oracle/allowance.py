@@ -103,31 +103,27 @@ class WorstCase:
     """`results`: (middle, worst) of the output and of each gradient. `kinks` counts the elements that met a kink,
     `open_branches` those so near one that rounding decides the side, `overflows` the results on the way that are
     infinite, or may be; `unknown` says what may overflow, or overflowed and was used, and how often. For each result,
-    `roundings` says how far worst and expected error may be apart, and `library` the least that is allowed for
-    elementary functions (see Ball)."""
+    `library` is the least that is allowed for elementary functions (see Ball)."""
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
     kinks: int
     open_branches: int
     overflows: int
     unknown: Mapping[str, int]
-    roundings: list[float]
     library: list[float]
 
 
 def worst_case(call: Call, model: Model) -> WorstCase:
     """The definition in ball arithmetic."""
     ar = Balls(model, convention=call.rule)
-    roundings: list[list[float]] = []
     library: list[list[float]] = []
     pieces = []
     for piece in chunks(call):
         balls = run(ar, piece)
-        roundings.append([0 if b is None else b.roundings for b in balls])
         library.append([0.0 if b is None else b.library for b in balls])
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
-    most, least = [*map(max, zip(*roundings, strict=True))], [*map(min, zip(*library, strict=True))]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), most, least)
+    least = [min(of_one) for of_one in zip(*library, strict=True)]
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), least)
 
 
 Expected = tuple[np.ndarray, np.ndarray]  # the standard deviation, and a bound of what is no rounding
