@@ -13,13 +13,17 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from refnn.arithmetic import BLOCK, Convention
 from refnn.arithmetic.floats import Floats, keep_freed_memory
+from refnn.arithmetic.protocol import Arithmetic, N
 from refnn.formats import FORMATS
 from refnn.refusals import check_real
 
-Array = Any
+Array = np.ndarray
+Params = Mapping[str, Any]  # of whatever type an op takes each parameter
+Half = Callable[..., Any]  # a forward or a vjp, of the arrays of any arithmetic
 
 KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
 
@@ -117,7 +121,7 @@ class Variant:
     """
 
     shapes: Mapping[str, Shape | None]
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     points: Sequence[float] = ()
     small: Mapping[str, Shape | None] | None = None
@@ -161,7 +165,7 @@ class Special:
     output: Any
     grads: tuple[Any, ...]
     why: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     cotangent: float = 1.0
     axis: str | None = None
 
@@ -175,11 +179,11 @@ class Sum:
     the shares add up. `over` is None for a sum.
     """
 
-    of: Mapping[str, Any]
-    over: Callable[..., Any] | None = None
+    of: Params
+    over: Half | None = None
 
 
-def _demands(entry: Any) -> bool:
+def _demands(entry: object) -> bool:
     """Whether an entry of a table of special values asks for something anywhere."""
     return any(map(_demands, entry)) if isinstance(entry, list) else entry is not None
 
@@ -217,18 +221,16 @@ class Op:
     """
 
     name: str
-    forward_definition: Callable[..., Array]
-    vjp_definition: Callable[..., tuple[Array | None, ...]]
+    forward_definition: Half
+    vjp_definition: Half
     inputs: Mapping[str, Input]
-    validate: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+    validate: Callable[[Params, Params], None]
     variants: tuple[Variant, ...]
-    algorithms: Mapping[str, tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]] = field(
-        default_factory=dict
-    )
+    algorithms: Mapping[str, tuple[Half, Half]] = field(default_factory=dict)
     kinks: Mapping[str, Convention] = field(default_factory=dict)
     special: tuple[Special, ...] = ()
-    rowwise: Callable[[int, Mapping[str, Any]], bool] = lambda ndim, params: False
-    summed: Callable[[Mapping[str, Any]], Sum | None] = lambda params: None
+    rowwise: Callable[[int, Params], bool] = lambda ndim, params: False
+    summed: Callable[[Params], Sum | None] = lambda params: None
     equations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -288,11 +290,11 @@ class Op:
                 )
 
     @staticmethod
-    def _signature(f: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    def _signature(f: Half) -> Iterable[inspect.Parameter]:
         return inspect.signature(f).parameters.values()
 
     @cached_property
-    def defaults(self) -> Mapping[str, Any]:
+    def defaults(self) -> Params:
         """The parameters with their defaults, as `forward` declares them; without one, `inspect.Parameter.empty`."""
         return MappingProxyType(
             {p.name: p.default for p in self._signature(self.forward_definition) if p.kind is p.KEYWORD_ONLY}
@@ -303,7 +305,7 @@ class Op:
         """The convention at kinks and ties that refnn itself follows: the first in `kinks`."""
         return next(iter(self.kinks.values()), 0.0)
 
-    def algorithm(self, name: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
+    def algorithm(self, name: str) -> tuple[Half, Half]:
         """The forward and the vjp of a declared algorithm; "accurate" is the op's own definition."""
         if name == "accurate":
             return self.forward_definition, self.vjp_definition
@@ -314,7 +316,9 @@ class Op:
 
     # --- use as a function -------------------------------------------------------------------------------------------
 
-    def bind(self, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(
+        self, inputs: Sequence[ArrayLike | None], params: Params
+    ) -> tuple[tuple[Array | None, ...], dict[str, Any]]:
         """The inputs as arrays of one float dtype, and the parameters with their defaults, both validated.
 
         TypeError or ValueError says in one sentence what is wrong with them.
@@ -346,7 +350,7 @@ class Op:
         self.validate(arrays, full)
         return tuple(arrays.values()), full
 
-    def _as_input(self, name: str, x: Any) -> np.ndarray | None:
+    def _as_input(self, name: str, x: ArrayLike | None) -> np.ndarray | None:
         declared = self.inputs[name]
         if x is None:
             if not declared.optional:
@@ -366,22 +370,24 @@ class Op:
         """The float dtype that the inputs share."""
         return next(x.dtype for x in inputs if x is not None and x.dtype.name in FORMATS)
 
-    def __call__(self, *inputs: Array, **params: Any) -> Array:
+    def __call__(self, *inputs: ArrayLike | None, **params: Any) -> Array:
         """The same as `forward`."""
         return self.forward(*inputs, **params)
 
-    def forward(self, *inputs: Array, **params: Any) -> Array:
+    def forward(self, *inputs: ArrayLike | None, **params: Any) -> Array:
         """The output, in the dtype of the inputs. TypeError or ValueError says what is wrong with them."""
         arrays, full = self.bind(inputs, params)
         ar = Floats(self.dtype_of(arrays), convention=self.convention)
         with np.errstate(all="ignore"):
-            return ar.store(self.forward_definition(ar, *lift(ar, arrays), **full))
+            return np.asarray(ar.store(self.forward_definition(ar, *lift(ar, arrays), **full)))
 
-    def vjp(self, g: Array, *inputs: Array, **params: Any) -> tuple[Array | None, ...]:
+    def vjp(self, g: ArrayLike, *inputs: ArrayLike | None, **params: Any) -> tuple[Array | None, ...]:
         """The gradient for each input, given the cotangent `g` of the output (of its shape and dtype)."""
         return self.pullback(*inputs, **params)[1](g)
 
-    def pullback(self, *inputs: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array | None, ...]]]:
+    def pullback(
+        self, *inputs: ArrayLike | None, **params: Any
+    ) -> tuple[Array, Callable[[ArrayLike], tuple[Array | None, ...]]]:
         """The output, and the function that takes its cotangent to the gradients. The forward runs once."""
         arrays, full = self.bind(inputs, params)
         if max(x.size for x in arrays if x is not None) > BLOCK:
@@ -391,7 +397,7 @@ class Op:
         with np.errstate(all="ignore"):
             y = ar.store(self.forward_definition(ar, *lifted, **full))
 
-        def pull(g: Array) -> tuple[Array | None, ...]:
+        def pull(g: ArrayLike) -> tuple[Array | None, ...]:
             cotangent = self.cotangent(g, y.shape, y.dtype)
             with np.errstate(all="ignore"):
                 grads = self.vjp_definition(ar, ar.array(cotangent), ar.array(y), *lifted, **full)
@@ -399,7 +405,7 @@ class Op:
 
         return y, pull
 
-    def cotangent(self, g: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def cotangent(self, g: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         """`g` as an array, if it has the shape and dtype of the output; ValueError or TypeError otherwise."""
         array = np.asarray(g)
         if array.shape != shape:
@@ -416,8 +422,6 @@ class Op:
 
 
 # --- algorithms of the ops that a definition calls --------------------------------------------------------------------
-
-Half = Callable[..., Any]
 
 # The algorithm that replaces the definition of an op when another definition calls it; and the halves of ops that were
 # called: 0 for a forward, 1 for a vjp.
@@ -527,7 +531,7 @@ def _filled(op: Op, variant: Variant) -> tuple[list[Array | None], dict[str, Any
     return arrays, {**op.defaults, **drawn}
 
 
-def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
+def lift(ar: Arithmetic[N], inputs: Iterable[np.ndarray | None]) -> list[N | np.ndarray | None]:
     """Arrays of floats lifted into an arithmetic. Arrays of integers and None stay as they are."""
     return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
 

@@ -140,7 +140,8 @@ def check(
     if vjp is None:
         report.header["notes"].append("no vjp was given: the forward alone was checked")
     for case in chosen:
-        given = "..." if case.family == "user" else f"refnn.case({case.id!r}{', op' * own})"
+        named = f"{case.id!r}, op" if own else repr(case.id)
+        given = "..." if case.family == "user" else f"refnn.case({named})"
         imports = "import refnn" if adapter is None else adapter.imports(implementation)
         replay = (
             f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, inputs={given}))"

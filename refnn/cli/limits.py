@@ -85,7 +85,8 @@ def _show_limits(name: str, found: Sequence[Any], measured: dict[str, Any]) -> N
 
     rules = model(name)
     fmt = rules.storage
-    title = f"{name}: stored in {fmt.name}, computed in {rules.compute.name}{', flushed to zero' * rules.flush}"
+    flushed = ", flushed to zero" if rules.flush else ""
+    title = f"{name}: stored in {fmt.name}, computed in {rules.compute.name}{flushed}"
     table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
     for column in ("what holds", "up to x", "next number", "grey zone"):
         table.add_column(column, justify="left" if column == "what holds" else "right")

@@ -25,10 +25,10 @@ class Skipped(Exception):
 # --- running an implementation ---------------------------------------------------------------------------------------
 
 
-def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[Any], list[tuple[str, str]]]:
+def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[np.ndarray | None], list[tuple[str, str]]]:
     """[output, *gradients] and what the implementation did wrong. A result is None if there is none, or if the call
     went wrong."""
-    results: list[Any] = [None] * (1 + len(case.inputs))
+    results: list[np.ndarray | None] = [None] * (1 + len(case.inputs))
     complaints = []
     for function, part in ((forward, slice(0, 1)), (vjp, slice(1, None))):
         if function is None:
@@ -40,7 +40,7 @@ def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[Any
     return results, complaints
 
 
-def _guarded(function: Callable[..., Any], case: Case, is_forward: bool) -> list[Any]:
+def _guarded(function: Forward | Vjp, case: Case, is_forward: bool) -> list[np.ndarray | None]:
     """The results of one function, checked for shape, dtype and side effects, and in some cases for reproducibility."""
     first = _attempt(function, case, is_forward)
     if case.repeat:
@@ -50,7 +50,7 @@ def _guarded(function: Callable[..., Any], case: Case, is_forward: bool) -> list
     return [*first]
 
 
-def _attempt(function: Callable[..., Any], case: Case, is_forward: bool) -> list[np.ndarray | None]:
+def _attempt(function: Forward | Vjp, case: Case, is_forward: bool) -> list[np.ndarray | None]:
     arrays = [None if x is None else layout(x, case.layout) for x in case.inputs]
     params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
     # A constant cotangent keeps its stride of 0.
@@ -73,10 +73,10 @@ def _attempt(function: Callable[..., Any], case: Case, is_forward: bool) -> list
     return _gradients(returned, case)
 
 
-def _same_bits(a: np.ndarray, b: Any) -> bool:
+def _same_bits(a: np.ndarray, b: np.ndarray | None) -> bool:
     """Whether two arrays of one shape and dtype hold the same bits, NaN and the sign of zero included."""
     whole = {2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
-    return bool(np.array_equal(a.view(whole), b.view(whole)))
+    return b is not None and bool(np.array_equal(a.view(whole), b.view(whole)))
 
 
 def _own_frames(error: Exception) -> str:
@@ -85,7 +85,7 @@ def _own_frames(error: Exception) -> str:
     return "".join(traceback.format_list(frames)).rstrip()
 
 
-def _accept(value: Any, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _accept(value: object, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     if not isinstance(value, (np.ndarray, np.generic)):
         raise Misbehaviour(f"{what} is a {type(value).__name__}, expected a NumPy array of {dtype} and shape {shape}")
     if value.dtype != dtype:
@@ -103,7 +103,7 @@ def differentiable(case: Case) -> list[bool]:
     ]
 
 
-def _gradients(returned: Any, case: Case) -> list[np.ndarray | None]:
+def _gradients(returned: object, case: Case) -> list[np.ndarray | None]:
     if isinstance(returned, (np.ndarray, np.generic)) and len(case.inputs) == 1:
         returned = (returned,)
     if not isinstance(returned, (tuple, list)):

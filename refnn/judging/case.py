@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from refnn.arithmetic import Convention
-from refnn.op import Op, Special
+from refnn.op import Op, Params, Special
 from refnn.oracle.evaluate import Call
 
 
@@ -26,7 +24,7 @@ class Case:
     id: str
     op: Op
     inputs: tuple[np.ndarray | None, ...]
-    params: Mapping[str, Any]
+    params: Params
     cotangent: np.ndarray
     family: str
     random: bool

@@ -21,7 +21,7 @@ from refnn.ids import CaseId
 from refnn.judging.case import LAYOUTS, Case
 from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
 from refnn.judging.independence import independent
-from refnn.op import Op, Special, Variant, lift
+from refnn.op import Op, Params, Special, Variant, lift
 from refnn.ops import find
 
 
@@ -33,7 +33,7 @@ def slug(variant: Variant) -> str:
     return ",".join([*shapes[:2], *kinds, *params])
 
 
-def _output_shape(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any]) -> tuple[int, ...]:
+def _output_shape(op: Op, inputs: Sequence[np.ndarray | None], params: Params) -> tuple[int, ...]:
     ar = Floats(np.float32)
     with np.errstate(all="ignore"):
         return np.shape(op.forward_definition(ar, *lift(ar, inputs), **params))
@@ -45,7 +45,7 @@ def cases(
     *,
     seed: int = 0,
     families: Iterable[str] | None = None,
-    where: Mapping[str, Any] | None = None,
+    where: Params | None = None,
     id: str = "*",
 ) -> Iterator[Case]:
     """The cases of an op in one dtype, in a fixed order.
@@ -83,14 +83,12 @@ def cases(
                 yield build(name, op, fmt, family, variant, kind, (number, place))
 
 
-def _matches(op: Op, params: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+def _matches(op: Op, params: Params, where: Params) -> bool:
     full = {**op.defaults, **params}
     return not any(full[k] != v for k, v in where.items())
 
 
-def special_cases(
-    op: Op, fmt: Format, rows: Iterable[Special], where: Mapping[str, Any], id: str, seed: int
-) -> Iterator[Case]:
+def special_cases(op: Op, fmt: Format, rows: Iterable[Special], where: Params, id: str, seed: int) -> Iterator[Case]:
     """One case for each of these rows of the table of special values."""
     for row in rows:
         if not _matches(op, row.params, where):
@@ -110,11 +108,11 @@ def special_cases(
         yield Case(name, op, inputs, params, cotangent, "special", random=False, row=row)
 
 
-def _are_classes(x: Any, kind: str) -> bool:
+def _are_classes(x: object, kind: str) -> bool:
     return kind == "classes" or (kind == "target" and np.asarray(x).dtype.kind in "iu")
 
 
-def _compact(value: Any) -> str:
+def _compact(value: object) -> str:
     return re.sub(r"[\s'\"]", "", str(value)).replace("/", "|")
 
 

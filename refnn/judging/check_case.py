@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,11 @@ from refnn.judging.judge import Judge, Part, explain
 from refnn.judging.tally import Place, Spot, Tally
 from refnn.judging.verdict import unexplained
 from refnn.models import Model
-from refnn.oracle.evaluate import chunks
+from refnn.oracle.evaluate import Rows, chunks
 from refnn.report import Finding, Result
 
 
-def _blocks(x: np.ndarray) -> Iterator[Any]:
+def _blocks(x: np.ndarray) -> Iterator[Rows]:
     """Slices of the first axis, small enough to be judged in a core's cache."""
     if x.size < 2 * BLOCK or not x.ndim:
         yield ...
@@ -64,7 +63,7 @@ def check_case(
         judge = Judge(piece, model_, algorithm, line)
         size = cotangent.shape[0] if piece is not case else 0
         for which, (tally, value) in enumerate(zip(tallies, got, strict=True)):
-            if tally is None:
+            if tally is None or value is None:
                 continue
             own = value if piece is case else value[first_row : first_row + size]
             for rows in _blocks(own):
@@ -93,7 +92,7 @@ def check_case(
     return results, findings, judge
 
 
-def _spot(piece: Case, what: str, shape: tuple[int, ...], first_row: int, rows: Any) -> Spot:
+def _spot(piece: Case, what: str, shape: tuple[int, ...], first_row: int, rows: Rows) -> Spot:
     """Where the elements of some `rows` of a piece stand in the case, whose row `first_row` the piece begins with."""
     offset = 0 if rows is ... else rows.start
 

@@ -21,7 +21,7 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.
 
 
 def _large(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
-    return rng.normal(size=shape) * rng.choice([10.0, 40.0, 300.0], size=shape)
+    return np.asarray(rng.normal(size=shape) * rng.choice([10.0, 40.0, 300.0], size=shape))
 
 
 def _tiny(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
@@ -76,7 +76,7 @@ def _limits(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np
     steps = rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
     with np.errstate(over="ignore"):
         moved = np.minimum(chosen + steps, fmt.max)
-    return moved * rng.choice([-1.0, 1.0], size=shape)
+    return np.asarray(moved * rng.choice([-1.0, 1.0], size=shape))
 
 
 def _nonfinite(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
@@ -136,10 +136,12 @@ COTANGENTS: Mapping[str, Draw] = {"constant": _constant, "one-hot": _one_hot, "r
 
 def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) -> np.ndarray:
     p = rng.random(shape) ** 4
-    return p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0)  # they need not sum to one
+    return np.asarray(p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0))  # they need not sum to one
 
 
-def draw_input(op: Op, name: str, variant: Variant, family: str, rng: Any, fmt: Format) -> np.ndarray | None:
+def draw_input(
+    op: Op, name: str, variant: Variant, family: str, rng: np.random.Generator, fmt: Format
+) -> np.ndarray | None:
     shape = variant.shapes[name]
     draw = functools.partial(_kinks, variant.points) if family == "kinks" else FAMILIES[family]
     if shape is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
 from refnn.models import ULPS
-from refnn.op import Op, lift
+from refnn.op import Op, Params, lift
 
 TERMS_PER_VALUE = 2.0  # so many terms for each distinct one add 0.42 of the expected variance of a sum
 FEW = 1024  # distinct values that are looked at one by one; more of them may be few in each row
@@ -55,7 +55,7 @@ def varied(*arrays: np.ndarray | None, functions: bool = True, rows: int = 1) ->
     )
 
 
-def independent(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray) -> bool:
+def independent(op: Op, inputs: Sequence[np.ndarray | None], params: Params, g: np.ndarray) -> bool:
     """Whether the roundings of an op on these inputs may be taken as independent (see `varied`)."""
     x = inputs[0]
     rows = len(x) if x is not None and x.size and op.rowwise(x.ndim, params) else 1
@@ -125,7 +125,7 @@ def _no_drift(t: np.ndarray, share: np.ndarray, terms: int, eps: float) -> bool:
     return True
 
 
-def _takes_functions(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any]) -> bool:
+def _takes_functions(op: Op, inputs: Sequence[np.ndarray | None], params: Params) -> bool:
     """Whether the definition takes an elementary function of anything, on the way to its output."""
     taken: list[str] = []
 

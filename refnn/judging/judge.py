@@ -41,8 +41,8 @@ from refnn.judging.verdict import (
 )
 from refnn.models import Model
 from refnn.op import Special
-from refnn.oracle.allowance import WorstCase, expected_error, worst_case
-from refnn.oracle.evaluate import run
+from refnn.oracle.allowance import Expected, WorstCase, expected_error, worst_case
+from refnn.oracle.evaluate import Rows, run
 from refnn.oracle.ties import grouped, shares
 from refnn.oracle.truth import Value, half_gap, refine
 
@@ -53,12 +53,12 @@ SLACK = 2.0**-48  # relative; covers the float64 roundings made while an error i
 class _Formed(Floats):
     """Floats with every product that an implementation may form with the zeros of a padding."""
 
-    def contract(self, form: Contraction, a: Any, b: Any, plus: Any = None) -> Any:
-        result = super().contract(form, a, b, plus)
+    def contract(self, form: Contraction, a: np.ndarray, b: np.ndarray, plus: np.ndarray | None = None) -> np.ndarray:
+        result = np.asarray(super().contract(form, a, b, plus))
         if not form.around:
             return result
         met = form.apply(np.matmul, np.ones(a.shape), (~np.isfinite(b)).astype(float)) > 0
-        return np.where(met.any(form.around, keepdims=True), np.nan, result)
+        return np.asarray(np.where(met.any(form.around, keepdims=True), np.nan, result))
 
 
 class Judge:
@@ -71,8 +71,9 @@ class Judge:
             x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all()
             for x in (*case.inputs, case.cotangent)
         )
-        self._lines: dict[str, list[Any]] = {}
-        self._refined: dict[str, Iterator[list[Value | None]]] = {}
+        self._lines: dict[str, list[Expected | None]] = {}
+        # Of each convention the truths that were computed, and what computes the next.
+        self._refined: dict[str, tuple[list[list[Value | None]], Iterator[list[Value | None]]]] = {}
         with np.errstate(all="ignore"):
             self.worst = self._worst_case(algorithm, case.op.convention)
 
@@ -81,12 +82,14 @@ class Judge:
 
     def _truths(self, which: int, convention: Convention) -> Iterator[Value]:
         """The truth of one result with more and more digits; all results of each precision are computed once."""
-        key = str(convention)
-        if key not in self._refined:
-            self._refined[key] = refine(self.case.call(self.algorithm, convention))
-        self._refined[key], again = itertools.tee(self._refined[key])
-        for values in again:
-            value = values[which]
+        call = self.case.call(self.algorithm, convention)
+        known, more = self._refined.setdefault(str(convention), ([], refine(call)))
+        for n in itertools.count():
+            if n == len(known):
+                known.extend(itertools.islice(more, 1))
+            if n == len(known):
+                return
+            value = known[n][which]
             assert value is not None
             yield value
 
@@ -94,7 +97,7 @@ class Judge:
         """Whether an expected error means something: for the output whatever the cotangent is."""
         return self.case.random and (which == 0 or self.case.random_cotangent)
 
-    def expected_line(self, which: int, algorithm: str, rows: Any, wanted: np.ndarray) -> np.ndarray:
+    def expected_line(self, which: int, algorithm: str, rows: Rows, wanted: np.ndarray) -> np.ndarray:
         """What an error exceeds with less than the allotted probability, where roundings are independent: for the
         `wanted` elements of some rows, and NaN for others."""
         c = self.case
@@ -102,25 +105,30 @@ class Judge:
         if x is not None and c.op.rowwise(x.ndim, c.params):
             some = wanted.reshape(len(wanted), -1).any(1)
             chosen = tuple(None if v is None else v[rows][some] for v in c.inputs)
-            std, library = self._expected(algorithm, chosen, c.cotangent[rows][some])[which]
             line = np.full(wanted.shape, np.nan)
-            line[some] = self.line * std + library
+            line[some] = self._beyond_suspicion(self._expected(algorithm, chosen, c.cotangent[rows][some])[which])
             return line
         if algorithm not in self._lines:
             self._lines[algorithm] = self._expected(algorithm, c.inputs, c.cotangent)
-        std, library = self._lines[algorithm][which]
-        return self.line * std[rows] + library[rows]
+        return self._beyond_suspicion(self._lines[algorithm][which], rows)
 
-    def _expected(self, algorithm: str, inputs: tuple[np.ndarray | None, ...], cotangent: np.ndarray) -> list[Any]:
+    def _beyond_suspicion(self, expected: Expected | None, rows: Rows = ...) -> np.ndarray:
+        assert expected is not None
+        std, library = expected
+        return np.asarray(self.line * std[rows] + library[rows])
+
+    def _expected(
+        self, algorithm: str, inputs: tuple[np.ndarray | None, ...], cotangent: np.ndarray
+    ) -> list[Expected | None]:
         return expected_error(replace(self.case.call(algorithm), inputs=inputs, cotangent=cotangent), self.model)
 
     def _beyond(
-        self, which: int, algorithm: str, worst: WorstCase, j: Judgement, rows: Any, wanted: np.ndarray
+        self, which: int, algorithm: str, worst: WorstCase, j: Judgement, rows: Rows, wanted: np.ndarray
     ) -> np.ndarray:
         """Where the error is beyond the expected line of an algorithm. A line that is NaN says nothing. Nor does a line
         that the algorithm's own middle is beyond, because a partial result overflowed."""
         line = np.maximum(self.expected_line(which, algorithm, rows, wanted), self._one_rounding(which, j))
-        beyond = j.error > line
+        beyond = np.asarray(j.error > line)
         if worst.overflows:
             result = worst.results[which]
             assert result is not None
@@ -130,9 +138,9 @@ class Judge:
     def _one_rounding(self, which: int, j: Judgement) -> np.ndarray:
         """What the last rounding and the elementary functions alone let pass: no line of any result is below."""
         last = self.line * self.storage.unit_roundoff / math.sqrt(3)
-        return (last + self.worst.library[which] * self.model.compute.unit_roundoff) * np.abs(j.expected)
+        return np.asarray((last + self.worst.library[which] * self.model.compute.unit_roundoff) * np.abs(j.expected))
 
-    def judge(self, which: int, got: np.ndarray, rows: Any = ...) -> Judgement:
+    def judge(self, which: int, got: np.ndarray, rows: Rows = ...) -> Judgement:
         """The verdicts for the output (`which` = 0) or the gradient of input `which - 1`; `got` holds the `rows` of it
         as float64."""
         if self.case.row is not None:
@@ -146,16 +154,13 @@ class Judge:
             return j
         return self._judge(which, got, rows)
 
-    def _judge(self, which: int, got: np.ndarray, rows: Any) -> Judgement:
+    def _judge(self, which: int, got: np.ndarray, rows: Rows) -> Judgement:
         with np.errstate(all="ignore"):
             j = self._against(which, got, self.worst, self.case.op.convention, rows)
             if self.worst.kinks and self.case.op.kinks:
                 self._conventions(which, got, j, rows)
-            if self._random(which) and self.worst.roundings[which] > self.line**2 / 3:
-                # Fewer roundings than that keep the worst case itself below the line (see Ball).
-                suspicious = j.error > self.line / math.sqrt(3 * self.worst.roundings[which]) * j.allowed
-                if suspicious.any():
-                    suspicious &= (j.code == OK) & (j.error > self._one_rounding(which, j))
+            if self._random(which):
+                suspicious = (j.code == OK) & (j.error > self._one_rounding(which, j))
                 if suspicious.any():
                     j.code[suspicious & self._beyond(which, self.algorithm, self.worst, j, rows, suspicious)] = SUSPECT
             if self.special_inputs and (j.code == SPECIAL).any():
@@ -168,7 +173,7 @@ class Judge:
                 j.code[np.isnan(x[rows])] = FREE  # the gradient at a NaN itself
         return j
 
-    def _against(self, which: int, got: np.ndarray, worst: WorstCase, convention: Convention, rows: Any) -> Judgement:
+    def _against(self, which: int, got: np.ndarray, worst: WorstCase, convention: Convention, rows: Rows) -> Judgement:
         result = worst.results[which]
         assert result is not None
         middle, allowed = np.asarray(result[0])[rows], np.asarray(result[1])[rows]
@@ -193,7 +198,7 @@ class Judge:
         allowed: np.ndarray,
         close: bool,
         convention: Convention,
-        rows: Any,
+        rows: Rows,
         worst: WorstCase,
     ) -> Judgement:
         """Raise the precision of the truth until every element is decided."""
@@ -234,13 +239,14 @@ class Judge:
     def _correctly_rounded(self, got: np.ndarray, value: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Where all numbers within `spread` of `value` are known to round to `got`."""
         if self.storage.name == "float64":
-            return (got == value) & ((spread == 0) | (half_gap(value) > spread * (1 + SLACK)))
+            return np.asarray((got == value) & ((spread == 0) | (half_gap(value) > spread * (1 + SLACK))))
         wider = spread * (1 + SLACK)
         # The sums below round in float64, and the cast to bfloat16 rounds to float32 on its way: moved apart by more
         # than either, both ends round alike only where the whole interval does.
         wider += np.abs(value) * (2.0**-24 if self.storage.name == "bfloat16" else 2.0**-52)
         stored = got.astype(self.storage.dtype)  # exact: it came from there
-        nearest = ((value - wider).astype(stored.dtype) == stored) & ((value + wider).astype(stored.dtype) == stored)
+        ends = ((value - wider).astype(stored.dtype), (value + wider).astype(stored.dtype))
+        nearest = np.asarray((ends[0] == stored) & (ends[1] == stored))
         if np.min(spread, initial=1.0) == 0:
             nearest |= (got == value) & (spread == 0)
         return nearest
@@ -264,14 +270,14 @@ class Judge:
         error[np.isnan(error) | ((error == 0) & (code == SPECIAL))] = np.inf
         return Judgement(code, got, expected, np.zeros(got.shape), error, np.zeros(got.shape, np.uint8), [""])
 
-    def _padded(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+    def _padded(self, which: int, got: np.ndarray, j: Judgement, rows: Rows) -> None:
         """Zeros in the padding times infinity: the oracle leaves such products out, and where they are formed NaN is
         right, too."""
         formed = run(_Formed(np.float64), self.case.call(self.algorithm))[which]
         here = (j.code == SPECIAL) & np.isnan(got) & np.isnan(np.asarray(formed)[rows])
         j.code[here], j.error[here] = EXACT, 0.0
 
-    def _zero_cotangents(self, which: int, j: Judgement, rows: Any) -> None:
+    def _zero_cotangents(self, which: int, j: Judgement, rows: Rows) -> None:
         """Where all cotangents that a gradient can depend on are zero, it is zero, or NaN where the zero meets a slope
         that is NaN or infinite: both are right, whatever the definition gives."""
         if not which:
@@ -289,7 +295,7 @@ class Judge:
         either &= (j.expected == 0) | np.isnan(j.expected)
         j.code[either], j.error[either] = EXACT, 0.0
 
-    def _by_table(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+    def _by_table(self, which: int, got: np.ndarray, j: Judgement, rows: Rows) -> None:
         """What the definition does not give but the table of special values allows."""
         self._by_slices(which, got, j, rows)
         params, shape = self.case.params, self.case.cotangent.shape
@@ -315,7 +321,7 @@ class Judge:
                 ):
                     j.code[i], j.error[i] = EXACT, 0.0
 
-    def _by_slices(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+    def _by_slices(self, which: int, got: np.ndarray, j: Judgement, rows: Rows) -> None:
         """The rows of the table that hold a slice along an axis: what they allow an element that is NaN, infinite or
         finite holds in every slice that has a NaN, one infinity or several, and nothing but -inf, as they do."""
         c, x = self.case, self.case.inputs[0]
@@ -346,7 +352,7 @@ class Judge:
             if any(e is not None and is_allowed(float(got[i]), e, float(g[slice_, within])) for e in found):
                 j.code[i], j.error[i] = EXACT, 0.0
 
-    def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> None:
+    def _conventions(self, which: int, got: np.ndarray, j: Judgement, rows: Rows) -> None:
         """Name the convention that an implementation follows at kinks and jumps.
 
         At a kink every value between the one-sided derivatives is sound, and where the output jumps, either side. In a
@@ -391,7 +397,7 @@ class Judge:
             for code in np.unique(follows.code[where & (follows.name == number)]).tolist():
                 j.call(where & (follows.name == number) & (follows.code == code), code, known)
 
-    def _ties(self, which: int, got: np.ndarray, j: Judgement, rows: Any) -> bool:
+    def _ties(self, which: int, got: np.ndarray, j: Judgement, rows: Rows) -> bool:
         """Cells that are tied, directly or over others, follow one convention together, or some weights in the simplex
         explain them all. False where an op does more than send its cotangent to maxima."""
         c = self.case
@@ -424,7 +430,7 @@ class Judge:
         j.call(free, CONVENTION, "tie=weights in the simplex")
         return True
 
-    def under(self, name: str, which: int, j: Judgement, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    def under(self, name: str, which: int, j: Judgement, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """The elements that a declared algorithm explains, by its worst case and its expected error; and those for
         which its bound is unknown, because something overflows in it."""
         with np.errstate(all="ignore"):
@@ -444,7 +450,7 @@ class Part:
     judgement: Judgement
     piece: Case
     first_row: int
-    rows: Any
+    rows: Rows
 
 
 def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:

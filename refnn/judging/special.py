@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ def broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
     return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
 
 
-def spread(into: np.ndarray, place: tuple[int, ...], entry: Any, ndim: int) -> None:
+def spread(into: np.ndarray, place: tuple[int, ...], entry: object, ndim: int) -> None:
     """An entry of a table of special values as a set for each element; what is said of a whole holds for its parts."""
     if isinstance(entry, list):
         for i, e in enumerate(entry):

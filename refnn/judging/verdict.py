@@ -36,4 +36,4 @@ class Judgement:
 
 
 def unexplained(j: Judgement) -> np.ndarray:
-    return (j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL)
+    return np.asarray((j.code == SUSPECT) | (j.code == VIOLATION) | (j.code == SPECIAL))

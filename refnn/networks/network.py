@@ -26,6 +26,7 @@ import numpy as np
 
 from refnn.arithmetic import Convention
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.protocol import Arithmetic
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.conformance import data
 from refnn.formats import FORMATS
@@ -206,7 +207,9 @@ class Network:
             raise TypeError(f"{self.name} takes arrays of one dtype, but {listed}")
         return arrays
 
-    def _forward(self, ar: Any, values: Mapping[str, Array], algorithm: str = "accurate") -> dict[str, Array]:
+    def _forward(
+        self, ar: Arithmetic[Any], values: Mapping[str, Array], algorithm: str = "accurate"
+    ) -> dict[str, Array]:
         """All values, in any arithmetic. Each node's output is rounded to the storage format. Ops that declare the
         algorithm use it, the others their own definition."""
         made = dict(values)
@@ -214,7 +217,7 @@ class Network:
             made[node.name] = self.step(ar, node, made, algorithm)
         return made
 
-    def step(self, ar: Any, node: Node, values: Mapping[str, Array], algorithm: str = "accurate") -> Array:
+    def step(self, ar: Arithmetic[Any], node: Node, values: Mapping[str, Array], algorithm: str = "accurate") -> Array:
         """The output of a node for these values, in any arithmetic, rounded to the storage format."""
         op = find(node.op)
         forward, _ = _algorithm(op, algorithm)
@@ -222,7 +225,7 @@ class Network:
             return _stored(ar, forward(ar, *self._arguments(node, values), **{**op.defaults, **node.params}))
 
     def pull(
-        self, ar: Any, node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
+        self, ar: Arithmetic[Any], node: Node, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
     ) -> Iterator[tuple[str, Array]]:
         """The names of a node's inputs, each with its cotangent for the cotangent `g` of the node's output."""
         op = find(node.op)
@@ -238,7 +241,7 @@ class Network:
         return [*(values[n] for n in node.inputs), *[None] * absent]
 
     def _backward(
-        self, ar: Any, values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
+        self, ar: Arithmetic[Any], values: Mapping[str, Array], g: Array, algorithm: str = "accurate"
     ) -> dict[str, Array]:
         """The cotangent of every value on which the output depends, in any arithmetic. The cotangents of a value that
         is used several times add up."""
@@ -259,10 +262,10 @@ class Network:
         ops = [find(n.op) for n in self.nodes]
 
         def definition(algorithm: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
-            def forward(ar: Any, *arrays: Array) -> Array:
+            def forward(ar: Arithmetic[Any], *arrays: Array) -> Array:
                 return self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)[self.nodes[-1].name]
 
-            def vjp(ar: Any, g: Array, y: Array, *arrays: Array) -> tuple[Array | None, ...]:
+            def vjp(ar: Arithmetic[Any], g: Array, y: Array, *arrays: Array) -> tuple[Array | None, ...]:
                 values = self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)
                 grads = self._backward(ar, values, g, algorithm)
                 return (*(grads[n] for n in self.parameters), *[None] * len(self.inputs))
@@ -310,7 +313,7 @@ class Network:
         return cls(**fields, weights=weights)
 
 
-def _stored(ar: Any, x: Array) -> Array:
+def _stored(ar: Arithmetic[Any], x: Array) -> Array:
     """A result as the next node gets it: rounded to the storage format, if the arithmetic has one."""
     stored = ar.store(x)
     return ar.array(stored) if isinstance(ar, Floats) else stored
@@ -343,7 +346,7 @@ def _kinks(ops: Iterable[Op]) -> dict[str, Convention]:
 
 
 @contextmanager
-def _deciding(ar: Any, op: Op) -> Iterator[None]:
+def _deciding(ar: Arithmetic[Any], op: Op) -> Iterator[None]:
     """While it runs this op, an arithmetic with a convention for each op of a network decides kinks by this op's."""
     each = ar.convention
     if isinstance(each, Mapping):

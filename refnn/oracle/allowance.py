@@ -9,7 +9,7 @@ with at most a stated probability, if each rounding has a mean of zero given tho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ def allowance(
     call = Call(op, arrays, full, g, algorithm)
     worst, expected = worst_case(call, chosen), expected_error(call, chosen)
     output, *grads = [
-        None if w is None else Bound(w[0], w[1], *e) for w, e in zip(worst.results, expected, strict=True)
+        None if w is None or e is None else Bound(*w, *e) for w, e in zip(worst.results, expected, strict=True)
     ]
     assert output is not None
     return Allowance(output, tuple(grads))
@@ -113,8 +113,8 @@ class WorstCase:
 
     `kinks` counts the elements that met a kink. `open_branches` counts those so near a kink that rounding decides the
     side. `overflows` counts the partial results that are or may be infinite. `unknown` says what may overflow, or
-    overflowed and was used, and how often. `roundings` says for each result how far the worst and the expected error
-    may be apart. `library` is the least that is allowed for elementary functions (see Ball).
+    overflowed and was used, and how often. `library` is for each result the least
+    that is allowed for elementary functions (see Ball).
     """
 
     results: list[tuple[np.ndarray, np.ndarray] | None]
@@ -122,34 +122,31 @@ class WorstCase:
     open_branches: int
     overflows: int
     unknown: Mapping[str, int]
-    roundings: list[float]
     library: list[float]
 
 
 def worst_case(call: Call, model: Model) -> WorstCase:
     """The definition in ball arithmetic."""
     ar = Balls(model, convention=call.rule)
-    roundings: list[list[float]] = []
     library: list[list[float]] = []
     pieces = []
     for piece in chunks(call):
         balls = run(ar, piece)
-        roundings.append([0 if b is None else b.roundings for b in balls])
         library.append([0.0 if b is None else b.library for b in balls])
         pieces.append([None if b is None else (b.mid, np.broadcast_to(b.rad, b.shape)) for b in balls])
-    most, least = [*map(max, zip(*roundings, strict=True))], [*map(min, zip(*library, strict=True))]
-    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), most, least)
+    least = [min(of_one) for of_one in zip(*library, strict=True)]
+    return WorstCase(_join(pieces), ar.kinks, ar.open_branches, ar.overflows, dict(ar.unknown), least)
 
 
-def expected_error(call: Call, model: Model) -> list[Any]:
+Expected = tuple[np.ndarray, np.ndarray]  # the standard deviation, and a bound of what is no rounding
+
+
+def expected_error(call: Call, model: Model) -> list[Expected | None]:
     """(standard deviation, library bound) of the output and of each gradient, in noise arithmetic. Both are infinite
     where they leave the range of float64, since nothing is known there."""
     ar = Noise(model, convention=call.rule)
-    pieces = [
-        [
-            None if v is None else tuple(_known(np.broadcast_to(part, v.shape)) for part in (v.std(), v.bias))
-            for v in run(ar, piece)
-        ]
+    pieces: list[list[Expected | None]] = [
+        [None if v is None else (_known(v.std()), _known(np.broadcast_to(v.bias, v.shape))) for v in run(ar, piece)]
         for piece in chunks(call)
     ]
     return _join(pieces)
@@ -159,10 +156,11 @@ def _known(part: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(part), np.inf, part) if np.isnan(part).any() else part
 
 
-def _join(pieces: list[list[Any]]) -> list[Any]:
+def _join(pieces: list[list[Expected | None]]) -> list[Expected | None]:
     if len(pieces) == 1:
         return pieces[0]
-    return [
-        None if parts[0] is None else tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-        for parts in zip(*pieces, strict=True)
-    ]
+    return [None if parts[0] is None else (_whole(parts, 0), _whole(parts, 1)) for parts in zip(*pieces, strict=True)]
+
+
+def _whole(parts: Iterable[Expected | None], which: int) -> np.ndarray:
+    return np.concatenate([p[which] for p in parts if p is not None])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from types import EllipsisType
 
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention
-from refnn.op import Op, Sum, lift
+from refnn.arithmetic.protocol import Arithmetic, N
+from refnn.op import Half, Op, Params, Sum, lift
 
+Rows = slice | EllipsisType  # some rows along the first axis, or all of an array
 CHUNK = 2 * BLOCK - 1  # elements at a time if rows are independent; more would be split again
 
 
@@ -21,7 +23,7 @@ class Call:
 
     op: Op
     inputs: tuple[np.ndarray | None, ...]
-    params: Mapping[str, Any]
+    params: Params
     cotangent: np.ndarray | None = None
     algorithm: str = "accurate"
     convention: Convention | None = None
@@ -32,12 +34,12 @@ class Call:
         return self.op.convention if self.convention is None else self.convention
 
     @property
-    def definition(self) -> tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]:
+    def definition(self) -> tuple[Half, Half]:
         """The forward and the vjp of the algorithm, in the primitives of an arithmetic."""
         return self.op.algorithm(self.algorithm)
 
 
-def run(ar: Any, call: Call) -> list[Any]:
+def run(ar: Arithmetic[N], call: Call) -> list[N | None]:
     """[output, *gradients] of a call in the arithmetic `ar`, rounded to storage; no gradients without a cotangent."""
     forward, vjp = call.definition
     lifted = lift(ar, call.inputs)

@@ -108,7 +108,7 @@ class Recorder:
         top = hits(x["value"], axis, among, "split") & ~np.isnan(x["value"])
 
         def over(values: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(np.expand_dims(values, axis), x.shape)[top]
+            return np.asarray(np.broadcast_to(np.expand_dims(values, axis), x.shape)[top])
 
         groups = self.groups + np.arange(g.size).reshape(g.shape)
         self.groups += g.size

@@ -18,10 +18,11 @@ from refnn.arithmetic import Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.pairs import Pair, Pairs
+from refnn.arithmetic.parts import Part
 from refnn.formats import FORMATS
 from refnn.op import Op, Sum, lift
 from refnn.ops import find
-from refnn.oracle.evaluate import CHUNK, Call, chunks, run, summed
+from refnn.oracle.evaluate import CHUNK, Call, Rows, chunks, run, summed
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
@@ -42,7 +43,7 @@ class Value:
     radius: np.ndarray
     certain: np.ndarray
 
-    def rows(self, rows: Any) -> Value:
+    def rows(self, rows: Rows) -> Value:
         """The values that `rows` selects along the first axis."""
         return Value(self.value[rows], self.low[rows], self.radius[rows], self.certain[rows])
 
@@ -107,7 +108,7 @@ def refine(call: Call) -> Iterator[list[Value | None]]:
 def half_gap(x: np.ndarray) -> np.ndarray:
     """Half the distance to the next number toward zero, which is the nearer one at a power of two."""
     size = np.abs(x)
-    return (size - np.nextafter(size, 0)) / 2
+    return np.asarray((size - np.nextafter(size, 0)) / 2)
 
 
 def _of_pair(p: Pair) -> Value:
@@ -206,10 +207,10 @@ def _digest(balls: np.ndarray) -> Value:
     return Value(value, low, radius, certain)
 
 
-def _outward(radius: Any, low: Any) -> Any:
+def _outward(radius: Part, low: np.ndarray) -> np.ndarray:
     """An upper bound of a ball's radius and of what rounding took from `low`: 2**-53 of it, or half the smallest
     float64. The step up makes good as much lost from the radius, and the rounding of this sum."""
-    return np.nextafter(radius + np.abs(low) * 2.0**-52, np.inf)
+    return np.asarray(np.nextafter(radius + np.abs(low) * 2.0**-52, np.inf))
 
 
 _FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
@@ -222,7 +223,7 @@ def _follow_ieee(values: list[Value | None], call: Call) -> None:
     """Where special inputs leave Arb without a number, take what IEEE 754 makes of the definition in float64 balls."""
     balls = run(Balls("float64", convention=call.rule), call)
     for v, b in zip(values, balls, strict=True):
-        if v is not None:
+        if v is not None and b is not None:
             odd = np.isinf(v.radius)
             v.value[odd], v.low[odd] = b.mid[odd], 0.0
             v.radius[odd] = np.broadcast_to(b.rad, b.shape)[odd]

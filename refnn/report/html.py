@@ -91,6 +91,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
     for card in [*shown, *(c for g in groups for c in g["cards"])]:
         anchors.setdefault(_key(card["f"]), card["id"])
     total = report.elements + report.count(OUT_OF_SCOPE)
+    required = f"{report.passed:,} of {report.required:,}"
     return {
         "title": title(report),
         "headline": headline(report),
@@ -100,10 +101,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "figures": [
             ("elements judged", f"{report.elements:,}"),
             ("cases", f"{report.cases:,}"),
-            *(
-                [("required cases that pass", f"{report.passed:,} of {report.required:,}")]
-                * ("required" in report.header)
-            ),
+            *([("required cases that pass", required)] if "required" in report.header else []),
             ("subjects", subjects(report)),
             ("largest error / allowance that conforms", number(report.worst_ratio)),
             ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),

@@ -28,7 +28,7 @@ def headline(report: Report) -> str:
     reasons = [
         counted(len(report.unexpected), "unexpected finding"),
         f"{counted(len(report.unlisted), 'case')} without a finding that says why",
-        f"{counted(len(report.stale), 'expected finding')} no longer occur{'s' * (len(report.stale) == 1)}",
+        f"{counted(len(report.stale), 'expected finding')} no longer {'occurs' if len(report.stale) == 1 else 'occur'}",
         f"too much out of scope in {', '.join(report.out_of_scope)}" if report.out_of_scope else "",
     ]
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
@@ -83,7 +83,10 @@ def subjects(report: Report) -> str:
     networks = {r.op for r in report.results if r.family == "network" or r.op.endswith(parts)}
     ops = len({r.op for r in report.results} - networks)
     names = {n.removesuffix(parts[0]).removesuffix(parts[1]) for n in networks}
-    return " and ".join([counted(ops, "op")] * bool(ops or not names) + [counted(len(names), "network")] * bool(names))
+    if not names:
+        return counted(ops, "op")
+    of_networks = counted(len(names), "network")
+    return f"{counted(ops, 'op')} and {of_networks}" if ops else of_networks
 
 
 def title(report: Report) -> str:

@@ -20,13 +20,14 @@ from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
+from refnn.arithmetic.protocol import Arithmetic
 from refnn.arithmetic.symbols import Symbols
 from refnn.judging.case import Case
 from refnn.judging.cases import cases, smaller
 from refnn.op import lift
 from refnn.ops import OPS
 
-ARITHMETICS: Mapping[str, Callable[[], Any]] = MappingProxyType(
+ARITHMETICS: Mapping[str, Callable[[], Arithmetic[Any]]] = MappingProxyType(
     {
         "Floats": Floats,
         "Balls": lambda: Balls("float64"),
@@ -58,7 +59,7 @@ def matrix() -> dict[str, dict[str, tuple[str, str]]]:
     return rows
 
 
-def _answers(small: list[Case], algorithm: str, make: Callable[[], Any]) -> tuple[str, str]:
+def _answers(small: list[Case], algorithm: str, make: Callable[[], Arithmetic[Any]]) -> tuple[str, str]:
     """What an arithmetic answers to the forward and to the vjp, over all variants."""
     forwards, vjps = set(), set()
     for case in small:
@@ -73,7 +74,7 @@ def _answers(small: list[Case], algorithm: str, make: Callable[[], Any]) -> tupl
     return _summary(forwards), _summary(vjps)
 
 
-def _attempt(definition: Callable[..., Any], ar: Any, *arrays: Any, **params: Any) -> str:
+def _attempt(definition: Callable[..., Any], ar: Arithmetic[Any], *arrays: Any, **params: Any) -> str:
     try:
         definition(ar, *arrays, **params)
     except Unsupported as refusal:

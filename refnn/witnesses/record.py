@@ -14,12 +14,13 @@ import numpy as np
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.protocol import Arithmetic
 from refnn.judging.call import differentiable
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.op import Op, lift
-from refnn.oracle.evaluate import run
-from refnn.oracle.truth import evaluate, summed
+from refnn.oracle.evaluate import run, summed
+from refnn.oracle.truth import evaluate
 from refnn.witnesses.differences import PRECISION, complex_step, promised_bits_complex_step
 
 SMALL = 100  # elements of the cases that are tried row by row, beside the smallest one
@@ -70,7 +71,7 @@ def _runs(case: Case, algorithm: str) -> None:
                 )
 
 
-def _called(case: Case, algorithm: str, ar: Any, which: int, *given: Any) -> Any:
+def _called(case: Case, algorithm: str, ar: Arithmetic[Any], which: int, *given: Any) -> Any:
     """What the forward (0) or the vjp (1) of an algorithm returns."""
     try:
         with np.errstate(all="ignore"):
