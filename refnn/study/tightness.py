@@ -36,7 +36,8 @@ from refnn.models import Model, model
 from refnn.op import Drawn, Op, Variant, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
-from refnn.report.header import environment, listed
+from refnn.report.header import environment
+from refnn.report.templates import markdown
 
 FLOOR = 0.1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -294,71 +295,38 @@ def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.2f}" if x >= 0.095 else f"{x:.1g}"
 
 
-def _table(head: list[str], body: Iterator[list[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for line in body:
-        yield "| " + " | ".join(line) + " |"
-
-
 def page(rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]) -> str:
     """The measurements as Markdown."""
     families = [*sorted(FAMILIES), "built"]
-
-    def by_family() -> Iterator[list[str]]:
-        for r in rows:
-            yield [r.op, r.dtype, r.library, r.model, str(r.elements), _number(r.worst)] + [
-                _number(r.families.get(f)) for f in families
-            ]
-
-    def by_decade(dtype: str) -> Iterator[list[str]]:
-        here = [r for r in rows if r.dtype == dtype]
-        for d in sorted({d for r in here for d in r.decades}):
-            label = f"1e{d}" if SMALLEST <= d <= LARGEST else "smaller" if d < SMALLEST else "larger"
-            found = [[r.decades[d] for r in here if r.op == op and d in r.decades] for op in OPS]
-            yield [label, *(_number(max(f)) if f else "" for f in found)]
-
-    def by_deviation() -> Iterator[list[str]]:
-        for c in covered:
-            yield [c.what, str(c.elements), *(f"{n / c.elements:.2g}" for n in c.beyond)]
-        yield ["normal distribution", "", *(f"{Coverage.normal(k):.2g}" for k in DEVIATIONS)]
-
-    lines = [
-        "# Tightness of the allowances",
-        "",
-        "Written by `python -m refnn.study.tightness`; compared by `tests/test_tightness.py`. Each number is the",
-        "largest error/allowance that a correct implementation reaches: 1 is a bound that is met exactly, and a bound",
-        f"that nothing comes near would be vacuous. The floor is {FLOOR} for every op and dtype.",
-        "",
-        *listed(about),
-        "",
-        "## By op, dtype and family",
-        "",
-        "*NumPy* is our own `Floats` against the generic row, *PyTorch* its functions and autograd against its own row",
-        "(only what is inside the accurate class), *sequential* sums from left to right on inputs that are `built` to",
-        f"lose their terms one by one ({' and '.join(map(str, LONG))} terms).",
-        "",
-        *_table(["op", "dtype", "library", "model", "elements", "max", *families], by_family()),
-        "",
-        "Exceptions:",
-        "",
-        *(f"- {op}: {reason}" for op, reason in EXCEPTIONS.items()),
-        "",
-        "## By size of the result",
-        "",
-        "The decade of the exact result, over all families and libraries; empty where no result has that size.",
-        *(line for dtype in DTYPES for line in ("", f"### {dtype}", "", *_table(["decade", *OPS], by_decade(dtype)))),
-        "",
-        "## Coverage of the expected error",
-        "",
-        "The share of correct elements whose error exceeds k standard deviations of `Noise` and the library's bound,",
-        f"on the random families ({', '.join(sorted(RANDOM))}), with accurate elementary functions. The standard",
-        "deviations are upper bounds, so the shares lie below those of the normal distribution.",
-        "",
-        *_table(["op", "elements", *(f"k = {k}" for k in DEVIATIONS)], by_deviation()),
-        "",
+    by_family = [
+        [r.op, r.dtype, r.library, r.model, str(r.elements), _number(r.worst)]
+        + [_number(r.families.get(f)) for f in families]
+        for r in rows
     ]
-    return "\n".join(lines)
+    by_deviation = [[c.what, str(c.elements), *(f"{n / c.elements:.2g}" for n in c.beyond)] for c in covered]
+    normal = ["normal distribution", "", *(f"{Coverage.normal(k):.2g}" for k in DEVIATIONS)]
+    return markdown(
+        Path(__file__).with_name("tightness.md.jinja"),
+        about=about,
+        floor=FLOOR,
+        long=LONG,
+        families=families,
+        by_family=by_family,
+        exceptions=EXCEPTIONS,
+        ops=[*OPS],
+        by_decade={dtype: [*_by_decade([r for r in rows if r.dtype == dtype])] for dtype in DTYPES},
+        random=sorted(RANDOM),
+        beyond=[f"k = {k}" for k in DEVIATIONS],
+        by_deviation=[*by_deviation, normal],
+    )
+
+
+def _by_decade(rows: list[Row]) -> Iterator[list[str]]:
+    """The worst ratio of each op, for each decade of the result."""
+    for d in sorted({d for r in rows for d in r.decades}):
+        label = f"1e{d}" if SMALLEST <= d <= LARGEST else "smaller" if d < SMALLEST else "larger"
+        found = [[r.decades[d] for r in rows if r.op == op and d in r.decades] for op in OPS]
+        yield [label, *(_number(max(f)) if f else "" for f in found)]
 
 
 def main(arguments: list[str] | None = None) -> None:
