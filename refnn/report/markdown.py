@@ -112,6 +112,19 @@ def table(names: Sequence[str], body: Iterable[Sequence[str]], align: str = "") 
 _BAR = re.compile(r"(?<!\\)\|")  # that is not escaped yet
 
 
+def read_tables(page: str) -> list[list[list[str]]]:
+    """The tables of a page, each as the cells of its lines: first its head."""
+    found: list[list[list[str]]] = []
+    inside = False
+    for line in page.splitlines():
+        if line.startswith("|") and not inside:
+            found.append([])
+        inside = line.startswith("|")
+        if inside:
+            found[-1].append([c.strip().replace(r"\|", "|") for c in _BAR.split(line)[1:-1]])
+    return [[head, *lines] for head, _, *lines in found]
+
+
 def cell(text: str) -> str:
     """Text that stays one cell, and no markup."""
     line = " ".join(str(text).split())

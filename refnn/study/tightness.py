@@ -13,8 +13,9 @@ deviations, next to the tail of the normal distribution.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -36,7 +37,8 @@ from refnn.models import Model, model
 from refnn.op import Drawn, Op, Variant, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
-from refnn.report.header import environment
+from refnn.report.header import environment, listed, read_listed
+from refnn.report.markdown import read_tables
 from refnn.report.templates import markdown
 
 FLOOR = 0.1
@@ -240,7 +242,7 @@ class Coverage:
 
     what: str
     elements: int
-    beyond: tuple[int, ...]
+    beyond: tuple[float, ...]  # whole numbers, where they were not read from a page
 
     @staticmethod
     def normal(k: int) -> float:
@@ -329,19 +331,62 @@ def _by_decade(rows: list[Row]) -> Iterator[list[str]]:
         yield [label, *(_number(max(f)) if f else "" for f in found)]
 
 
+def recorded(text: str) -> tuple[list[Row], list[Coverage], dict[str, str]]:
+    """What a page says: `page` of it is the page again."""
+    (head, *lines), *by_decade, (_, *covered, _) = read_tables(text)
+    rows = [
+        Row(op, dtype, library, rules, int(elements), {f: float(v) for f, v in zip(head[6:], shown, strict=True) if v})
+        for op, dtype, library, rules, elements, _, *shown in lines
+    ]
+    for dtype, ((_, *ops), *decades) in zip(DTYPES, by_decade, strict=True):
+        first = {r.op: r for r in reversed(rows) if r.dtype == dtype}  # the page does not say whose ratio it is
+        for label, *shown in decades:
+            decade = {"smaller": SMALLEST - 1, "larger": LARGEST + 1}.get(label) or int(label.removeprefix("1e"))
+            for op, v in zip(ops, shown, strict=True):
+                if v and op in first:
+                    first[op].decades[decade] = float(v)
+    shares = [Coverage(what, int(n), tuple(int(n) * float(v) for v in shown)) for what, n, *shown in covered]
+    return rows, shares, read_listed(text)
+
+
+def merged(
+    text: str, ops: Sequence[str], rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]
+) -> tuple[list[Row], list[Coverage], dict[str, Any]]:
+    """What a page says, with these measurements in the place of what it says of these ops; and where that was."""
+    old, shares, before = recorded(text)
+    rows = sorted([r for r in old if r.op not in ops and r.op in OPS] + rows, key=lambda r: [*OPS].index(r.op))
+    whole = {c.what: c for c in (*shares, *covered)}
+    names = [f"{op} {dtype}" for dtype in ("float32", "float64") for op in OPS]
+    sums = [c.what for c in shares if c.what.startswith("sums of ")]
+    now = read_listed("\n".join(listed(about)))
+    if differs := [f"{k} {v}" for k, v in now.items() if k != "threads" and before.get(k) != v]:
+        before[f"measured later, {', '.join(ops)}"] = ", ".join(differs)
+    return rows, [whole[n] for n in (*names, *sums) if n in whole], before
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Measure everything and write the page."""
+    """Measure everything, or some ops anew, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m refnn.study.tightness", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("conformance/tightness.md"))
-    out = parser.parse_args(arguments).out
-    rows = [row for op in OPS.values() for dtype in DTYPES for row in measure(op, dtype)]
-    noisy = [op for op in OPS.values() if op.name not in EXCEPTIONS]
-    share = -(-COVERED // len(noisy))
+    parser.add_argument("--ops", metavar="GLOB", help="only the ops whose name matches; the page keeps the others")
+    given = parser.parse_args(arguments)
+    ops = [op for op in OPS.values() if given.ops is None or fnmatch.fnmatchcase(op.name, given.ops)]
+    if not ops:
+        parser.error(f"--ops {given.ops!r} matches no op")
+    rows = [row for op in ops for dtype in DTYPES for row in measure(op, dtype)]
+    share = -(-COVERED // (len(OPS) - len(EXCEPTIONS)))
+    noisy = [op for op in ops if op.name not in EXCEPTIONS]
     covered = [coverage(op, "float32", share) for op in noisy]
     covered += [coverage(op, "float64", share // 10) for op in noisy]
-    covered += [coverage_of_sums(1000, COVERED, backwards=backwards) for backwards in (False, True)]
-    out.write_text(page(rows, covered, environment()), encoding="utf-8")
-    print(f"{out}: {len(rows)} rows, {sum(r.elements for r in rows)} elements")
+    about: Mapping[str, Any] = environment()
+    elements = sum(r.elements for r in rows)
+    if given.ops is None:
+        covered += [coverage_of_sums(1000, COVERED, backwards=backwards) for backwards in (False, True)]
+    else:
+        text = given.out.read_text(encoding="utf-8")
+        rows, covered, about = merged(text, [op.name for op in ops], rows, covered, about)
+    given.out.write_text(page(rows, covered, about), encoding="utf-8")
+    print(f"{given.out}: {elements} elements measured, {len(rows)} rows")
 
 
 if __name__ == "__main__":

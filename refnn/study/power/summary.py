@@ -1,16 +1,17 @@
 """The tables that README.md and conformance/power/README.md show of the committed runs.
 
-`python -m refnn.study.power.summary` writes them again, from `first.md`, `last.md` and `alarms.md` of
-conformance/power: each table stands between a comment that names it and an end comment.
+`python -m refnn.study.power.summary [FOLDER]` writes them again, in a checkout or a folder like it, from `first.md`,
+`last.md` and `alarms.md` of conformance/power: each table stands between a comment that names it and an end comment.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from refnn.report.markdown import table
+from refnn.report.markdown import read_tables, table
 
 ROOT = Path(__file__).parents[3]
 RUNS = Path("conformance", "power")
@@ -21,11 +22,10 @@ RIVAL = "assert_close"  # the best of the others
 
 def cells(page: str) -> dict[str, list[str]]:
     """The rows of the tables of a page of `refnn power`, by their first cells; of equal ones the first."""
+    lines = ([c.strip("*") for c in line] for part in read_tables(page) for line in part)
     found: dict[str, list[str]] = {}
-    for line in page.splitlines():
-        if line.startswith("|"):
-            first, *rest = (c.strip(" *") for c in line.strip("|").split("|"))
-            found.setdefault(first, rest)
+    for first, *rest in lines:
+        found.setdefault(first, rest)
     return found
 
 
@@ -56,9 +56,8 @@ def families(first: str, last: str) -> str:
     early, late = cells(first), cells(last)
     rows = []
     for family in list(late)[1 : list(late).index("all")]:
-        if family.strip("-"):
-            pairs = [run[family][run["killed / wrong"].index(n)] for run in (early, late) for n in ("refnn", RIVAL)]
-            rows.append([family, pairs[2].split("/")[1], *(p.split("/")[0] for p in pairs)])
+        pairs = [run[family][run["killed / wrong"].index(n)] for run in (early, late) for n in ("refnn", RIVAL)]
+        rows.append([family, pairs[2].split("/")[1], *(p.split("/")[0] for p in pairs)])
     head = ["family", "wrong", "refnn, first", f"{RIVAL}, first", "refnn, last", f"{RIVAL}, last"]
     return "\n" + table(head, rows)
 
@@ -97,4 +96,4 @@ def main(root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))
