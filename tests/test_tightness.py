@@ -27,7 +27,9 @@ from refnn.study.tightness import (
     coverage_of_sums,
     evaluated,
     measure,
+    merged,
     page,
+    recorded,
 )
 
 PAGE = Path(__file__).parents[1] / "conformance" / "tightness.md"
@@ -177,3 +179,24 @@ def test_the_page_is_complete_markdown() -> None:
     assert [r[0] for r in table(text, "By op, dtype and family")] == ["relu", "tanh"]
     assert "a processor" in text
     assert "cpu_features" not in text
+
+
+def test_a_page_can_be_read_back() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(*recorded(text)) == text
+
+
+def test_the_rows_of_one_op_are_measured_without_the_others(tmp_path: Path) -> None:
+    """They take the place of what the page said of it; nothing else moves, and the page says where they are from."""
+    text = PAGE.read_text(encoding="utf-8")
+    rows, _, about = recorded(text)
+    new = [Row("relu", r.dtype, r.library, r.model, 7, {"normal": 0.0}, {0: 0.0}) for r in rows if r.op == "relu"]
+    seen = Coverage("tanh float32", 100, (10, 0, 0, 0, 0))
+    made = page(*merged(text, ["relu"], new, [seen], about))
+    old, now = (table(t, "By op, dtype and family") for t in (text, made))
+    assert [r[:3] for r in now] == [r[:3] for r in old]
+    assert all((a == b) == (a[0] != "relu") for a, b in zip(old, now, strict=True))
+    assert "| tanh float32 | 100 | 0.1 | 0 | 0 | 0 | 0 |" in made and "measured later" not in made
+    assert "\n- measured later, relu: cpu another" in page(
+        *merged(text, ["relu"], new, [], {**about, "cpu": "another"})
+    )
