@@ -34,12 +34,13 @@ from refnn.judging.families import FAMILIES, RANDOM
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import EXACT, OK
 from refnn.models import Model, model
-from refnn.op import Drawn, Op, Variant, lift
+from refnn.op import Op, Variant, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
 from refnn.report.header import environment, listed, read_listed
 from refnn.report.markdown import read_tables
 from refnn.report.templates import markdown
+from refnn.study.hostile import swamped
 
 FLOOR = 0.1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -98,82 +99,37 @@ def of_torch(op: Op) -> Implementation:
 def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
     """Long sums that lose their terms one by one: 1 followed by values just below u."""
     fmt = FORMATS[dtype]
-    u = FORMATS["float32"].unit_roundoff if fmt.precision < 24 else fmt.unit_roundoff
-    small = np.full((1, n), u * (1 - 2.0**-4))
-    small[0, 0] = 1.0
-    root, logs = np.sqrt(small), np.log(small)
-    one = np.ones((1, 1))
-
-    def make(name: str, g: Any, *inputs: Any, **params: Any) -> Case:
-        arrays = tuple(x if x is None or x.dtype.kind == "i" else x.astype(fmt.dtype) for x in inputs)
-        g = np.asarray(g).astype(fmt.dtype)
-        return Case(f"{op.name}/{dtype}/built/{name}-{n}", op, arrays, {**op.defaults, **params}, g, "built", False)
-
-    if op.name == "linear":
-        yield make("swamped", one, root, root, None)
-        yield make("swamped-batch", root.T, root.T, one, np.ones(1))
-    elif op.name in ("softmax", "log_softmax"):
-        yield make("swamped", small, logs, axis=1)
-    elif op.name == "logsumexp":
-        yield make("swamped", np.ones(1), logs)
-    elif op.name == "cross_entropy":
-        yield make("swamped", 1.0, logs, np.zeros(1, np.int64))
-        gaps = np.stack([np.full(n, -math.log(u)), np.zeros(n)], 1)
-        gaps[0] = 0.0
-        yield make("swamped-batch", 1.0, gaps, np.zeros(n, np.int64), reduction="sum")
-    elif op.name == "half_squared_error":
-        yield make("swamped", 1.0, root, np.zeros((1, n)))
-    elif op.name == "mse_loss":
-        yield make("swamped", 1.0, root[0], np.zeros(n), reduction="sum")
-    elif op.name == "l1_loss":
-        yield make("swamped", 1.0, small[0], np.zeros(n), reduction="sum")
-    elif op.name == "smooth_l1_loss":
-        yield make("swamped", 1.0, np.append(1.5, root[0, 1:] * math.sqrt(2.0)), np.zeros(n), reduction="sum")
-    elif op.name == "l2_penalty":
-        yield make("swamped", 1.0, root[0], weight_decay=2.0)
-    elif op.name == "nll_loss":
-        yield make("swamped", 1.0, -small.T, np.zeros(n, np.int64), reduction="sum")
-    elif op.name == "binary_cross_entropy_with_logits":
-        yield make("swamped", 1.0, np.log(np.expm1(small[0])), np.zeros(n), reduction="sum")
+    unit = FORMATS["float32"].unit_roundoff if fmt.precision < 24 else fmt.unit_roundoff
+    for recipe in swamped(op):
+        yield recipe.case(f"{op.name}/{dtype}/built/{recipe}-{n}", n, fmt, unit)
 
 
-# Shapes of some 10^4 to 10^5 elements.
-_PAIRS = tuple(
-    Variant({"input": s, "target": s}, {"reduction": r})
-    for s, r in (((12_007, 2), "none"), ((3001, 3), "mean"), ((7, 2003), "sum"))
-)
-_ROWS = tuple(Variant({"x": s}, {"axis": -1}) for s in ((4001, 11), (23, 2003)))
-_LARGE: Mapping[str, tuple[Variant, ...]] = {
-    "softmax": _ROWS,
-    "log_softmax": _ROWS,
-    "linear": (
-        Variant({"x": (5003, 7), "weight": (5, 7), "bias": (5,)}),
-        Variant({"x": (211, 211), "weight": (19, 211), "bias": (19,)}),
-    ),
-    "cross_entropy": tuple(
-        Variant({"input": (n, c), "target": (n,)}, p, kinds={"target": "classes"})
-        for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
-    ),
-    "nll_loss": tuple(
-        Variant({"input": (n, 3), "target": (n,)}, {"reduction": r, "weight": Drawn("positive", axis=1)})
-        for n, r in ((12_007, "none"), (3001, "mean"))
-    ),
-    "dropout": (Variant({"x": (50_003,), "mask": (50_003,)}, {"p": 0.1}),),
-}
+SHORT_ROW = 10  # elements
 
 
 def large(op: Op, elements: int = 50_000) -> Op:
-    """The op with larger shapes, for long runs: those of the table, or its largest variant with so many rows that the
-    first input has some `elements`."""
-    if [*op.inputs] == ["input", "target"] and op.inputs["target"].kind in ("real", "unit"):
-        return replace(op, variants=_PAIRS)
-    if op.name in _LARGE:
-        return replace(op, variants=_LARGE[op.name])
-    largest = max(op.variants, key=lambda v: math.prod(v.first))
-    batch, *rest = largest.first
+    """The op with larger shapes, for long runs: its first inputs have some `elements` each. There is the largest
+    variant that is no loss, that adds up and that takes a mean, each with many rows, and one whose rows are short."""
+    largest: dict[Any, Variant] = {}
+    for variant in sorted(op.variants, key=lambda v: -math.prod(v.first)):
+        total = op.summed({**op.defaults, **variant.params})
+        largest.setdefault(total and total.over is not None, variant)
+    many = [with_rows(v, elements) for v in largest.values()]
+    return replace(op, variants=(*many, *(v for v in short_rows(op, elements) if v not in many)))
+
+
+def short_rows(op: Op, elements: int) -> tuple[Variant, ...]:
+    """The largest variant whose rows are short, with so many of them; none where an op has none."""
+    short = [v for v in op.variants if 0 < math.prod(v.first[1:]) <= SHORT_ROW < math.prod(v.first)]
+    return tuple(with_rows(v, elements) for v in sorted(short, key=lambda v: -math.prod(v.first))[:1])
+
+
+def with_rows(variant: Variant, elements: int) -> Variant:
+    """The variant with so many rows that its first input has some `elements`."""
+    batch, *rest = variant.first
     rows = elements // math.prod(rest) + 1
-    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest.shapes.items()}
-    return replace(op, variants=(replace(largest, shapes=shapes),))
+    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in variant.shapes.items()}
+    return replace(variant, shapes=shapes)
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
