@@ -20,15 +20,14 @@ from refnn import cli
 from refnn.arithmetic.rounded import Rounded
 from refnn.conformance import data
 from refnn.formats import FORMATS, Format
-from refnn.limits.boundaries import ELEMENTS, ROWS, bits
+from refnn.limits.boundaries import ELEMENTS, ROWS
 from refnn.limits.rules import RULES
-from refnn.limits.search import bisect, edge
+from refnn.limits.search import EACH, bisect, edge
 from refnn.limits.softmaxes import SOFTMAXES, functions
 from refnn.limits.subjects import Probe, probe
 from refnn.models import default_model, model
 from refnn.study.limits import (
     COTANGENT,
-    EACH,
     MEASURED,
     PLOTTED,
     errors,
@@ -38,6 +37,7 @@ from refnn.study.limits import (
     row_at,
     theory,
 )
+from refnn.wire.encoding import encode
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "limits"
 HINT = "run: python -m refnn.study.limits conformance/limits"
@@ -223,9 +223,9 @@ def test_which_gradients_stay_finite_and_which_values_do_not(dtype: str) -> None
 
 
 def test_bits_are_those_of_the_number() -> None:
-    f32 = FORMATS["float32"]
-    assert [bits(x, f32) for x in (0.0, -0.0, 1.0, -math.inf)] == ["00000000", "80000000", "3f800000", "ff800000"]
-    assert math.isnan(array({"shape": [1], "bits": bits(math.nan, f32)}, f32)[0])
+    numbers = np.array([0.0, -0.0, 1.0, -math.inf, math.nan], np.float32)
+    assert encode(numbers) == "00000000800000003f800000ff8000007fc00000"
+    assert array({"shape": [5], "bits": encode(numbers)}, FORMATS["float32"]).tobytes() == numbers.tobytes()
 
 
 # --- the four softmaxes ----------------------------------------------------------------------------------------------

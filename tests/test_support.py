@@ -43,7 +43,7 @@ def rows() -> dict[str, dict[str, tuple[str, str]]]:
 
 def test_the_committed_matrix_is_the_generated_one(rows: Any) -> None:
     hint = "run: python -m refnn.study.support conformance/support.md"
-    assert COMMITTED.read_text(encoding="utf-8") == support.markdown(rows), hint
+    assert COMMITTED.read_text(encoding="utf-8") == support.page(rows), hint
 
 
 def test_the_matrix_covers_every_definition(rows: Any) -> None:

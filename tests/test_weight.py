@@ -79,7 +79,7 @@ def test_an_import_that_creeps_back_is_noticed(what: str, module: str, name: str
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("import refnn.report as r; r.Report({}).to_html()", "a report as HTML needs jinja2"),
+        ("import refnn.report as r; r.Report({}).to_html()", "a page needs jinja2"),
         ("from refnn.report.svg import plot; plot({'a': [1.0]})", "a plot needs matplotlib"),
         ("import refnn.cli", "the command line needs typer"),
     ],
@@ -96,7 +96,7 @@ def test_what_needs_the_extra_says_so(code: str, says: str, tmp_path: Path) -> N
     [
         (["refnn", "ops"], (), "the command line needs typer"),
         (["refnn", "report"], ("typer", "rich"), "refnn report needs jinja2"),
-        (["refnn", "render", "run.jsonl"], ("typer", "rich"), "a report as HTML needs jinja2"),
+        (["refnn", "render", "run.jsonl"], ("typer", "rich"), "a page needs jinja2"),
         (["refnn", "limits"], ("typer",), "the table needs rich"),
         (["refnn.teaching.regression", "plot.svg"], (), "a plot needs matplotlib"),
     ],

@@ -35,7 +35,7 @@ def power(
     """
     from refnn.progress import progress
     from refnn.study.power.catalogue import MUTANTS
-    from refnn.study.power.page import lines
+    from refnn.study.power.page import page
     from refnn.study.power.score import run, steps
 
     checkers = _checkers(checker)
@@ -44,8 +44,7 @@ def power(
         raise Failure(f"--ops {ops!r} matches no mutant: nothing was checked", NOTHING)
     with progress(steps(mutants)) as step:
         score = run(mutants, checkers, step)
-    for line in lines(score):
-        print(line)
+    print(page(score), end="")
     first = next(iter(score.tallies.values()))
     return CONFORMS if not first.false_alarms and set(score.wrong()) <= first.killed else DIFFERS
 

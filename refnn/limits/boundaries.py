@@ -20,11 +20,12 @@ from refnn.judging.call import differentiable
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.limits.rules import RULES
-from refnn.limits.search import edge
+from refnn.limits.search import edge, rounding_models
 from refnn.limits.subjects import Probe
 from refnn.op import Op
 from refnn.ops import OPS
 from refnn.oracle.truth import Value, truth
+from refnn.wire.encoding import encode
 
 ROWS: Mapping[str, tuple[tuple[np.ndarray, ...], ...]] = {
     "softmax": ((),),
@@ -42,16 +43,11 @@ EQUAL = (2, 3, 10)  # terms of the sums whose limits are tried as rows of equal 
 ORDINARY = (0.5, -1.0, 0.25, 2.0)
 
 
-def models_of(fmt: Format) -> tuple[str, ...]:
-    """The models whose limits are tried in a format: all of its 16 bits, or its own."""
-    return (fmt.name, f"{fmt.name}-each-op") if fmt.precision < 24 else (fmt.name,)
-
-
 def boundary_rows(fmt: Format) -> dict[tuple[float, ...], tuple[str, str]]:
     """Rows of numbers of the format on both sides of every limit, each with the model and the name of the first limit
     it belongs to."""
     found: dict[tuple[float, ...], tuple[str, str]] = {}
-    for rules in models_of(fmt):
+    for rules in rounding_models(fmt.name):
         for rule in RULES:
             e = edge(rule.name, rules)
             for side, x in (("last", e.last), ("next", e.next)):
@@ -113,7 +109,7 @@ def document(dtype: str) -> str:
         for name, inputs, cotangent in boundary_cases(op, dtype)
     ]
     special = [
-        json.dumps(_of_table(case, fmt))
+        json.dumps(_of_table(case))
         for op in ROWS
         for case in cases(op, dtype, families=["special"])
         if case.row is not None
@@ -127,33 +123,23 @@ def _described(op: str, name: str, inputs: tuple[np.ndarray, ...], g: np.ndarray
         "id": name,
         "op": op,
         "params": single(OPS[op]),
-        "inputs": [_array(x, fmt) for x in inputs],
-        "cotangent": _array(g, fmt),
+        "inputs": [_array(x) for x in inputs],
+        "cotangent": _array(g),
         "output": _value(t.output, fmt),
         "grads": [None if v is None else _value(v, fmt) for v in t.grads],
     }
 
 
-def _array(x: np.ndarray, fmt: Format) -> dict[str, Any]:
+def _array(x: np.ndarray) -> dict[str, Any]:
     if x.dtype.kind in "iu":
         return {"shape": list(x.shape), "classes": x.ravel().tolist()}
-    return {"shape": list(x.shape), "bits": "".join(bits(float(v), fmt) for v in x.ravel())}
-
-
-def bits(x: float, fmt: Format) -> str:
-    """The bit pattern of a number in hexadecimal digits, most significant first; any NaN is the quiet one."""
-    width = fmt.dtype.itemsize * 8
-    if math.isnan(x):
-        pattern = fmt.index(math.inf) | 1 << (fmt.precision - 2)
-    else:
-        pattern = abs(fmt.index(x)) | (math.copysign(1.0, x) < 0) << (width - 1)
-    return f"{pattern:0{width // 4}x}"
+    return {"shape": list(x.shape), "bits": encode(x)}
 
 
 def _value(v: Value, fmt: Format) -> dict[str, Any]:
     parts = zip(v.value.flat, v.low.flat, v.radius.flat, strict=True)
     numbers = [_nearest(float(value), float(low), float(radius), fmt) for value, low, radius in parts]
-    return {"shape": list(v.value.shape), "bits": "".join(bits(x, fmt) for x in numbers)}
+    return {"shape": list(v.value.shape), "bits": encode(np.array(numbers).astype(fmt.dtype))}
 
 
 def _nearest(value: float, low: float, radius: float, fmt: Format) -> float:
@@ -169,7 +155,7 @@ def _nearest(value: float, low: float, radius: float, fmt: Format) -> float:
     return first
 
 
-def _of_table(case: Case, fmt: Format) -> dict[str, Any]:
+def _of_table(case: Case) -> dict[str, Any]:
     """A row of the table of special values: of each element all acceptable answers, or None where anything goes."""
     assert case.row is not None
     wanted = differentiable(case)
@@ -178,8 +164,8 @@ def _of_table(case: Case, fmt: Format) -> dict[str, Any]:
         "id": case.id,
         "op": case.op.name,
         "params": dict(case.row.params),
-        "inputs": [_array(x, fmt) for x in case.inputs if x is not None],
-        "cotangent": _array(np.asarray(case.cotangent), fmt),
+        "inputs": [_array(x) for x in case.inputs if x is not None],
+        "cotangent": _array(np.asarray(case.cotangent)),
         "why": case.row.why,
         "acceptable": {"output": _acceptable(case.row.output), "grads": entries},
     }

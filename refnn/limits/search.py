@@ -6,16 +6,26 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refnn.arithmetic.rounded import Rounded
 from refnn.formats import FORMATS, Format
-from refnn.models import Model, model
-
-if TYPE_CHECKING:
-    pass
 from refnn.limits.rules import RULES, Rule, sum_is_finite
 from refnn.limits.subjects import Probe, probe
+from refnn.models import Model, model
+
+EACH = {d: f"{d}-each-op" if f.precision < 24 else d for d, f in FORMATS.items()}  # every step in the format itself
+
+
+def rounding_models(dtype: str) -> tuple[str, ...]:
+    """The models that differ in how they round what a format stores: as libraries compute, in float32 for 16 bits, and
+    with every step in the format itself."""
+    return tuple(dict.fromkeys((dtype, EACH[dtype])))
+
+
+def published_models(dtype: str) -> tuple[str, ...]:
+    """The models under which the limits of a format are published: those, every step first, without and with flush."""
+    return tuple(m + flush for m in reversed(rounding_models(dtype)) for flush in ("", "-ftz"))
 
 
 @dataclass(frozen=True)

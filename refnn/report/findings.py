@@ -32,7 +32,7 @@ def render(report: Report) -> str:
         f"# What {cell(subject(report))} does",
         f"**{cell(headline(report))}.** {cell(extent(report))}.",
         _INTRODUCTION,
-        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in shown)),
+        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in shown), "ll"),
         "## By op",
         _by_op(report),
         "## What another algorithm explains",
@@ -117,7 +117,7 @@ def _stale(report: Report) -> list[str]:
     if not report.stale:
         return []
     body = ((code(what), cell(report.expected[what])) for what in report.stale)
-    return ["## What was expected and no longer occurs", table(("finding", "why it was expected"), body)]
+    return ["## What was expected and no longer occurs", table(("finding", "why it was expected"), body, "ll")]
 
 
 def _effort(report: Report) -> Iterator[tuple[str, ...]]:

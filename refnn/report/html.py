@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from refnn.refusals import needed_by
 from refnn.report import (
     MEANING,
     OUT_OF_SCOPE,
@@ -29,6 +28,7 @@ from refnn.report import (
 )
 from refnn.report.header import rows
 from refnn.report.markdown import by_reason
+from refnn.report.templates import template
 from refnn.report.words import (
     counted,
     cut,
@@ -54,18 +54,10 @@ INPUTS = 12  # input values shown with a finding
 
 def render(report: Report) -> str:
     """The page. Where findings are many or long it shows fewer of them, and says how many are left out."""
-    with needed_by("a report as HTML"):
-        import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"hex": hexadecimal, "short": number, "counted": counted}
-    template = environment.get_template("page.html.jinja")
-    page = ""
+    filters = {"hex": hexadecimal, "short": number, "counted": counted}
+    form, page = template(Path(__file__).with_name("page.html.jinja"), filters), ""
     for share in (1.0, 0.5, 0.25, 0.1, 0.0):
-        page = template.render(_view(report, share))
+        page = form.render(_view(report, share))
         if len(page.encode()) <= LIMIT:
             break
     return page

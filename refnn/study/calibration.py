@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from refnn.op import Input, Op, Variant
 from refnn.ops import OPS
 from refnn.oracle.allowance import deviations, expected_error, worst_case
 from refnn.oracle.evaluate import Call, run
-from refnn.report.header import environment, listed
+from refnn.report.header import environment
+from refnn.report.templates import markdown
 
 Array = Any
 FALSE_ALARM = 1e-7  # that of a check, for each data set
@@ -396,13 +397,6 @@ def measure_layer(name: str, op: Op, shapes: Shapes, params: Mapping[str, Any], 
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def _table(head: Sequence[str], body: Iterator[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for line in body:
-        yield "| " + " | ".join(line) + " |"
-
-
 HEAD = (
     *("family", "dtype", "data", "library", "elements", "sets", "off"),
     *(f"{100 * q:g} %" for q in QUANTILES),
@@ -417,57 +411,33 @@ def page(rows: Sequence[Row], layers: Sequence[Row], about: Mapping[str, Any]) -
     """The measurements as Markdown; all numbers in its text are those of the rows."""
     elements, judged = sum(r.elements for r in rows), sum(r.judged for r in rows)
     sets, off = sum(r.sets for r in rows), sum(r.off for r in rows)
-    lines = [
-        "# Calibration of the expected error",
-        "",
-        "Written by `python -m refnn.study.calibration`; held to its own figures by `tests/test_calibration.py`. Each",
-        "row is of right implementations. Its quantiles are of error/expected over all elements, output and gradients,",
-        "where `expected` is the standard deviation that `refnn.allowance` gives. What a check calls `suspect` is",
-        f"beyond z expected + library, where z belongs to a false alarm in {FALSE_ALARM:g} of the data sets.",
-        "",
-        *listed(about),
-        "",
-        f"False alarms: {sum(r.alarms for r in rows)} in {judged} elements of {sets - off} data sets that are judged.",
-        f"In {off} of {sets} the run-time test says that roundings are not independent, so that nothing is expected",
-        f"(`off`); {sum(r.beyond for r in rows)} of their {elements - judged} elements are beyond the line.",
-        f"Elements beyond the probabilistic bound of {PROBABILITY:g} an element, of those that are judged:",
-        f"{sum(r.exceeded for r in rows)}.",
-        "",
-        "## By family and data",
-        "",
-        "The data are those of the first input: normal numbers, tenths, a period of seven, pixels and sorted numbers;",
-        "weights and cotangents are normal. *sequential* adds from left to right, *blocks* in blocks of",
-        f"{BLOCK}, *NumPy* in pairs and by BLAS. *used* is the largest error in units of the probabilistic bound of",
-        f"{PROBABILITY:g} an element, where data sets are judged. *left out* are elements of the elementwise",
-        "family beyond the worst case of the accurate class: PyTorch's gelu, silu and tanh are in part other classes.",
-        "",
-        *_table(
-            HEAD,
-            (
-                [r.family, r.dtype, r.data, r.library, str(r.elements), str(r.sets), str(r.off)]
-                + [f"{r.quantile(q):.2g}" for q in QUANTILES]
-                + [f"{r.largest:.3g}", str(r.alarms), str(r.beyond), f"{r.used:.2f}" if r.off < r.sets else ""]
-                + [str(r.outside)]
-                for r in rows
-            ),
-        ),
-        "",
-        "## Layers of real sizes",
-        "",
-        "The largest error on normal data in units of three bounds: the worst case, the probabilistic bound at",
-        f"{PROBABILITY:g} an element, and that at {PROBABILITY:g} for all elements of output and gradients together.",
-        "",
-        *_table(
-            ["layer", "result", "library", "elements", "worst case", *(f"{PROBABILITY:g} {w}" for w in AT)],
-            (
-                [r.family, r.data, r.library, str(r.elements)]
-                + [f"{x:.2g}" for x in (r.of_worst, r.used, r.used_by_all)]
-                for r in layers
-            ),
-        ),
-        "",
-    ]
-    return "\n".join(lines)
+    return markdown(
+        Path(__file__).with_name("calibration.md.jinja"),
+        about=about,
+        false_alarm=f"{FALSE_ALARM:g}",
+        probability=f"{PROBABILITY:g}",
+        block=BLOCK,
+        alarms=sum(r.alarms for r in rows),
+        judged=judged,
+        sets=sets,
+        off=off,
+        beyond=sum(r.beyond for r in rows),
+        left=elements - judged,
+        exceeded=sum(r.exceeded for r in rows),
+        head=HEAD,
+        rows=[
+            [r.family, r.dtype, r.data, r.library, str(r.elements), str(r.sets), str(r.off)]
+            + [f"{r.quantile(q):.2g}" for q in QUANTILES]
+            + [f"{r.largest:.3g}", str(r.alarms), str(r.beyond), f"{r.used:.2f}" if r.off < r.sets else ""]
+            + [str(r.outside)]
+            for r in rows
+        ],
+        layers_head=["layer", "result", "library", "elements", "worst case", *(f"{PROBABILITY:g} {w}" for w in AT)],
+        layers=[
+            [r.family, r.data, r.library, str(r.elements)] + [f"{x:.2g}" for x in (r.of_worst, r.used, r.used_by_all)]
+            for r in layers
+        ],
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

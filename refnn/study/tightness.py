@@ -13,8 +13,9 @@ deviations, next to the tail of the normal distribution.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -33,10 +34,13 @@ from refnn.judging.families import FAMILIES, RANDOM
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import EXACT, OK
 from refnn.models import Model, model
-from refnn.op import Drawn, Op, Variant, lift
+from refnn.op import Op, Variant, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
-from refnn.report.header import environment, listed
+from refnn.report.header import environment, listed, read_listed
+from refnn.report.markdown import read_tables
+from refnn.report.templates import markdown
+from refnn.study.hostile import swamped
 
 FLOOR = 0.1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -95,82 +99,37 @@ def of_torch(op: Op) -> Implementation:
 def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
     """Long sums that lose their terms one by one: 1 followed by values just below u."""
     fmt = FORMATS[dtype]
-    u = FORMATS["float32"].unit_roundoff if fmt.precision < 24 else fmt.unit_roundoff
-    small = np.full((1, n), u * (1 - 2.0**-4))
-    small[0, 0] = 1.0
-    root, logs = np.sqrt(small), np.log(small)
-    one = np.ones((1, 1))
-
-    def make(name: str, g: Any, *inputs: Any, **params: Any) -> Case:
-        arrays = tuple(x if x is None or x.dtype.kind == "i" else x.astype(fmt.dtype) for x in inputs)
-        g = np.asarray(g).astype(fmt.dtype)
-        return Case(f"{op.name}/{dtype}/built/{name}-{n}", op, arrays, {**op.defaults, **params}, g, "built", False)
-
-    if op.name == "linear":
-        yield make("swamped", one, root, root, None)
-        yield make("swamped-batch", root.T, root.T, one, np.ones(1))
-    elif op.name in ("softmax", "log_softmax"):
-        yield make("swamped", small, logs, axis=1)
-    elif op.name == "logsumexp":
-        yield make("swamped", np.ones(1), logs)
-    elif op.name == "cross_entropy":
-        yield make("swamped", 1.0, logs, np.zeros(1, np.int64))
-        gaps = np.stack([np.full(n, -math.log(u)), np.zeros(n)], 1)
-        gaps[0] = 0.0
-        yield make("swamped-batch", 1.0, gaps, np.zeros(n, np.int64), reduction="sum")
-    elif op.name == "half_squared_error":
-        yield make("swamped", 1.0, root, np.zeros((1, n)))
-    elif op.name == "mse_loss":
-        yield make("swamped", 1.0, root[0], np.zeros(n), reduction="sum")
-    elif op.name == "l1_loss":
-        yield make("swamped", 1.0, small[0], np.zeros(n), reduction="sum")
-    elif op.name == "smooth_l1_loss":
-        yield make("swamped", 1.0, np.append(1.5, root[0, 1:] * math.sqrt(2.0)), np.zeros(n), reduction="sum")
-    elif op.name == "l2_penalty":
-        yield make("swamped", 1.0, root[0], weight_decay=2.0)
-    elif op.name == "nll_loss":
-        yield make("swamped", 1.0, -small.T, np.zeros(n, np.int64), reduction="sum")
-    elif op.name == "binary_cross_entropy_with_logits":
-        yield make("swamped", 1.0, np.log(np.expm1(small[0])), np.zeros(n), reduction="sum")
+    unit = FORMATS["float32"].unit_roundoff if fmt.precision < 24 else fmt.unit_roundoff
+    for recipe in swamped(op):
+        yield recipe.case(f"{op.name}/{dtype}/built/{recipe}-{n}", n, fmt, unit)
 
 
-# Shapes of some 10^4 to 10^5 elements.
-_PAIRS = tuple(
-    Variant({"input": s, "target": s}, {"reduction": r})
-    for s, r in (((12_007, 2), "none"), ((3001, 3), "mean"), ((7, 2003), "sum"))
-)
-_ROWS = tuple(Variant({"x": s}, {"axis": -1}) for s in ((4001, 11), (23, 2003)))
-_LARGE: Mapping[str, tuple[Variant, ...]] = {
-    "softmax": _ROWS,
-    "log_softmax": _ROWS,
-    "linear": (
-        Variant({"x": (5003, 7), "weight": (5, 7), "bias": (5,)}),
-        Variant({"x": (211, 211), "weight": (19, 211), "bias": (19,)}),
-    ),
-    "cross_entropy": tuple(
-        Variant({"input": (n, c), "target": (n,)}, p, kinds={"target": "classes"})
-        for n, c, p in ((4001, 11, {}), (23, 2003, {"label_smoothing": 0.1}), (4001, 5, {"reduction": "none"}))
-    ),
-    "nll_loss": tuple(
-        Variant({"input": (n, 3), "target": (n,)}, {"reduction": r, "weight": Drawn("positive", axis=1)})
-        for n, r in ((12_007, "none"), (3001, "mean"))
-    ),
-    "dropout": (Variant({"x": (50_003,), "mask": (50_003,)}, {"p": 0.1}),),
-}
+SHORT_ROW = 10  # elements
 
 
 def large(op: Op, elements: int = 50_000) -> Op:
-    """The op with larger shapes, for long runs: those of the table, or its largest variant with so many rows that the
-    first input has some `elements`."""
-    if [*op.inputs] == ["input", "target"] and op.inputs["target"].kind in ("real", "unit"):
-        return replace(op, variants=_PAIRS)
-    if op.name in _LARGE:
-        return replace(op, variants=_LARGE[op.name])
-    largest = max(op.variants, key=lambda v: math.prod(v.first))
-    batch, *rest = largest.first
+    """The op with larger shapes, for long runs: its first inputs have some `elements` each. There is the largest
+    variant that is no loss, that adds up and that takes a mean, each with many rows, and one whose rows are short."""
+    largest: dict[Any, Variant] = {}
+    for variant in sorted(op.variants, key=lambda v: -math.prod(v.first)):
+        total = op.summed({**op.defaults, **variant.params})
+        largest.setdefault(total and total.over is not None, variant)
+    many = [with_rows(v, elements) for v in largest.values()]
+    return replace(op, variants=(*many, *(v for v in short_rows(op, elements) if v not in many)))
+
+
+def short_rows(op: Op, elements: int) -> tuple[Variant, ...]:
+    """The largest variant whose rows are short, with so many of them; none where an op has none."""
+    short = [v for v in op.variants if 0 < math.prod(v.first[1:]) <= SHORT_ROW < math.prod(v.first)]
+    return tuple(with_rows(v, elements) for v in sorted(short, key=lambda v: -math.prod(v.first))[:1])
+
+
+def with_rows(variant: Variant, elements: int) -> Variant:
+    """The variant with so many rows that its first input has some `elements`."""
+    batch, *rest = variant.first
     rows = elements // math.prod(rest) + 1
-    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in largest.shapes.items()}
-    return replace(op, variants=(replace(largest, shapes=shapes),))
+    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in variant.shapes.items()}
+    return replace(variant, shapes=shapes)
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -239,7 +198,7 @@ class Coverage:
 
     what: str
     elements: int
-    beyond: tuple[int, ...]
+    beyond: tuple[float, ...]  # whole numbers, where they were not read from a page
 
     @staticmethod
     def normal(k: int) -> float:
@@ -295,86 +254,96 @@ def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.2f}" if x >= 0.095 else f"{x:.1g}"
 
 
-def _table(head: list[str], body: Iterator[list[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for line in body:
-        yield "| " + " | ".join(line) + " |"
-
-
 def page(rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]) -> str:
     """The measurements as Markdown."""
     families = [*sorted(FAMILIES), "built"]
-
-    def by_family() -> Iterator[list[str]]:
-        for r in rows:
-            yield [r.op, r.dtype, r.library, r.model, str(r.elements), _number(r.worst)] + [
-                _number(r.families.get(f)) for f in families
-            ]
-
-    def by_decade(dtype: str) -> Iterator[list[str]]:
-        here = [r for r in rows if r.dtype == dtype]
-        for d in sorted({d for r in here for d in r.decades}):
-            label = f"1e{d}" if SMALLEST <= d <= LARGEST else "smaller" if d < SMALLEST else "larger"
-            found = [[r.decades[d] for r in here if r.op == op and d in r.decades] for op in OPS]
-            yield [label, *(_number(max(f)) if f else "" for f in found)]
-
-    def by_deviation() -> Iterator[list[str]]:
-        for c in covered:
-            yield [c.what, str(c.elements), *(f"{n / c.elements:.2g}" for n in c.beyond)]
-        yield ["normal distribution", "", *(f"{Coverage.normal(k):.2g}" for k in DEVIATIONS)]
-
-    lines = [
-        "# Tightness of the allowances",
-        "",
-        "Written by `python -m refnn.study.tightness`; compared by `tests/test_tightness.py`. Each number is the",
-        "largest error/allowance that a correct implementation reaches: 1 is a bound that is met exactly, and a bound",
-        f"that nothing comes near would be vacuous. The floor is {FLOOR} for every op and dtype.",
-        "",
-        *listed(about),
-        "",
-        "## By op, dtype and family",
-        "",
-        "*NumPy* is our own `Floats` against the generic row, *PyTorch* its functions and autograd against its own row",
-        "(only what is inside the accurate class), *sequential* sums from left to right on inputs that are `built` to",
-        f"lose their terms one by one ({' and '.join(map(str, LONG))} terms).",
-        "",
-        *_table(["op", "dtype", "library", "model", "elements", "max", *families], by_family()),
-        "",
-        "Exceptions:",
-        "",
-        *(f"- {op}: {reason}" for op, reason in EXCEPTIONS.items()),
-        "",
-        "## By size of the result",
-        "",
-        "The decade of the exact result, over all families and libraries; empty where no result has that size.",
-        *(line for dtype in DTYPES for line in ("", f"### {dtype}", "", *_table(["decade", *OPS], by_decade(dtype)))),
-        "",
-        "## Coverage of the expected error",
-        "",
-        "The share of correct elements whose error exceeds k standard deviations of `Noise` and the library's bound,",
-        f"on the random families ({', '.join(sorted(RANDOM))}), with accurate elementary functions. The standard",
-        "deviations are upper bounds, so the shares lie below those of the normal distribution.",
-        "",
-        *_table(["op", "elements", *(f"k = {k}" for k in DEVIATIONS)], by_deviation()),
-        "",
+    by_family = [
+        [r.op, r.dtype, r.library, r.model, str(r.elements), _number(r.worst)]
+        + [_number(r.families.get(f)) for f in families]
+        for r in rows
     ]
-    return "\n".join(lines)
+    by_deviation = [[c.what, str(c.elements), *(f"{n / c.elements:.2g}" for n in c.beyond)] for c in covered]
+    normal = ["normal distribution", "", *(f"{Coverage.normal(k):.2g}" for k in DEVIATIONS)]
+    return markdown(
+        Path(__file__).with_name("tightness.md.jinja"),
+        about=about,
+        floor=FLOOR,
+        long=LONG,
+        families=families,
+        by_family=by_family,
+        exceptions=EXCEPTIONS,
+        ops=[*OPS],
+        by_decade={dtype: [*_by_decade([r for r in rows if r.dtype == dtype])] for dtype in DTYPES},
+        random=sorted(RANDOM),
+        beyond=[f"k = {k}" for k in DEVIATIONS],
+        by_deviation=[*by_deviation, normal],
+    )
+
+
+def _by_decade(rows: list[Row]) -> Iterator[list[str]]:
+    """The worst ratio of each op, for each decade of the result."""
+    for d in sorted({d for r in rows for d in r.decades}):
+        label = f"1e{d}" if SMALLEST <= d <= LARGEST else "smaller" if d < SMALLEST else "larger"
+        found = [[r.decades[d] for r in rows if r.op == op and d in r.decades] for op in OPS]
+        yield [label, *(_number(max(f)) if f else "" for f in found)]
+
+
+def recorded(text: str) -> tuple[list[Row], list[Coverage], dict[str, str]]:
+    """What a page says: `page` of it is the page again."""
+    (head, *lines), *by_decade, (_, *covered, _) = read_tables(text)
+    rows = [
+        Row(op, dtype, library, rules, int(elements), {f: float(v) for f, v in zip(head[6:], shown, strict=True) if v})
+        for op, dtype, library, rules, elements, _, *shown in lines
+    ]
+    for dtype, ((_, *ops), *decades) in zip(DTYPES, by_decade, strict=True):
+        first = {r.op: r for r in reversed(rows) if r.dtype == dtype}  # the page does not say whose ratio it is
+        for label, *shown in decades:
+            decade = {"smaller": SMALLEST - 1, "larger": LARGEST + 1}.get(label) or int(label.removeprefix("1e"))
+            for op, v in zip(ops, shown, strict=True):
+                if v and op in first:
+                    first[op].decades[decade] = float(v)
+    shares = [Coverage(what, int(n), tuple(int(n) * float(v) for v in shown)) for what, n, *shown in covered]
+    return rows, shares, read_listed(text)
+
+
+def merged(
+    text: str, ops: Sequence[str], rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]
+) -> tuple[list[Row], list[Coverage], dict[str, Any]]:
+    """What a page says, with these measurements in the place of what it says of these ops; and where that was."""
+    old, shares, before = recorded(text)
+    rows = sorted([r for r in old if r.op not in ops and r.op in OPS] + rows, key=lambda r: [*OPS].index(r.op))
+    whole = {c.what: c for c in (*shares, *covered)}
+    names = [f"{op} {dtype}" for dtype in ("float32", "float64") for op in OPS]
+    sums = [c.what for c in shares if c.what.startswith("sums of ")]
+    now = read_listed("\n".join(listed(about)))
+    if differs := [f"{k} {v}" for k, v in now.items() if k != "threads" and before.get(k) != v]:
+        before[f"measured later, {', '.join(ops)}"] = ", ".join(differs)
+    return rows, [whole[n] for n in (*names, *sums) if n in whole], before
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure everything and write the page."""
+    """Measure everything, or some ops anew, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m refnn.study.tightness", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("conformance/tightness.md"))
-    out = parser.parse_args(arguments).out
-    rows = [row for op in OPS.values() for dtype in DTYPES for row in measure(op, dtype)]
-    noisy = [op for op in OPS.values() if op.name not in EXCEPTIONS]
-    share = -(-COVERED // len(noisy))
+    parser.add_argument("--ops", metavar="GLOB", help="only the ops whose name matches; the page keeps the others")
+    given = parser.parse_args(arguments)
+    ops = [op for op in OPS.values() if given.ops is None or fnmatch.fnmatchcase(op.name, given.ops)]
+    if not ops:
+        parser.error(f"--ops {given.ops!r} matches no op")
+    rows = [row for op in ops for dtype in DTYPES for row in measure(op, dtype)]
+    share = -(-COVERED // (len(OPS) - len(EXCEPTIONS)))
+    noisy = [op for op in ops if op.name not in EXCEPTIONS]
     covered = [coverage(op, "float32", share) for op in noisy]
     covered += [coverage(op, "float64", share // 10) for op in noisy]
-    covered += [coverage_of_sums(1000, COVERED, backwards=backwards) for backwards in (False, True)]
-    out.write_text(page(rows, covered, environment()), encoding="utf-8")
-    print(f"{out}: {len(rows)} rows, {sum(r.elements for r in rows)} elements")
+    about: Mapping[str, Any] = environment()
+    elements = sum(r.elements for r in rows)
+    if given.ops is None:
+        covered += [coverage_of_sums(1000, COVERED, backwards=backwards) for backwards in (False, True)]
+    else:
+        text = given.out.read_text(encoding="utf-8")
+        rows, covered, about = merged(text, [op.name for op in ops], rows, covered, about)
+    given.out.write_text(page(rows, covered, about), encoding="utf-8")
+    print(f"{given.out}: {elements} elements measured, {len(rows)} rows")
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.progress import progress
 from refnn.report import Report
-from refnn.report.header import environment, listed
+from refnn.report.header import environment
+from refnn.report.templates import markdown
 from refnn.study.power import everyday
 from refnn.study.power.catalogue import MUTANTS
-from refnn.study.power.page import table
 from refnn.study.power.right import UNSOUND, Right, classes, formulas, of_numpy, of_torch
 from refnn.study.power.score import DTYPES, ROUNDED_TWICE, controls
 
@@ -136,58 +136,35 @@ def _rows(found: Sequence[Alarms], dtypes: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def lines(of_ops: Sequence[Alarms], of_layers: Sequence[Alarms] = ()) -> Iterator[str]:
-    """The page, line by line."""
+def page(of_ops: Sequence[Alarms], of_layers: Sequence[Alarms] = ()) -> str:
+    """The page."""
     found = [*of_ops, *of_layers]
     checks = sum((a.checks for a in found), Counter())
-    total, alarmed = checks.total(), sum(len(a.alarms) for a in found)
-    pairs = sum(len(a.implementations) for a in found)
-    yield "# False alarms"
-    yield ""
-    yield from listed(environment())
-    yield ""
-    yield (
-        f"**{alarmed} false alarms in {total:,} checks** of {pairs} right implementations of {len(of_ops)} ops and "
-        f"{len(of_layers)} layers ({', '.join(f'{n:,} in {dtype}' for dtype, n in checks.items())}; "
-        f"{sum(a.elements for a in found):,} elements)."
-    )
-    if not alarmed:
-        yield (
-            f"With {CONFIDENCE:.0%} confidence fewer than one check in {int(total / -math.log(1 - CONFIDENCE)):,} is a "
-            "false alarm, as far as these checks are independent; by design it is one report in 10,000,000."
-        )
-    yield ""
-    yield "Written by `python -m refnn.study.power.alarms conformance/power/alarms.md`:"
-    for paragraph in (__doc__ or "").strip().split("\n\n")[1:]:
-        yield " ".join(paragraph.split())
-        yield ""
-    yield f"Seeds {', '.join(map(str, SEEDS))} of the default cases, {', '.join(map(str, EVERYDAY))} of the layers."
     whys = {why: [f"{op} in {d}" for (op, d), w in UNSOUND.items() if w == why] for why in UNSOUND.values()}
-    unsound = "; ".join(f"{', '.join(of)} ({why})" for why, of in whys.items())
-    yield f"PyTorch's own that are not right under these models, and not among them: {unsound}."
-    yield (
-        f"Neither is long double for {' and '.join(ROUNDED_TWICE)} of float64: rounded to 64 bits and then to 53, "
-        "x and a term of half an ulp of it come to more than half an ulp."
+    return markdown(
+        Path(__file__).with_name("alarms.md.jinja"),
+        about=environment(),
+        alarms=[f"{a.of}: {alarm}" for a in found for alarm in a.alarms],
+        total=f"{checks.total():,}",
+        implementations=sum(len(a.implementations) for a in found),
+        ops=len(of_ops),
+        layers=len(of_layers),
+        checks={dtype: f"{n:,}" for dtype, n in checks.items()},
+        elements=f"{sum(a.elements for a in found):,}",
+        confidence=f"{CONFIDENCE:.0%}",
+        one_in=f"{int(checks.total() / -math.log(1 - CONFIDENCE)):,}",
+        method=[" ".join(paragraph.split()) for paragraph in (__doc__ or "").strip().split("\n\n")[1:]],
+        seeds=SEEDS,
+        everyday=EVERYDAY,
+        unsound="; ".join(f"{', '.join(of)} ({why})" for why, of in whys.items()),
+        rounded_twice=ROUNDED_TWICE,
+        of_ops=_rows(of_ops, DTYPES),
+        op_checks=[f"checks, {d}" for d in DTYPES],
+        kinds="; ".join(f"{dtype}: {', '.join(kinds)}" for dtype, kinds in everyday.KINDS.items()),
+        of_layers=_rows(of_layers, tuple(everyday.KINDS)),
+        layer_checks=[f"checks, {d}" for d in everyday.KINDS],
+        misnamed=sorted({f"{a.of}: {name}" for a in found for name in a.misnamed}),
     )
-    yield ""
-    yield "## Default cases"
-    head = ["implementations", *(f"checks, {d}" for d in DTYPES), "elements", "false alarms"]
-    yield from table(["op", *head], _rows(of_ops, DTYPES))
-    yield ""
-    yield "## Layers of everyday size"
-    yield ""
-    kinds = "; ".join(f"{dtype}: {', '.join(kinds)}" for dtype, kinds in everyday.KINDS.items())
-    yield f"Shapes are those of the data and of the weights. Data: {kinds}."
-    head = ["implementations", *(f"checks, {d}" for d in everyday.KINDS), "elements", "false alarms"]
-    yield from table(["layer", *head], _rows(of_layers, tuple(everyday.KINDS)))
-    yield ""
-    for a in found:
-        yield from (f"- {a.of}: {alarm}" for alarm in a.alarms)
-    if misnamed := sorted({f"{a.of}: {name}" for a in found for name in a.misnamed}):
-        yield ""
-        yield "Explained by the name of another class that covers the result, too:"
-        yield ""
-        yield from (f"- {name}" for name in misnamed)
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -229,7 +206,7 @@ def main(path: str | None = None) -> None:
             step(done[waiting[future]].of)
     parts = [done[i] for i in range(len(jobs))]
     layers = len(everyday.LAYERS) * len(EVERYDAY)
-    text = "\n".join(lines(_merged(parts[layers:]), _merged(parts[:layers]))) + "\n"
+    text = page(_merged(parts[layers:]), _merged(parts[:layers]))
     if path is None:
         print(text, end="")
     else:

@@ -1,16 +1,17 @@
 """The tables that README.md and conformance/power/README.md show of the committed runs.
 
-`python -m refnn.study.power.summary` writes them again, from `first.md`, `last.md` and `alarms.md` of
-conformance/power: each table stands between a comment that names it and an end comment.
+`python -m refnn.study.power.summary [FOLDER]` writes them again, in a checkout or a folder like it, from `first.md`,
+`last.md` and `alarms.md` of conformance/power: each table stands between a comment that names it and an end comment.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from refnn.study.power.page import table
+from refnn.report.markdown import read_tables, table
 
 ROOT = Path(__file__).parents[3]
 RUNS = Path("conformance", "power")
@@ -21,11 +22,10 @@ RIVAL = "assert_close"  # the best of the others
 
 def cells(page: str) -> dict[str, list[str]]:
     """The rows of the tables of a page of `refnn power`, by their first cells; of equal ones the first."""
+    lines = ([c.strip("*") for c in line] for part in read_tables(page) for line in part)
     found: dict[str, list[str]] = {}
-    for line in page.splitlines():
-        if line.startswith("|"):
-            first, *rest = (c.strip(" *") for c in line.strip("|").split("|"))
-            found.setdefault(first, rest)
+    for first, *rest in lines:
+        found.setdefault(first, rest)
     return found
 
 
@@ -35,7 +35,7 @@ def _of_all(cell: str, wrong: int) -> str:
     return str(killed) if covered == wrong else f"{killed} of {covered}"
 
 
-def scores(first: str, last: str) -> Iterator[str]:
+def scores(first: str, last: str) -> str:
     """How many wrong implementations each checker killed, in both runs; a checker that the first did not have is left
     blank there."""
     early, late = cells(first), cells(last)
@@ -48,34 +48,28 @@ def scores(first: str, last: str) -> Iterator[str]:
         ["objections to right ones", *(c.replace("/", " of ") for c in late["objections to right implementations"])],
         ["seconds of processor time", *late["seconds of processor time"]],
     ]
-    yield from table([f"killed of {wrong}", *names], rows)
+    return "\n" + table([f"killed of {wrong}", *names], rows)
 
 
-def families(first: str, last: str) -> Iterator[str]:
+def families(first: str, last: str) -> str:
     """refnn and the best of the others by family of ops, in both runs."""
     early, late = cells(first), cells(last)
     rows = []
     for family in list(late)[1 : list(late).index("all")]:
-        if family.strip("-"):
-            pairs = [run[family][run["killed / wrong"].index(n)] for run in (early, late) for n in ("refnn", RIVAL)]
-            rows.append([family, pairs[2].split("/")[1], *(p.split("/")[0] for p in pairs)])
-    yield from table(
-        ["family", "wrong", "refnn, first", f"{RIVAL}, first", "refnn, last", f"{RIVAL}, last"],
-        rows,
-    )
+        pairs = [run[family][run["killed / wrong"].index(n)] for run in (early, late) for n in ("refnn", RIVAL)]
+        rows.append([family, pairs[2].split("/")[1], *(p.split("/")[0] for p in pairs)])
+    head = ["family", "wrong", "refnn, first", f"{RIVAL}, first", "refnn, last", f"{RIVAL}, last"]
+    return "\n" + table(head, rows)
 
 
-def alarms(page: str) -> Iterator[str]:
+def alarms(page: str) -> str:
     """What the page of false alarms came to, in a sentence."""
     found = ALARMS.search(page)
     if found is None:
         raise ValueError("alarms.md has no line '**N false alarms in N checks** of N right implementations'")
     alarmed, checks, pairs, dtypes = found.groups()
-    yield ""
-    yield (
-        f"{'No false alarm' if alarmed == '0' else f'{alarmed} false alarms'} in {checks} checks of {pairs} right "
-        f"implementations ({dtypes})."
-    )
+    alarmed = "No false alarm" if alarmed == "0" else f"{alarmed} false alarms"
+    return f"\n{alarmed} in {checks} checks of {pairs} right implementations ({dtypes})."
 
 
 def renewed(page: str, blocks: Mapping[str, str]) -> str:
@@ -90,8 +84,7 @@ def renewed(page: str, blocks: Mapping[str, str]) -> str:
 def blocks(root: Path = ROOT) -> dict[str, str]:
     """All blocks, from the committed runs of a tree."""
     first, last, alarmed = ((root / RUNS / f"{name}.md").read_text() for name in ("first", "last", "alarms"))
-    made = {"scores": scores(first, last), "families": families(first, last), "alarms": alarms(alarmed)}
-    return {name: "\n".join(lines) for name, lines in made.items()}
+    return {"scores": scores(first, last), "families": families(first, last), "alarms": alarms(alarmed)}
 
 
 def main(root: Path = ROOT) -> None:
@@ -103,4 +96,4 @@ def main(root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))
