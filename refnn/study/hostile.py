@@ -99,7 +99,7 @@ class Recipe:
             arrays.append(None if shape is None else self._lay(shape, along, fmt.dtype))
         params = {**self.op.defaults, **self.variant.params}
         self.op.validate(dict(zip(self.op.inputs, arrays, strict=True)), params)
-        made = np.shape(run(Floats(fmt.dtype), Call(self.op, tuple(arrays), params))[0])
+        made = np.asarray(run(Floats(fmt.dtype), Call(self.op, tuple(arrays), params))[0]).shape
         shape = tuple(self.axis if s == n else s for s in made)
         cotangent = self._lay(shape, COTANGENTS[self.cotangent](terms) if g is None else g, fmt.dtype)
         return Case(id, self.op, tuple(arrays), params, cotangent, "built", False)
