@@ -32,6 +32,9 @@ def in_blocks(f: Callable[..., Sequence[Any]], *operands: Any) -> Sequence[Any]:
         piece = slice(first, first + rows)
         parts = f(*(x[piece] if np.ndim(x) == len(shape) and x.shape[0] > 1 else x for x in operands))
         for i, part in enumerate(parts):
-            if not (is_zero(part) or part is False):
-                whole.setdefault(i, np.zeros(shape, np.asarray(part).dtype))[piece] = part
+            if is_zero(part) or part is False:
+                continue
+            if i not in whole:
+                whole[i] = np.zeros(shape, np.asarray(part).dtype)
+            whole[i][piece] = part
     return [whole.get(i, part) for i, part in enumerate(parts)]
