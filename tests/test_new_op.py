@@ -85,4 +85,4 @@ def test_an_op_is_its_module_and_a_line_in_either_table(tmp_path: Path) -> None:
     printed = run(tree, "refnn", "renew", *NEEDED, "--ops", "parabola")
     assert "added conformance/ops/parabola/normal.json" in printed and "changed conformance/tightness.md" in printed
     passed = run(tree, "pytest", "-q", "-k", "parabola or cover_every or committed")
-    assert int(re.findall(r"(\d+) passed", passed)[0]) > 100
+    assert int(re.findall(r"(\d+) passed", passed)[0]) > 50
