@@ -7,4 +7,4 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-pytest_plugins = ("refnn.pytest_plugin",)
+pytest_plugins = ("refnn.suite.pytest_plugin",)

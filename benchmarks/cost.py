@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 import refnn
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.report.header import environment, listed
-from refnn.tightness import large
+from refnn.report.markdown import table
+from refnn.study.tightness import large
 
 TARGETS = {"float32": 30.0, "float64": 600.0}
 IMPORT_TARGET = 2.0
@@ -152,24 +153,26 @@ def import_times() -> dict[str, float]:
     return {line: seconds - times["pass"] for line, seconds in times.items() if line != "pass"}
 
 
-def lines(chosen: list[str]) -> Iterator[str]:
-    """The page, line by line as it is measured."""
-    yield "# Cost of a check"
-    yield ""
-    yield from listed(environment())
-    yield ""
-    yield "| op | dtype | elements | Floats (ms) | check (ms) | ratio | target | growth | memory / data | verdict |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+def rows(chosen: list[str]) -> Iterator[tuple[str, ...]]:
+    """What a check of each op costs in each dtype."""
     for dtype, target in TARGETS.items():
         for op in chosen:
             small = in_own_process(op, dtype, 1000 // FACTOR, 3 if dtype == "float32" else 1)
             big = in_own_process(op, dtype, 1000, 3 if dtype == "float32" else 1)
             mark = "" if big.ratio <= target else " **missed**"
-            yield (
-                f"| {op} | {dtype} | {big.elements} | {big.floats * 1e3:.3g} | {big.check * 1e3:.4g} | "
-                f"{big.ratio:.3g}{mark} | {target:.0f} | {big.check / small.check:.2g} | {big.extra / big.data:.2g} | "
-                f"{big.verdict} |"
-            )
+            numbers = (f"{big.floats * 1e3:.3g}", f"{big.check * 1e3:.4g}", f"{big.ratio:.3g}{mark}", f"{target:.0f}")
+            growth = (f"{big.check / small.check:.2g}", f"{big.extra / big.data:.2g}")
+            yield op, dtype, str(big.elements), *numbers, *growth, big.verdict
+
+
+def lines(chosen: list[str]) -> Iterator[str]:
+    """The page, part by part as it is measured."""
+    yield "# Cost of a check"
+    yield ""
+    yield from listed(environment())
+    yield ""
+    head = ("op", "dtype", "elements", "Floats (ms)", "check (ms)", "ratio", "target", "growth")
+    yield table([*head, "memory / data", "verdict"], rows(chosen))
     times = import_times()
     ratio = times["import refnn"] / times["import numpy"]
     mark = "" if ratio <= IMPORT_TARGET else " **missed**"

@@ -30,11 +30,11 @@ import numpy as np
 import torch.nn.functional as F
 
 import refnn
-from refnn.adapters import torch as adapter
-from refnn.check import FALSE_ALARM, false_alarm_line
+from refnn.checking.check import FALSE_ALARM, false_alarm_line
 from refnn.formats import FORMATS, Format
-from refnn.power.page import table
+from refnn.implementations import torch as adapter
 from refnn.report.header import environment, listed
+from refnn.report.markdown import table
 
 LINEAR = 0.01  # of 2 n eps, from where on hipDNN counts on cancellation
 DEVIATIONS = 6.0
@@ -163,7 +163,7 @@ def lines() -> Iterator[str]:
     for layer in LAYERS:
         yield ""
         yield f"## {layer}, float32"
-        yield from table(HEAD, list(rows(layer)))
+        yield "\n" + table(HEAD, list(rows(layer)))
     below = math.ceil(LINEAR / (2 * eps(FORMATS["float32"]))) - 1
     fall = gamma(below, eps(FORMATS["float32"])) / gamma(below + 1, eps(FORMATS["float32"]))
     yield ""

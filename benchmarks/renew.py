@@ -23,8 +23,8 @@ import cost
 import numpy as np
 
 from refnn.ops import OPS
-from refnn.power.page import table
 from refnn.report.header import environment, listed
+from refnn.report.markdown import table
 
 HERE = Path(__file__).parent
 TORCH = 3.0  # at most so many times as long as PyTorch, in the geometric mean
@@ -92,14 +92,14 @@ def against(groups: Groups, kind: str, rivals: Sequence[str]) -> Iterator[str]:
         limit = TORCH if rival == "PyTorch" and kind == "forward and vjp" else math.inf
         value = mean(ratios[rival]) if ratios[rival] else math.nan
         means.append(f"{value:.2f}{mark(value, limit)}" if ratios[rival] else "")
-    yield from table(["op", *(f"refnn / {rival}" for rival in rivals)], [*rows, means])
+    yield "\n" + table(["op", *(f"refnn / {rival}" for rival in rivals)], [*rows, means])
 
 
 def checks(groups: Groups) -> Iterator[str]:
     for what, found in of(groups, "check"):
         ours = seconds(found["refnn.check"])
         slow, fast = seconds(found["gradcheck slow"]) / ours, ours / seconds(found["gradcheck fast"])
-        yield from table(
+        yield "\n" + table(
             [what, "time", "target"],
             [
                 ["gradcheck slow", f"{slow:.3g} times refnn's{mark(slow, SLOW, least=True)}", f"{SLOW:.0f} at least"],
@@ -122,12 +122,12 @@ def growth(groups: Groups) -> Iterator[str]:
         slope = exponent(found)
         sizes = f"{by_size[0]['extra_info']['elements']:,} to {by_size[-1]['extra_info']['elements']:,}"
         rows.append([what, sizes, f"{slope:.2f}{mark(slope, EXPONENT)}"])
-    yield from table(["check of", "elements", f"exponent (at most {EXPONENT})"], rows)
+    yield "\n" + table(["check of", "elements", f"exponent (at most {EXPONENT})"], rows)
 
 
 def arithmetics(groups: Groups) -> Iterator[str]:
     rows = [[what, f"{seconds(f['Arb']) / seconds(f['float64 balls']):.3g}"] for what, f in of(groups, "arithmetic")]
-    yield from table(["op", "Arb / float64 balls"], rows)
+    yield "\n" + table(["op", "Arb / float64 balls"], rows)
 
 
 def memory(ops: Sequence[str]) -> Iterator[str]:
@@ -137,7 +137,7 @@ def memory(ops: Sequence[str]) -> Iterator[str]:
             found = cost.in_own_process(op, dtype, 1000, 1)
             ratio = found.extra / found.data
             rows.append([op, dtype, f"{found.data / 2**20:.3g}", f"{ratio:.2g}{mark(ratio, MEMORY)}"])
-    yield from table(["check of", "dtype", "data (MiB)", f"peak memory / data (at most {MEMORY:.0f})"], rows)
+    yield "\n" + table(["check of", "dtype", "data (MiB)", f"peak memory / data (at most {MEMORY:.0f})"], rows)
 
 
 def lines(records: Sequence[Path]) -> Iterator[str]:

@@ -20,11 +20,12 @@ import torch
 
 import refnn
 from refnn.formats import FORMATS
-from refnn.inputs import data_item
-from refnn.power import score
-from refnn.power.baselines import BASELINES, inside
-from refnn.power.mutant import in_float64
+from refnn.judging.network_cases import data_item
 from refnn.report.header import environment, listed
+from refnn.report.markdown import table
+from refnn.study.power import score
+from refnn.study.power.baselines import BASELINES, inside
+from refnn.study.power.mutant import in_float64
 from refnn.witnesses import torch as witness
 
 LADDER = [m * 10.0**e for e in range(-16, 0) for m in (1, 3)]
@@ -206,7 +207,7 @@ def of_digits(name: str) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def lines(chosen: Sequence[str]) -> Iterator[str]:
-    """The page, line by line as it is measured; of these tables only, if any are named."""
+    """The page, table by table as it is measured; of these tables only, if any are named."""
     yield "# The smallest relative error in a gradient that is noticed"
     yield ""
     yield from listed(environment())
@@ -218,10 +219,7 @@ def lines(chosen: Sequence[str]) -> Iterator[str]:
         yield ""
         yield f"## {title}"
         yield ""
-        yield "| checker | float32 | float64 |"
-        yield "|---|---|---|"
-        for name, cells in rows:
-            yield f"| {name} | {' | '.join(cells)} |"
+        yield table(["checker", *DTYPES], ([name, *cells] for name, cells in rows))
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 
 import refnn
-from refnn.adapters.torch import arguments
-from refnn.allowance import worst_case
-from refnn.inputs import cases, user_cases
+from refnn.implementations.torch import arguments
+from refnn.judging.cases import cases, user_cases
 from refnn.models import model
-from refnn.tightness import large
-from refnn.truth import PRECISIONS, evaluate
+from refnn.oracle.allowance import worst_case
+from refnn.oracle.truth import PRECISIONS, evaluate
+from refnn.study.tightness import large
 from refnn.witnesses.torch import FUNCTIONS
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -197,14 +197,13 @@ def test_growth(benchmark: Any, op: str, size: int, dtype: str) -> None:
 def test_balls(benchmark: Any, op: str, candidate: str) -> None:
     """Output and gradients of one case, as balls of float64 and as Arb's at the precision that a check begins with."""
     case = next(cases(large(refnn.ops[op], 4096), "float32", families=["normal"]))
-    definition = case.op.algorithm("accurate")
     rules = model("float32")
 
     def in_balls() -> Any:
-        return worst_case(case.op, definition, case.inputs, case.params, case.cotangent, rules)
+        return worst_case(case.call(), rules)
 
     def in_arb() -> Any:
-        return evaluate(case.op, definition, case.inputs, case.params, case.cotangent, PRECISIONS[0])
+        return evaluate(case.call(), PRECISIONS[0])
 
     benchmark.group, benchmark.name = f"arithmetic | {op}", candidate
     benchmark.pedantic(in_balls if candidate == "float64 balls" else in_arb, rounds=3, warmup_rounds=1)

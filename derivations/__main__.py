@@ -1,4 +1,5 @@
-"""`python -m derivations`: decide every claim, and write the errata and the conventions."""
+"""`python -m derivations [FOLDER]`: decide every claim, and write the errata and the conventions, beside this module or
+to a folder."""
 
 from __future__ import annotations
 
@@ -32,16 +33,16 @@ def failures(claim: Claim) -> list[str]:
     return wrong
 
 
-def main() -> int:
+def main(folder: Path = FOLDER) -> int:
     """0 if everything is proved; 1 otherwise, with a sentence for each failure."""
     console = Console(stderr=True)
     every = [*dict.fromkeys(claims().values()), *(linked(*pair) for pair in required())]
     decided = track(every, "deciding", console=console, transient=True, disable=not console.is_terminal)
     wrong = [sentence for claim in decided for sentence in failures(claim)]
     blocks = page.page()
-    (FOLDER / "ERRATA.md").write_text(page.markdown(blocks), encoding="utf-8")
-    (FOLDER / "CONVENTIONS.md").write_text(page.markdown(conventions.page()), encoding="utf-8")
-    (FOLDER / "errata.html").write_text(page.page_html(blocks), encoding="utf-8")
+    (folder / "ERRATA.md").write_text(page.markdown(blocks), encoding="utf-8")
+    (folder / "CONVENTIONS.md").write_text(page.markdown(conventions.page()), encoding="utf-8")
+    (folder / "errata.html").write_text(page.page_html(blocks), encoding="utf-8")
     _summary(len(every))
     for sentence in wrong:
         console.print(f"[red]{sentence}")
@@ -60,4 +61,4 @@ def _summary(decided: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:])))

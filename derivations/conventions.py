@@ -155,8 +155,8 @@ def page() -> list[Block]:
         Heading(1, "One convention for five sources"),
         Paragraph("Written by `python -m derivations`; do not edit. A test reads the tables: it takes what refnn's ops "
                   "compute, names it as a source does, and finds that source's equations fulfilled. The letters in C "
-                  "are those of challa2023 in `refnn/storage.py`, which has one sample at a time; there dW and dB are "
-                  "sums over the batch until the update divides them."),
+                  "are those of challa2023 in `refnn/teaching/storage.py`, which has one sample at a time; there dW "
+                  "and dB are sums over the batch until the update divides them."),
         *map(Paragraph, (f"{n}. {rule}" for n, rule in enumerate(RULES, 1))),
         *_table("Dense layers", DENSE),
         *_table("Convolution", CONVOLUTION),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from refnn.calculus import Dual, value
+from refnn.teaching.calculus import Dual, value
 
 Array = Any
 

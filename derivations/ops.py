@@ -13,7 +13,7 @@ Array = Any
 def forward(op: str, *inputs: Array, **params: Any) -> Array:
     """The output of refnn's definition, as SymPy expressions."""
     definition = refnn.ops[op]
-    return definition.forward(_symbols(op), *inputs, **{**definition.defaults, **params})
+    return definition.forward_definition(_symbols(op), *inputs, **{**definition.defaults, **params})
 
 
 def vjp(op: str, g: Array, *inputs: Array, kink: str | None = None, **params: Any) -> tuple[Array | None, ...]:
@@ -24,7 +24,7 @@ def vjp(op: str, g: Array, *inputs: Array, kink: str | None = None, **params: An
     definition = refnn.ops[op]
     full = {**definition.defaults, **params}
     ar = _symbols(op, kink)
-    return definition.vjp_definition(ar, g, definition.forward(ar, *inputs, **full), *inputs, **full)
+    return definition.vjp_definition(ar, g, definition.forward_definition(ar, *inputs, **full), *inputs, **full)
 
 
 def _symbols(op: str, kink: str | None = None) -> Symbols:

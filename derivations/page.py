@@ -14,6 +14,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.ledger import ERRATA, VERDICTS, Item, Source, sources
+from refnn.report.markdown import table
 
 # --- the page, as blocks; text holds mathematics between dollars and **strong** words --------------------------------
 
@@ -116,9 +117,9 @@ def counts() -> dict[str, Counter[str]]:
 
 def _coverage() -> Iterator[Block]:
     yield Heading(2, "Coverage")
-    table = counts()
-    rows = [(key, *(str(c[v]) for v in VERDICTS), str(c.total())) for key, c in table.items()]
-    total = sum(table.values(), Counter())
+    found = counts()
+    rows = [(key, *(str(c[v]) for v in VERDICTS), str(c.total())) for key, c in found.items()]
+    total = sum(found.values(), Counter())
     rows.append(("all", *(str(total[v]) for v in VERDICTS), str(total.total())))
     yield Table(("source", *VERDICTS, "items"), tuple(rows))
     yield Heading(3, "What stays unproved")
@@ -172,14 +173,13 @@ def markdown(blocks: list[Block]) -> str:
             case Facts(facts):
                 parts.append("\n".join(f"- **{label}:** {text}" for label, text in facts if text))
             case Table(header, rows):
-                lines = [header, tuple("---" for _ in header), *rows]
-                parts.append("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+                parts.append(table([*map(_cell, header)], ([*map(_cell, row)] for row in rows), "l" * len(header)))
     return "\n\n".join(parts) + "\n"
 
 
 def _cell(text: str) -> str:
     """A bar would end the cell: in mathematics it has a name."""
-    return re.sub(r"\$[^$]*\$", lambda m: m[0].replace("|", r"\vert "), text).replace("|", r"\|")
+    return re.sub(r"\$[^$]*\$", lambda m: m[0].replace("|", r"\vert "), text)
 
 
 # --- HTML ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from derivations.ledger import KEYS
 ROOT = Path(__file__).parent.parent
 NUMBERS = tuple(f"S{n}" for n in range(1, 81))
 TIMEOUT = 300  # seconds for the tests of one system; they take some
-PASSED, FAILED = 0, 1  # exit codes of pytest; the others mean that no test has failed
+PASSED, FAILED = 0, 1  # exit status of pytest; any other means that no test has failed
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Copy:
 
 
 def run(tests: Sequence[str], copy: Copy) -> int:
-    """pytest's exit code for these tests, in a copy and in a process of their own; -SIGALRM where they took too long,
+    """pytest's exit status for these tests, in a copy and in a process of their own; -SIGALRM where they took too long,
     and that of another signal which ended it."""
     assert copy.server.stdin and copy.server.stdout
     copy.server.stdin.write(json.dumps([TIMEOUT, [*ARGUMENTS, *tests]]) + "\n")

@@ -19,7 +19,7 @@ from derivations import conventions, ops, page
 from derivations.conventions import CONVOLUTION, DENSE, Row, letters, parsed
 from derivations.decide import same
 from derivations.notation import exact, fractions
-from refnn import storage
+from refnn.teaching import storage
 
 Letters = dict[str, dict[Any, Any]]
 Equations = Callable[[Letters], Iterator[tuple[str, Any, Any]]]
@@ -247,7 +247,7 @@ def stored(net: list[Any], v: Letters) -> Iterator[tuple[str, Any, Any]]:
 
 
 def dense_in_c(v: Letters) -> Iterator[tuple[str, Any, Any]]:
-    """One sample, with dropout, forward and backward through refnn/storage.py."""
+    """One sample, with dropout, forward and backward through refnn/teaching/storage.py."""
     top = v["N"][()] - 1
     net: list[Any] = [storage.source(v["J"][0,], dtype=object)]
     for n in range(1, top + 1):

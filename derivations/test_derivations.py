@@ -77,7 +77,7 @@ def test_a_claim_without_an_id_is_refused() -> None:
 
 @pytest.mark.parametrize("source", sources(), ids=lambda s: s.key)
 def test_the_fields_fit_the_verdict(source: ledger.Source) -> None:
-    assert source.key in refnn.op.SOURCES and source.author and source.title and source.date
+    assert source.key in ledger.KEYS and source.author and source.title and source.date
     for item in source.items:
         assert item.verdict in VERDICTS, f"{item.id}: {item.verdict!r} is no verdict"
         assert item.printed and item.place, f"{item.id} does not say what is printed, or where"
@@ -138,7 +138,7 @@ def test_a_changed_op_breaks_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
     op = refnn.ops["softmax"]
     halved = refnn.Op(
         "softmax",
-        op.forward,
+        op.forward_definition,
         lambda ar, g, y, x, *, axis=-1: op.vjp_definition(ar, g / 2, y, x, axis=axis),
         op.inputs,
         op.validate,

@@ -40,8 +40,8 @@ from derivations.katsaros.examples import (
 from derivations.notation import exact
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.windows import Windows
-from refnn.equivariance import invariant, shifted
-from refnn.shapes import coverage
+from refnn.networks.account import coverage
+from refnn.teaching.equivariance import invariant, shifted
 
 
 def whole(*shape: int, seed: int = 0) -> np.ndarray:
@@ -257,7 +257,7 @@ def test_the_reverse_convolution_is_the_adjoint(rows: int, cols: int, f: int, st
         assert leaf.grad is not None
         assert np.array_equal(back, leaf.grad.numpy())
         params = {"stride": stride, "padding": padding, "output_padding": rest}
-        assert np.array_equal(back, refnn.ops["conv_transpose2d"].forward(Fractions(), v, weight, **params))
+        assert np.array_equal(back, refnn.ops["conv_transpose2d"].forward_definition(Fractions(), v, weight, **params))
 
 
 @pytest.mark.system("S60")
@@ -271,7 +271,7 @@ def test_an_unturned_kernel_is_not_the_adjoint_and_the_adjoint_is_no_inverse() -
     row, ones = exact([[[1, 2, 3, 4]]]), exact([[[[1, 1]]]])
     there = conv2d(row, ones)
     assert there.tolist() == [[[3, 5, 7]]]
-    back = refnn.ops["conv_transpose2d"].forward(Fractions(), there, ones)
+    back = refnn.ops["conv_transpose2d"].forward_definition(Fractions(), there, ones)
     assert back.tolist() == [[[3, 8, 12, 7]]] != row.tolist()
     square = exact(np.arange(1, 17).reshape(1, 4, 4))
     again = reverse(conv2d(square, exact(np.ones((1, 1, 2, 2), int))), exact(np.ones((1, 1, 2, 2), int)))
@@ -300,7 +300,8 @@ BAR = exact([[-1, 2, -1]] * 3)  # a vertical bar, bright on dark
 @pytest.mark.system("S75")
 def test_complex_cells_do_not_notice_small_shifts() -> None:
     """katsaros (V1): a bar of 3 pixels is detected at one place, and the response of the pool is constant while that
-    place stays in its cell, as `refnn.equivariance.invariant` says; a bar of another direction is not detected."""
+    place stays in its cell, as `refnn.teaching.equivariance.invariant` says; a bar of another direction is not
+    detected."""
     size, cells = 3, 9
     pool = Windows.over((cells, cells), (size, size), stride=size)
 

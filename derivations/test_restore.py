@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from derivations.challa.restore import copy_and_restore
-from refnn.network import mlp
-from refnn.schedules import sample_by_sample
+from refnn.networks.network import mlp
+from refnn.teaching.schedules import sample_by_sample
 
 WIDTHS, S = (4, 5, 6, 5, 3), 7
 

@@ -5,31 +5,67 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnn.allowance import allowance
-from refnn.check import assert_conforms, check
-from refnn.inputs import case, cases
-from refnn.network import Network, Node
-from refnn.op import Drawn, Input, Op, Special, Sum
+from refnn import _moved
+from refnn.checking.check import assert_conforms, check
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.networks.network import Network, Node
+from refnn.op import Drawn, Input, Op, Special, Sum, Variant
+from refnn.ops import OPS, find
 from refnn.ops import OPS as ops
-from refnn.ops import find
+from refnn.oracle.allowance import allowance
+from refnn.oracle.truth import truth
 from refnn.report import Finding, Report
-from refnn.truth import truth
 
 
 def vjp(op: str | Op, *inputs: Any, **params: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """The output of `op` and its pullback: `(gx, ...) = pull(g)`, as often as needed; the forward runs once."""
+    """The output of `op`, and its pullback. The forward runs once, the pullback as often as it is called.
+
+    >>> y, pull = refnn.vjp("softmax", np.array([0.0, 0.0]))
+    >>> y, pull(np.array([1.0, 0.0]))
+    (array([0.5, 0.5]), (array([ 0.25, -0.25]),))
+    """
     return find(op).pullback(*inputs, **params)
+
+
+def case(id: str, op: Op | None = None) -> Case:
+    """The case with that id, of a check or of the fixtures.
+
+        >>> c = refnn.case("relu/float32/grid/x=7/random/0")
+        >>> c.op, c.inputs, c.cotangent.shape
+        (refnn.relu(x), (array([-1., -1.,  0.,  1.,  2.,  3., -2.], dtype=float32),), (7,))
+
+    `op` is the record of an op that is not in the catalogue. LookupError says that there is no such case.
+    """
+    from refnn.suite.plan import case as find_case  # here, because only few need the fixtures
+
+    return find_case(id, op)
+
+
+def _from_torch(module: Any, *, name: str = "network") -> Network:
+    """The network of a torch.nn.Module. Its parameters become the weights "module".
+
+    The module may use ops of the catalogue as layers and as functions, in any nesting that torch.fx can follow. Dropout
+    in evaluation is left out. TypeError says which part of the module has no op.
+    """
+    from refnn.implementations.torch_modules import network  # here, because it loads PyTorch
+
+    return network(module, name=name)
+
+
+Network.from_torch = staticmethod(_from_torch)
+_moved.install()
 
 
 def __getattr__(name: str) -> Op:
     """refnn.softmax, refnn.linear, ...: the ops of the catalogue."""
-    if name in ops:
-        return ops[name]
+    if name in OPS:
+        return OPS[name]
     raise AttributeError(f"module 'refnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ops})
+    return sorted({*globals(), *OPS})
 
 
 __version__ = "0.1.0"
@@ -43,6 +79,7 @@ __all__ = [
     "Report",
     "Special",
     "Sum",
+    "Variant",
     "allowance",
     "assert_conforms",
     "case",
@@ -51,5 +88,5 @@ __all__ = [
     "ops",
     "truth",
     "vjp",
-    *ops,
+    *OPS,
 ]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import math
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,30 +13,37 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from refnn.arithmetic import BLOCK, Convention
 from refnn.arithmetic.floats import Floats, keep_freed_memory
+from refnn.arithmetic.protocol import Arithmetic, N
 from refnn.formats import FORMATS
+from refnn.refusals import check_real
 
-Array = Any
-
-# Keys of the sources that the equations of the ops come from.
-SOURCES = ("challa2023", "challa2022", "you2022", "cnnmath", "katsaros")
-
+Array = np.ndarray
+Params = Mapping[str, Any]  # of whatever type an op takes each parameter
+Half = Callable[..., Any]  # a forward or a vjp, of the arrays of any arithmetic
 
 KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
 
 
 @dataclass(frozen=True)
 class Input:
-    """An array input of an op. `kind` says what it holds: "real", "classes" (int64 indices), "probabilities", "target"
-    (either of the two: probabilities in the shape of what they are of), "unit" (from 0 to 1), "mask" (0 and 1) or
-    "slope" (from 1/8 to 1/3). `optional` inputs may be None; `differentiable` says whether the vjp has a gradient for
+    """An array input of an op.
+
+        >>> scores, labels = refnn.Input(), refnn.Input("classes", of="scores", axis=1, differentiable=False)
+        >>> scores.kind, labels.kind, labels.classes((8, 10))
+        ('real', 'classes', 1)
+
+    `kind` says what the array holds: "real" numbers, "classes" (int64 indices), "probabilities", a "target" (classes,
+    or probabilities in the shape of the input `of`), "unit" (numbers from 0 to 1), "mask" (0 and 1) or "slope"
+    (numbers from 1/8 to 1/3). An `optional` input may be None. `differentiable` says whether the vjp has a gradient for
     it.
 
-    The classes are the places on an axis of the input `of`: on `axis`, which may be a function of the number of axes.
-    Probabilities have theirs on `axis` of their own array. `ignored` names the parameter that holds the index of
-    samples that count nothing, where there is one.
+    Class indices count along `axis` of the input `of`. The axis may be a function of the number of axes. Probabilities
+    count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore, if
+    the op has one.
     """
 
     kind: str = "real"
@@ -54,11 +58,12 @@ class Input:
             raise ValueError(f"an input's kind {self.kind!r} is not one of {', '.join(KINDS)}")
         if self.kind in ("classes", "target") and self.of is None:
             raise ValueError(
-                f"an input of the kind {self.kind!r} does not say of which input: Input({self.kind!r}, of=..., axis=-1)"
+                f"an input of kind {self.kind!r} must say which input its classes belong to: "
+                f"Input({self.kind!r}, of=..., axis=-1)"
             )
 
     def classes(self, shape: tuple[int, ...]) -> int:
-        """The axis of an array of this shape that the classes are on."""
+        """The axis of an array of this shape along which the classes count."""
         return self.axis(len(shape)) if callable(self.axis) else self.axis
 
 
@@ -67,11 +72,11 @@ DRAWN = ("positive", "negative", "zeros and negatives")
 
 @dataclass(frozen=True)
 class Drawn:
-    """A parameter of a variant that is an array, drawn for each case: numbers that are "positive", "negative", or whole
-    and not all positive, "zeros and negatives".
+    """A parameter of a variant that is an array. Each case draws its own numbers.
 
-    With `axis` there is one for each place of that axis of the first input, in one row; with `along` they lie along
-    these axes of it and are broadcast along the others. A case calls it by its kind.
+    `kind` is "positive", "negative", or "zeros and negatives": whole numbers, not all of them positive. With `axis` the
+    array has one number for each place on that axis of the first input. With `along` it lies along these axes of the
+    first input, and broadcasts along the others. The id of a case shows the kind.
     """
 
     kind: str
@@ -80,46 +85,105 @@ class Drawn:
 
     def __post_init__(self) -> None:
         if self.kind not in DRAWN:
-            raise ValueError(f"a parameter cannot be drawn {self.kind!r}, expected one of {', '.join(DRAWN)}")
+            raise ValueError(f"the kind of a drawn parameter is {self.kind!r}, expected one of {', '.join(DRAWN)}")
         if (self.axis is None) == (not self.along):
-            raise ValueError(f"Drawn({self.kind!r}) has axis {self.axis} and along {self.along}, expected one of them")
+            raise ValueError(
+                f"Drawn({self.kind!r}) has axis {self.axis} and along {self.along}, expected one of the two"
+            )
+
+    def shape(self, first: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the array, for a first input of that shape."""
+        if self.axis is not None:
+            return (first[self.axis],)
+        axes = {a % len(first) for a in self.along}
+        return tuple(n if a in axes else 1 for a, n in enumerate(first) if a >= min(axes))
 
     def __str__(self) -> str:
         return " ".join([self.kind, *(("along", *map(str, self.along)) if self.along else ())])
 
 
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration in which a check runs an op.
+
+        >>> variant = refnn.Variant({"x": (33, 129), "bias": (129,)}, {"axis": 1}, points=(0.0,))
+        >>> variant.first, variant.params, variant.small
+        ((33, 129), {'axis': 1}, None)
+
+    `shapes` has the shape of each input, or None where the input is absent. `params` has the parameters; a parameter
+    that is an array is a `Drawn`. `kinds` replaces the declared kind of an input for this variant. The kind "ignored"
+    means class indices that are all to be ignored. `points` are the inputs at which the formula changes; the family
+    "kinks" draws its numbers around them, and does not run without them. `small` has smaller shapes for tests that take
+    long for each element. It is needed only where the axes cannot be shortened one by one.
+    """
+
+    shapes: Mapping[str, Shape | None]
+    params: Params = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    points: Sequence[float] = ()
+    small: Mapping[str, Shape | None] | None = None
+
+    @property
+    def first(self) -> Shape:
+        """The shape of the first input, which is never absent."""
+        shape = next(iter(self.shapes.values()))
+        assert shape is not None
+        return shape
+
+    def kind(self, name: str, declared: Input) -> str:
+        """What the input of that name holds. A target holds probabilities if it has the shape of the input that it is
+        of, and classes otherwise."""
+        kind = self.kinds.get(name, declared.kind)
+        if kind != "target":
+            return kind
+        return "probabilities" if self.shapes[name] == self.shapes[declared.of or name] else "classes"
+
+    def classes(self, declared: Input) -> int:
+        """The number of classes of an input."""
+        shape = self.shapes[declared.of or ""]
+        assert shape is not None
+        return shape[declared.classes(shape)]
+
+
 @dataclass(frozen=True)
 class Special:
-    """A row of an op's table of special values: what may come out at these inputs, and why.
+    """A row of an op's table of special values: the results that are right at these inputs, and why.
 
-    `inputs`, `output` and `grads` (one entry an input; None where there is none, or where anything goes) are numbers or
-    nested lists of them, in the shapes of the arrays. Where an output or a gradient is a tuple of numbers, each of them
-    will do; "+0" and "-0" insist on a sign, 0 takes either. `cotangent` is the number that fills the cotangent. Where
-    the list of a row stands for a slice along an axis, `axis` names the parameter that says which: what the row allows
-    its elements then holds in every slice with a NaN, one infinity or several as in the row.
-    A cotangent of zero that meets a slope that is NaN or infinite may give 0 or NaN, whatever a row says.
+    `inputs`, `output` and `grads` hold numbers, or nested lists of numbers in the shapes of the arrays. `grads` has one
+    entry for each input. None stands for an input that is absent, or for a result that may be anything. A tuple of
+    numbers stands for a result that may be any of them. "+0" and "-0" ask for the sign, 0 takes either zero.
+    `cotangent` is the number that fills the cotangent. If the list of a row stands for a slice along an axis, `axis`
+    names the parameter that says which. The row then holds for every slice that has a NaN, one infinity or several
+    infinities as the row has. If a cotangent of zero meets a slope that is NaN or infinite, 0 and NaN are both right,
+    whatever the row says.
     """
 
     inputs: tuple[Any, ...]
     output: Any
     grads: tuple[Any, ...]
     why: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     cotangent: float = 1.0
     axis: str | None = None
 
 
 @dataclass(frozen=True)
 class Sum:
-    """How a loss, a scalar, adds up those of single samples: `of` are the parameters with which the op gives these, as
-    rows that do not touch each other. `over(ar, *inputs, **params)` is the number that a mean divides by; of parts of
-    the samples it gives numbers that add up to it. None where nothing is divided."""
+    """How a loss, which is one number, is the sum of the losses of its samples.
 
-    of: Mapping[str, Any]
-    over: Callable[..., Any] | None = None
+    With the parameters `of` the op gives the losses of the samples, as rows that do not depend on each other. A mean
+    divides their sum by `over(ar, *inputs, **params)`. For a part of the samples `over` gives the share of that part:
+    the shares add up. `over` is None for a sum.
+    """
+
+    of: Params
+    over: Half | None = None
 
 
-def _demands(entry: Any) -> bool:
+def _demands(entry: object) -> bool:
     """Whether an entry of a table of special values asks for something anywhere."""
     return any(map(_demands, entry)) if isinstance(entry, list) else entry is not None
 
@@ -128,35 +192,46 @@ def _demands(entry: Any) -> bool:
 class Op:
     """One operation.
 
-    `forward(ar, *inputs, **params)` and `vjp(ar, g, y, *inputs, **params)` are its definition, in the primitives of an
-    arithmetic; `g` is the cotangent, `y` the output; the vjp returns one gradient per input. `validate(inputs, params)`
-    raises ValueError with one sentence. `variants` are the shapes and parameters that a check goes through, parameters
-    that are arrays as `Drawn`. One may name `kinds` of inputs other than those declared ("ignored" are classes that all
-    are), `points` where the formula changes, which the family "kinks" is drawn around, and `small` shapes for what
-    costs much an element, where axes cannot be shortened one by one.
-    `classes` names other sound algorithms, as pairs of a forward and a vjp. Those of other ops that the definition
-    calls are added to them: where it takes refnn.gelu.forward or refnn.gelu.vjp_definition, the class "gelu: sum" is
-    the same definition with gelu's class `sum` in their place. Which ops it calls is seen when the classes are first
-    asked for, as its variants are run. `kinks` names conventions, each with what it takes at kinks or ties (see
-    `refnn.arithmetic.Convention`); the first is refnn's own. `special` is the table of
-    special values. `rowwise(ndim, params)` says whether the rows along axis 0, which all inputs and results then have,
-    do not touch each other; ndim is that of the first input. `summed(params)` says how a loss adds up what it gives for
-    each row, if it does: a large one is then evaluated in pieces, any other as a whole.
+        >>> def forward(ar, x): return ar.product(x, x)
+        >>> def vjp(ar, g, y, x): return (ar.product(2, g, x),)
+        >>> variants = (refnn.Variant({"x": (5, 7)}),)
+        >>> square = refnn.Op("square", forward, vjp, {"x": refnn.Input()}, lambda inputs, params: None, variants)
+        >>> square(np.array([3.0])), square.vjp(np.array([1.0]), np.array([3.0]))
+        (array([9.]), (array([6.]),))
+        >>> refnn.check(square, forward=np.square, vjp=lambda g, x: (2 * g * x,)).ok
+        True
+
+    `forward_definition(ar, *inputs, **params)` and `vjp_definition(ar, g, y, *inputs, **params)` are written in the
+    primitives of an arithmetic `ar`. `g` is the cotangent and `y` the output. The vjp returns one gradient for each
+    input. The methods `forward` and `vjp` take and return NumPy arrays. `validate(inputs, params)` raises ValueError
+    with one sentence. A check runs the op in each of its `variants`.
+
+    `algorithms` names other sound algorithms, each a pair of a forward and a vjp. An op also has the algorithms of the
+    ops that its definition calls. For example, if it calls refnn.gelu.forward_definition, its algorithm "gelu: sum" is
+    the same definition with gelu's algorithm `sum`. To find these ops, refnn runs the variants when `algorithms` is
+    first read.
+
+    `kinks` names conventions. Each says what it takes at kinks or ties (see `refnn.arithmetic.Convention`), and the
+    first one is refnn's own. `special` is the table of special values. `equations` are the equations of the sources,
+    each the key of a source and what the source calls the equation.
+
+    `rowwise(ndim, params)` says whether no row along axis 0 depends on another; all inputs and results then have this
+    axis, and ndim is that of the first input. `summed(params)` says how a loss is the sum of the losses of its rows,
+    or is None. refnn evaluates large inputs of such ops in pieces, and those of all others as a whole.
     """
 
     name: str
-    forward: Callable[..., Array]
-    vjp_definition: Callable[..., tuple[Array | None, ...]]
+    forward_definition: Half
+    vjp_definition: Half
     inputs: Mapping[str, Input]
-    validate: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-    variants: tuple[Mapping[str, Any], ...]
-    classes: Mapping[str, tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]] = field(
-        default_factory=dict
-    )
+    validate: Callable[[Params, Params], None]
+    variants: tuple[Variant, ...]
+    algorithms: Mapping[str, tuple[Half, Half]] = field(default_factory=dict)
     kinks: Mapping[str, Convention] = field(default_factory=dict)
     special: tuple[Special, ...] = ()
-    rowwise: Callable[[int, Mapping[str, Any]], bool] = lambda ndim, params: False
-    summed: Callable[[Mapping[str, Any]], Sum | None] = lambda params: None
+    rowwise: Callable[[int, Params], bool] = lambda ndim, params: False
+    summed: Callable[[Params], Sum | None] = lambda params: None
+    equations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -171,21 +246,21 @@ class Op:
                 )
             if row.axis is not None and row.axis not in self.defaults:
                 raise ValueError(
-                    f"op {self.name!r}: the row {row.inputs} of special values lies along {row.axis!r}, "
+                    f"op {self.name!r}: the row {row.inputs} of special values has the axis {row.axis!r}, "
                     f"expected one of the parameters {list(self.defaults)}"
                 )
             if not any(map(_demands, (row.output, *row.grads))):
-                raise ValueError(f"op {self.name!r}: the row {row.inputs} of special values lets anything pass")
-        if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward)):
+                raise ValueError(f"op {self.name!r}: the row {row.inputs} of special values asks for nothing")
+        if any(p.kind is p.VAR_POSITIONAL for p in self._signature(self.forward_definition)):
             return  # a network: its inputs have names that are no Python parameters
         # Set as a frozen dataclass allows: what was given, so that others may call it, and what they make of it.
-        object.__setattr__(self, "classes", Classes(self, self.classes))
-        for which, half in enumerate(("forward", "vjp_definition")):
+        object.__setattr__(self, "algorithms", Algorithms(self, self.algorithms))
+        for which, half in enumerate(("forward_definition", "vjp_definition")):
             object.__setattr__(self, half, _replaceable(self, which, getattr(self, half)))
-        taken = [p.name for p in self._signature(self.forward) if p.kind is not p.KEYWORD_ONLY][1:]
+        taken = [p.name for p in self._signature(self.forward_definition) if p.kind is not p.KEYWORD_ONLY][1:]
         if taken != list(self.inputs):
             raise ValueError(f"op {self.name!r}: forward takes {taken}, but its inputs are {list(self.inputs)}")
-        for forward, vjp in (self.algorithm("accurate"), *_own(self.classes).values()):
+        for forward, vjp in (self.algorithm("accurate"), *_own(self.algorithms).values()):
             for f, extra in ((forward, 1), (vjp, 3)):
                 names = [p.name for p in self._signature(f)]
                 if names[extra:] != [*self.inputs, *self.defaults]:
@@ -195,59 +270,58 @@ class Op:
                     raise ValueError(f"op {self.name!r}: {f.__name__} has the defaults {defaults}, unlike forward")
         for name, declared in self.inputs.items():
             if declared.of is not None and declared.of not in self.inputs:
-                raise ValueError(f"op {self.name!r}: {name} holds classes of {declared.of!r}, which is no input of it")
+                raise ValueError(
+                    f"op {self.name!r}: {name} holds classes of {declared.of!r}, which is not one of its inputs"
+                )
             if declared.ignored is not None and declared.ignored not in self.defaults:
                 raise ValueError(
-                    f"op {self.name!r}: {name} is ignored at {declared.ignored!r}, which is no parameter of it"
+                    f"op {self.name!r}: {name} is ignored at {declared.ignored!r}, which is not one of its parameters"
                 )
         for variant in self.variants:
-            shapes, params = (variant.get(k) for k in ("shapes", "params"))
-            if not isinstance(shapes, Mapping) or list(shapes) != list(self.inputs):
-                raise ValueError(f"op {self.name!r}: a variant has the shapes {shapes}, expected {list(self.inputs)}")
-            if not isinstance(params, Mapping) or not set(params) <= set(self.defaults):
-                raise ValueError(f"op {self.name!r}: a variant has the params {params}, expected {list(self.defaults)}")
+            if not isinstance(variant, Variant):
+                raise TypeError(f"op {self.name!r}: a variant is {variant!r}, expected refnn.Variant(shapes, params)")
+            if list(variant.shapes) != list(self.inputs):
+                raise ValueError(
+                    f"op {self.name!r}: a variant has the shapes {variant.shapes}, expected {list(self.inputs)}"
+                )
+            if not set(variant.params) <= set(self.defaults):
+                raise ValueError(
+                    f"op {self.name!r}: a variant has the params {variant.params}, expected {list(self.defaults)}"
+                )
 
     @staticmethod
-    def _signature(f: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    def _signature(f: Half) -> Iterable[inspect.Parameter]:
         return inspect.signature(f).parameters.values()
 
     @cached_property
-    def defaults(self) -> Mapping[str, Any]:
-        """The parameters with their default values, as `forward` declares them (`inspect.Parameter.empty`: none)."""
-        return MappingProxyType({p.name: p.default for p in self._signature(self.forward) if p.kind is p.KEYWORD_ONLY})
+    def defaults(self) -> Params:
+        """The parameters with their defaults, as `forward` declares them; without one, `inspect.Parameter.empty`."""
+        return MappingProxyType(
+            {p.name: p.default for p in self._signature(self.forward_definition) if p.kind is p.KEYWORD_ONLY}
+        )
 
     @property
     def convention(self) -> Convention:
-        """What refnn itself takes at kinks and ties: the first that is named."""
+        """The convention at kinks and ties that refnn itself follows: the first in `kinks`."""
         return next(iter(self.kinks.values()), 0.0)
 
-    @cached_property
-    def equations(self) -> tuple[str, ...]:
-        """The equations of the sources that the docstring of the op's module cites, in its order; where it cites none,
-        those of the module that holds its forward."""
-        modules = sys.modules.get(f"refnn.ops.{self.name}"), inspect.getmodule(self.forward)
-        texts = (inspect.getdoc(module) or "" for module in modules)
-        found = (re.findall(rf"({'|'.join(SOURCES)})((?:,? \([^)]+\))*)", text) for text in texts)
-        cited = next(filter(None, found), [])
-        return tuple(
-            dict.fromkeys(f"{key} {n}".strip() for key, list_ in cited for n in re.findall(r"\([^)]+\)", list_) or [""])
-        )
-
-    def algorithm(self, name: str) -> tuple[Callable[..., Array], Callable[..., tuple[Array | None, ...]]]:
-        """The definition of a declared class; "accurate" is the op itself."""
+    def algorithm(self, name: str) -> tuple[Half, Half]:
+        """The forward and the vjp of a declared algorithm; "accurate" is the op's own definition."""
         if name == "accurate":
-            return self.forward, self.vjp_definition
-        if name not in self.classes:
-            known = ", ".join(["accurate", *self.classes])
-            raise ValueError(f"{self.name} has no algorithm class {name!r}, it declares: {known}")
-        return self.classes[name]
+            return self.forward_definition, self.vjp_definition
+        if name not in self.algorithms:
+            known = ", ".join(["accurate", *self.algorithms])
+            raise ValueError(f"{self.name} has no algorithm {name!r}, it declares: {known}")
+        return self.algorithms[name]
 
     # --- use as a function -------------------------------------------------------------------------------------------
 
-    def bind(self, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Complete and validate a call: inputs as arrays of one float dtype, parameters with their defaults.
+    def bind(
+        self, inputs: Sequence[ArrayLike | None], params: Params
+    ) -> tuple[tuple[Array | None, ...], dict[str, Any]]:
+        """The inputs as arrays of one float dtype, and the parameters with their defaults, both validated.
 
-        TypeError or ValueError with one sentence otherwise.
+        TypeError or ValueError says in one sentence what is wrong with them.
         """
         names = list(self.inputs)
         required = [n for n, i in self.inputs.items() if not i.optional]
@@ -276,7 +350,7 @@ class Op:
         self.validate(arrays, full)
         return tuple(arrays.values()), full
 
-    def _as_input(self, name: str, x: Any) -> np.ndarray | None:
+    def _as_input(self, name: str, x: ArrayLike | None) -> np.ndarray | None:
         declared = self.inputs[name]
         if x is None:
             if not declared.optional:
@@ -296,28 +370,34 @@ class Op:
         """The float dtype that the inputs share."""
         return next(x.dtype for x in inputs if x is not None and x.dtype.name in FORMATS)
 
-    def __call__(self, *inputs: Array, **params: Any) -> Array:
-        """The output, in the dtype of the inputs. TypeError or ValueError names what is wrong with them."""
+    def __call__(self, *inputs: ArrayLike | None, **params: Any) -> Array:
+        """The same as `forward`."""
+        return self.forward(*inputs, **params)
+
+    def forward(self, *inputs: ArrayLike | None, **params: Any) -> Array:
+        """The output, in the dtype of the inputs. TypeError or ValueError says what is wrong with them."""
         arrays, full = self.bind(inputs, params)
         ar = Floats(self.dtype_of(arrays), convention=self.convention)
         with np.errstate(all="ignore"):
-            return ar.store(self.forward(ar, *lift(ar, arrays), **full))
+            return np.asarray(ar.store(self.forward_definition(ar, *lift(ar, arrays), **full)))
 
-    def vjp(self, g: Array, *inputs: Array, **params: Any) -> tuple[Array | None, ...]:
+    def vjp(self, g: ArrayLike, *inputs: ArrayLike | None, **params: Any) -> tuple[Array | None, ...]:
         """The gradient for each input, given the cotangent `g` of the output (of its shape and dtype)."""
         return self.pullback(*inputs, **params)[1](g)
 
-    def pullback(self, *inputs: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array | None, ...]]]:
-        """The output, and the function from its cotangent to the gradients: forward runs once."""
+    def pullback(
+        self, *inputs: ArrayLike | None, **params: Any
+    ) -> tuple[Array, Callable[[ArrayLike], tuple[Array | None, ...]]]:
+        """The output, and the function that takes its cotangent to the gradients. The forward runs once."""
         arrays, full = self.bind(inputs, params)
         if max(x.size for x in arrays if x is not None) > BLOCK:
             keep_freed_memory()
         ar = Floats(self.dtype_of(arrays), convention=self.convention)
         lifted = lift(ar, arrays)
         with np.errstate(all="ignore"):
-            y = ar.store(self.forward(ar, *lifted, **full))
+            y = ar.store(self.forward_definition(ar, *lifted, **full))
 
-        def pull(g: Array) -> tuple[Array | None, ...]:
+        def pull(g: ArrayLike) -> tuple[Array | None, ...]:
             cotangent = self.cotangent(g, y.shape, y.dtype)
             with np.errstate(all="ignore"):
                 grads = self.vjp_definition(ar, ar.array(cotangent), ar.array(y), *lifted, **full)
@@ -325,7 +405,7 @@ class Op:
 
         return y, pull
 
-    def cotangent(self, g: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def cotangent(self, g: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         """`g` as an array, if it has the shape and dtype of the output; ValueError or TypeError otherwise."""
         array = np.asarray(g)
         if array.shape != shape:
@@ -341,18 +421,16 @@ class Op:
         return f"refnn.{self.name}({', '.join([*self.inputs, *(['*', *params] if params else [])])})"
 
 
-# --- classes of the ops that a definition calls -----------------------------------------------------------------------
+# --- algorithms of the ops that a definition calls --------------------------------------------------------------------
 
-Half = Callable[..., Any]
-
-# The class that is to take the place of an op's definition, for ops that a definition calls; and the halves of ops that
-# were called: 0 for a forward, 1 for a vjp.
+# The algorithm that replaces the definition of an op when another definition calls it; and the halves of ops that were
+# called: 0 for a forward, 1 for a vjp.
 _CHOSEN: ContextVar[Mapping[Op, str]] = ContextVar("chosen", default=MappingProxyType({}))
 _CALLED: ContextVar[dict[Op, set[int]] | None] = ContextVar("called", default=None)
 
 
-class Classes(Mapping[str, tuple[Half, Half]]):
-    """The classes that an op declares (its `own`), and those of the ops that its definition calls."""
+class Algorithms(Mapping[str, tuple[Half, Half]]):
+    """The algorithms that an op declares (its `own`), and those of the ops that its definition calls."""
 
     def __init__(self, op: Op, given: Mapping[str, tuple[Half, Half]]) -> None:
         self.own, self._op = _own(given), op
@@ -361,11 +439,11 @@ class Classes(Mapping[str, tuple[Half, Half]]):
     def _all(self) -> Mapping[str, tuple[Half, Half]]:
         op, found = self._op, dict(self.own)
         for part, halves in _called_by(op).items():
-            own = [getattr(half, "__wrapped__", half) for half in (part.forward, part.vjp_definition)]
-            for name, other in _own(part.classes).items():
+            own = [getattr(half, "__wrapped__", half) for half in (part.forward_definition, part.vjp_definition)]
+            for name, other in _own(part.algorithms).items():
                 if any(other[half] is not own[half] for half in halves):
                     found[f"{part.name}: {name}"] = (
-                        _with(part, name, op.forward),
+                        _with(part, name, op.forward_definition),
                         _with(part, name, op.vjp_definition),
                     )
         return found
@@ -380,13 +458,13 @@ class Classes(Mapping[str, tuple[Half, Half]]):
         return len(self._all)
 
 
-def _own(classes: Mapping[str, tuple[Half, Half]]) -> Mapping[str, tuple[Half, Half]]:
-    """Without those of other ops."""
-    return classes.own if isinstance(classes, Classes) else classes
+def _own(given: Mapping[str, tuple[Half, Half]]) -> Mapping[str, tuple[Half, Half]]:
+    """The algorithms without those of other ops."""
+    return given.own if isinstance(given, Algorithms) else given
 
 
 def _replaceable(op: Op, which: int, half: Half) -> Half:
-    """The forward (0) or the vjp (1) of an op as others call it: a chosen class may take its place."""
+    """The forward (0) or the vjp (1) of an op as others call it: a chosen algorithm may replace it."""
     if getattr(half, "part", None) == (op.name, id(half)):  # of a record that this one was made from, as it was
         half = half.__wrapped__  # type: ignore[attr-defined]
 
@@ -397,9 +475,9 @@ def _replaceable(op: Op, which: int, half: Half) -> Half:
         chosen = _CHOSEN.get()
         if op not in chosen:
             return half(*args, **params)
-        token = _CHOSEN.set({k: v for k, v in chosen.items() if k is not op})  # a class may call the definition
+        token = _CHOSEN.set({k: v for k, v in chosen.items() if k is not op})  # an algorithm may call the definition
         try:
-            return op.classes[chosen[op]][which](*args, **params)
+            return op.algorithms[chosen[op]][which](*args, **params)
         finally:
             _CHOSEN.reset(token)
 
@@ -408,7 +486,7 @@ def _replaceable(op: Op, which: int, half: Half) -> Half:
 
 
 def _with(part: Op, name: str, half: Half) -> Half:
-    """Half of a definition, with a class of one of the ops that it calls."""
+    """Half of a definition, with an algorithm of one of the ops that it calls."""
 
     @functools.wraps(half)
     def called(*args: Any, **params: Any) -> Any:
@@ -422,17 +500,16 @@ def _with(part: Op, name: str, half: Half) -> Half:
 
 
 def _called_by(op: Op) -> dict[Op, set[int]]:
-    """The other ops that a definition calls, itself or by way of others, in the order of the first calls, and the
+    """The other ops that a definition calls, directly or through others, in the order of their first calls, and the
     halves of each that it calls."""
-    from refnn.inputs import cases  # which need this module
-    from refnn.truth import run
-
     seen: dict[Op, set[int]] = {}
-    token = _CALLED.set(seen)
+    token, ar = _CALLED.set(seen), Floats(np.float32)
     try:
-        for case in cases(op, "float32", families=["normal"]):
+        for variant in op.variants:
+            arrays, params = _filled(op, variant)
             with np.errstate(all="ignore"):
-                run(Floats(np.float32), op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+                y = op.forward_definition(ar, *arrays, **params)
+                op.vjp_definition(ar, np.ones_like(y), y, *arrays, **params)
     except Exception:
         return {}  # what cannot be run says so where it is judged
     finally:
@@ -440,74 +517,32 @@ def _called_by(op: Op) -> dict[Op, set[int]]:
     return {part: halves for part, halves in seen.items() if part.name != op.name}
 
 
-def lift(ar: Any, inputs: Iterable[Array | None]) -> list[Array | None]:
-    """Arrays of floats lifted into an arithmetic; integers and None stay what they are."""
+def _filled(op: Op, variant: Variant) -> tuple[list[Array | None], dict[str, Any]]:
+    """Arrays of ones, or of class index 0, and the parameters of a variant. The numbers do not matter: which ops a
+    definition calls does not depend on them."""
+    arrays: list[Array | None] = []
+    for name, declared in op.inputs.items():
+        shape = variant.shapes[name]
+        indices = variant.kind(name, declared) in ("classes", "ignored")
+        arrays.append(None if shape is None else np.zeros(shape, np.int64) if indices else np.ones(shape, np.float32))
+    drawn = {
+        k: np.ones(v.shape(variant.first), np.float32) if isinstance(v, Drawn) else v for k, v in variant.params.items()
+    }
+    return arrays, {**op.defaults, **drawn}
+
+
+def lift(ar: Arithmetic[N], inputs: Iterable[np.ndarray | None]) -> list[N | np.ndarray | None]:
+    """Arrays of floats lifted into an arithmetic. Arrays of integers and None stay as they are."""
     return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
-
-
-# --- sentences that several ops need ---------------------------------------------------------------------------------
-
-
-def check_axis(op: str, x: np.ndarray, axis: Any) -> None:
-    """ValueError unless `axis` is an axis of x that is not empty."""
-    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
-        raise ValueError(
-            f"{op}: axis is {axis!r}, expected an integer from {-x.ndim} to {x.ndim - 1} for shape {x.shape}"
-        )
-    if x.shape[axis] == 0:
-        raise ValueError(f"{op}: axis {axis} of shape {x.shape} is empty, expected at least one element")
-
-
-def check_real(op: str, params: Mapping[str, Any], *names: str) -> None:
-    """ValueError unless each of these parameters is a finite number."""
-    for name in names:
-        value = params[name]
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{op}: {name} is {value!r}, expected a finite number")
-
-
-def check_same_shape(op: str, inputs: Mapping[str, Any]) -> None:
-    """ValueError unless all arrays have one shape."""
-    shapes = {n: x.shape for n, x in inputs.items() if x is not None}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"{op}: {', '.join(f'{n} has shape {s}' for n, s in shapes.items())}, expected the same shape")
-
-
-def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """ValueError unless `value` is one of `choices`; it names the nearest."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
-
-
-def check_each(name: str, x: np.ndarray, allowed: Any, expected: str) -> None:
-    """ValueError with the position of the first element that is not allowed, by a mask of the shape of x."""
-    wrong = ~np.asarray(allowed, dtype=bool)
-    if wrong.any():
-        place = tuple(np.argwhere(wrong)[0].tolist())
-        raise ValueError(f"{name}{list(place) or ''} is {x[place]}, expected {expected}")
-
-
-def check_finite(name: str, x: np.ndarray) -> None:
-    """ValueError with the position of the first NaN or infinity, in an array of floats or other numbers."""
-    with np.errstate(invalid="ignore"):  # NaN among other numbers is compared, too
-        check_each(name, x, np.abs(x) < np.inf, "a finite number")
 
 
 __all__ = [
     "DRAWN",
-    "SOURCES",
     "Drawn",
     "Input",
     "Op",
     "Special",
     "Sum",
-    "check_axis",
-    "check_choice",
-    "check_each",
-    "check_finite",
-    "check_real",
-    "check_same_shape",
+    "Variant",
     "lift",
 ]

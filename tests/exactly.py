@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from refnn.adapters.torch import arguments
 from refnn.arithmetic.exact import Fractions
-from refnn.network import Network
+from refnn.implementations.torch import arguments
+from refnn.networks.network import Network
 from refnn.ops import find
 from refnn.witnesses.torch import FUNCTIONS
 

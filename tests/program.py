@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from refnn.fixtures import subject
-from refnn.protocol import answer_line, answer_message, parse_line, parse_run
+from refnn.implementations.protocol import answer_line, answer_message, parse_line, parse_run
+from refnn.networks.network import subject
 
 
 def answers(request):

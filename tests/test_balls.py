@@ -17,17 +17,18 @@ from marks import slow_in_16_bits
 from orders import cast
 from propagation import MAXIMA, PROPAGATED, differentiated
 
-from refnn.allowance import worst_case
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls, growth
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.formats import FORMATS, Format
-from refnn.inputs import Case, cases
-from refnn.judge import CLOSE
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.judging.judge import CLOSE
 from refnn.models import MODELS, ULPS, Model, model
 from refnn.ops import OPS
-from refnn.truth import run
+from refnn.oracle.allowance import worst_case
+from refnn.oracle.evaluate import run
 
 COARSE = [n for n, m in MODELS.items() if m.compute.precision < 53]
 
@@ -466,15 +467,14 @@ def small_cases(op: str, rules: Model) -> Iterator[Case]:
 @pytest.mark.parametrize("name", slow_in_16_bits(COARSE))
 @pytest.mark.parametrize("op", OPS)
 def test_midpoints_of_coarse_models_are_close_to_the_truth(op: str, name: str) -> None:
-    """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judge rests on."""
+    """|mid - truth| <= CLOSE rad wherever no branch is open: the lemma that refnn.judging.judge rests on."""
     rules, checked, worst, exact = MODELS[name], 0, 0.0, Arb(1280, convention=OPS[op].convention)
     for case in small_cases(op, rules):
-        definition = case.op.algorithm("accurate")
         with np.errstate(all="ignore"), exact.working():
-            found = worst_case(case.op, definition, case.inputs, case.params, case.cotangent, rules)
+            found = worst_case(case.call(), rules)
             if found.open_branches:
                 continue
-            truths = run(exact, definition, case.inputs, case.params, case.cotangent)
+            truths = run(exact, case.call())
             for result, truth in zip(found.results, truths, strict=True):
                 if result is None or truth is None:
                     continue
@@ -495,10 +495,9 @@ def test_float64_radii_hold_their_midpoints_and_are_small(op: str) -> None:
     range of float64: what lies below that is the outward rounding of the radius itself."""
     checked, exact, smallest = 0, Arb(1280, convention=OPS[op].convention), FORMATS["float64"].smallest_normal
     for case in small_cases(op, MODELS["float32"]):
-        args = (case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
         with np.errstate(all="ignore"), exact.working():
-            fine, coarse = (worst_case(case.op, *args, MODELS[n]) for n in ("float64", "float32"))
-            for a, b, truth in zip(fine.results, coarse.results, run(exact, *args), strict=True):
+            fine, coarse = (worst_case(case.call(), MODELS[n]) for n in ("float64", "float32"))
+            for a, b, truth in zip(fine.results, coarse.results, run(exact, case.call()), strict=True):
                 if a is None or b is None or truth is None:
                     continue
                 known = np.isfinite(a[0]) & np.isfinite(a[1]) & np.isfinite(b[1]) & np.isfinite(b[0])
@@ -782,7 +781,7 @@ def test_an_overflow_is_sure_beyond_an_ulp_and_what_the_radius_covers() -> None:
 )
 def test_a_large_array_is_taken_in_pieces_and_nothing_changes(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     rng, ar = np.random.default_rng(9), Balls("float32")
-    a, b = (Ball(ar, rng.normal(size=s), rng.uniform(0, 1e-3, s), roundings=2) for s in (left, right))
+    a, b = (Ball(ar, rng.normal(size=s), rng.uniform(0, 1e-3, s)) for s in (left, right))
     for x, y in ((a, b), (ar.array(a.mid), b), (ar.array(a.mid), ar.array(b.mid))):
         whole = ar.product(x, y)
         for place in (0, len(whole.mid) // 2, len(whole.mid) - 1):
@@ -790,10 +789,10 @@ def test_a_large_array_is_taken_in_pieces_and_nothing_changes(left: tuple[int, .
             alone = ar.product(*rows)
             assert np.array_equal(whole.mid[place], alone.mid[0])
             assert np.array_equal(radius(whole)[place], radius(alone)[0])
-            assert (whole.roundings, whole.library) == (alone.roundings, alone.library)
+            assert whole.library == alone.library
     small = ar.exp(Ball(ar, a.mid[:2], a.rad[:2], library=3.0))
     large = ar.exp(Ball(ar, a.mid, a.rad, library=3.0))
-    assert large.library == small.library > 0 and large.roundings == small.roundings
+    assert large.library == small.library > 0
     doubled = ar.product(ar.array(a.mid), 2)
     assert isinstance(doubled.rad, float) and doubled.rad == 0.0
 
@@ -824,11 +823,11 @@ def test_what_is_counted_adds_up() -> None:
 def test_any_share_of_ties_costs_three_roundings_more() -> None:
     """The weight, a quotient, and its product with the cotangent; only where several are the maximum."""
     ar, u = Balls("float32", convention="any"), 2.0**-24
-    g = Ball(ar, np.array([3.0, 5.0]), np.array([0.0, 2.0**-10]), roundings=2)
+    g = Ball(ar, np.array([3.0, 5.0]), np.array([0.0, 2.0**-10]))
     sent = ar.route(g, ar.array(np.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]])), 1)
     own = ((1 + u) ** 3 - 1) * 3.0
     assert own * (1 - 2.0**-44) <= radius(sent)[0, 0] <= own * (1 + 2.0**-40) + 2.0**-140  # one u is a third of it
-    assert radius(sent)[1, 1] == 2.0**-10 and sent.roundings == 5
+    assert radius(sent)[1, 1] == 2.0**-10
 
 
 def test_a_sure_infinity_or_nan_stays_one_beside_what_is_doubtful() -> None:

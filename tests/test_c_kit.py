@@ -20,16 +20,17 @@ import pytest
 from compiler import CC, SANITIZE, without_sanitizers
 
 import refnn
-from refnn import storage
-from refnn.c_kit import NETWORK, SHAPES, fixture, write
 from refnn.conformance import data
-from refnn.encoding import encode
-from refnn.export import c_header
-from refnn.fixtures import Expected
-from refnn.fixtures.read import Suite
-from refnn.fixtures.verdict import judge
-from refnn.piped import Selection, requests, verify
+from refnn.judging.verdict import NAMES as VERDICT_NAMES
 from refnn.report import Report
+from refnn.suite.c_kit import NETWORK, SHAPES, fixture, write
+from refnn.suite.export import c_header
+from refnn.suite.fixture import Expected
+from refnn.suite.pipe import Selection, requests, verify
+from refnn.suite.read import Suite
+from refnn.suite.rule import judge
+from refnn.teaching import storage
+from refnn.wire.encoding import encode
 
 KIT = data("c", "layers.h").parent
 SUITE = Suite()
@@ -43,6 +44,8 @@ DTYPES = {"float32": (), "float64": ("-DDOUBLE",)}
 pytestmark = pytest.mark.skipif(CC is None, reason="there is no C compiler")
 
 Bug = tuple[str, str, str]  # in this file, this text, becomes that
+
+NAMED = np.array(VERDICT_NAMES)  # verdicts by their codes
 
 
 def build(program: str, folder: Path, *options: str, bug: Bug | None = None) -> Path:
@@ -337,7 +340,7 @@ def test_the_kit_and_the_verifier_say_the_same(dtype: str, tmp_path: Path) -> No
     for c, (f, _) in enumerate(cases):
         for r, (want, e) in enumerate(f.expect.items()):
             for got in answers(e, dtype, rng):
-                codes = judge(e, got, dtype, f.conventions).codes
+                codes = NAMED[judge(e, got, dtype, f.conventions).code]
                 rows.append(f"{c} {r} {got.size} {encode(got.astype(dtype)) or '-'}")
                 bad, explained = np.isin(codes, ["violation", "special"]), codes == "explained"
                 expected.append((bad, explained, bool(e.groups), want))
@@ -360,7 +363,7 @@ def test_the_kit_and_the_verifier_say_the_same(dtype: str, tmp_path: Path) -> No
 def answers(e: Expected, dtype: str, rng: np.random.Generator) -> list[np.ndarray]:
     """Numbers of the working format, as float64."""
     words = {"n": np.nan, "p": np.inf, "m": -np.inf, "z": 0.0, "Z": -0.0}
-    right = np.array([words.get(c, hi) for c, hi in zip(e.main.classes, e.main.hi, strict=True)])
+    right = np.array([words.get(c, hi) for c, hi in zip(e.main.letters, e.main.hi, strict=True)])
     made = [right, right + rng.choice([-2, 0, 0, 2], right.shape) * e.main.bounds[dtype]]
     for c in (e.main, *(c for c in e.also if dtype in c.bounds)):
         for sign in (-1, 1):
@@ -522,7 +525,7 @@ def test_the_twin_in_python_passes_the_same_case() -> None:
     for name in NETWORK.parameters:
         layer, _, part = name.partition(".")
         got = (layers[layer].dW if part == "weight" else layers[layer].dB) / 4
-        assert set(judge(f.expect[f"d/{name}"], got, "float64").codes) <= {"exact", "ok"}, name
+        assert set(NAMED[judge(f.expect[f"d/{name}"], got, "float64").code]) <= {"exact", "ok"}, name
 
 
 def test_the_twins_have_the_same_names() -> None:

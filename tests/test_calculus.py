@@ -14,7 +14,7 @@ import sympy as sp
 import torch
 
 import refnn
-from refnn.calculus import (
+from refnn.teaching.calculus import (
     Dual,
     central_difference,
     chain,

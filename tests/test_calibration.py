@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import refnn
-from refnn.allowance import deviations
-from refnn.calibration import (
+from refnn.arithmetic.sequential import Sequential
+from refnn.oracle.allowance import deviations
+from refnn.study.calibration import (
     BINS,
     DATA,
     ELEMENTS,
@@ -32,7 +33,6 @@ from refnn.calibration import (
     noise_of,
     page,
 )
-from refnn.tightness import Sequential
 
 PAGE = Path(__file__).parent.parent / "conformance" / "calibration.md"
 
@@ -213,8 +213,8 @@ def test_the_command_takes_a_budget_and_a_place(tmp_path: Path, monkeypatch: pyt
         called.append((family, elements, dtype))
         return [Row(family, "normal", "NumPy", dtype, elements=1, judged=1, sets=1, counts={0: 1}, largest=1.0)]
 
-    monkeypatch.setattr("refnn.calibration.measure", small)
-    monkeypatch.setattr("refnn.calibration.LAYERS", ())
+    monkeypatch.setattr("refnn.study.calibration.measure", small)
+    monkeypatch.setattr("refnn.study.calibration.LAYERS", ())
     main(["--out", str(tmp_path / "page.md"), "--elements", "50"])
     assert [c for c in called if c[2] == "float32"] == [(f, 50, "float32") for f in FAMILIES]
     assert "False alarms: 0 in" in (tmp_path / "page.md").read_text(encoding="utf-8")

@@ -13,8 +13,10 @@ import pytest
 from marks import slow_in_16_bits
 
 import refnn
-from refnn.check import false_alarm_line
-from refnn.inputs import COTANGENTS, FAMILIES, LAYOUTS, Case, cases
+from refnn.checking.check import false_alarm_line
+from refnn.judging.case import LAYOUTS, Case
+from refnn.judging.cases import cases
+from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.models import MODELS
 from refnn.op import Op
 from refnn.ops import OPS
@@ -376,7 +378,7 @@ def test_other_seeds_draw_other_numbers() -> None:
 def test_cases_reach_every_family_layout_and_cotangent(name: str) -> None:
     found: list[Case] = list(cases(name, F32))
     op = refnn.ops[name]
-    extra = {"special" for _ in op.special} | {"kinks" for v in op.variants if v.get("points")}
+    extra = {"special" for _ in op.special} | {"kinks" for v in op.variants if v.points}
     assert {c.family for c in found} == set(FAMILIES) | extra
     assert {c.id.split("/")[-2] for c in found if c.row is None} == set(COTANGENTS)
     # Each variant meets every layout, of inputs and of the cotangent, every cotangent, a repetition, and is judged by
@@ -410,11 +412,11 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "unknown dtype": (lambda: run_softmax(dtype="float8"), "dtype 'float8' is not one of"),
     "unknown family": (lambda: run_softmax(families=["normale"]), "unknown input family 'normale'"),
     "unknown parameter": (lambda: run_softmax(where={"dim": 1}), "softmax has no parameter 'dim'"),
-    "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm class 'naive'"),
+    "unknown class": (lambda: run_softmax(algorithm="naive"), "no algorithm 'naive'"),
     "unknown model": (lambda: run_softmax(model="float24"), "model 'float24'"),
     "model of another dtype": (
         lambda: run_softmax(model="float64"),
-        "stores float64, but the check is of dtype float32",
+        "stores float64, but the check runs in float32",
     ),
     "unknown framework": (lambda: refnn.check("softmax", softmax, framework="caffe"), "unknown framework 'caffe'"),
     "nothing given": (lambda: refnn.check("softmax"), "nothing to check"),
@@ -422,7 +424,7 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "no case": (lambda: run_softmax(where={"axis": 12345}), "nothing was checked"),
     "empty inputs": (lambda: run_softmax(inputs=[]), "empty list"),
     "inputs no tuple": (lambda: run_softmax(inputs=np.ones(3)), "expected a tuple of arrays"),
-    "inputs of another dtype": (lambda: run_softmax(inputs=(np.ones(3),)), "has dtype float64, but the check is of"),
+    "inputs of another dtype": (lambda: run_softmax(inputs=(np.ones(3),)), "has dtype float64, but the check runs in"),
     "cotangent of another shape": (
         lambda: run_softmax(inputs={"inputs": (np.ones(3, F32),), "cotangent": np.ones(4, F32)}),
         "the cotangent has shape (4,), expected that of the output, (3,)",
@@ -516,10 +518,8 @@ def test_verdicts_are_ordered_and_the_worst_one_counts() -> None:
 
 def test_import_is_light() -> None:
     heavy = ("torch", "sympy", "jinja2", "rich", "typer", "matplotlib", "flint", "safetensors")
-    programs = [
-        f"refnn.{name}" for name in ("regression", "zoo", "support", "tightness", "limits_page")
-    ]  # for python -m
-    code = f"import sys, refnn; print([m for m in {[*heavy, *programs]!r} if m in sys.modules])"
+    wings = ("networks.train", "networks.datasets", "networks.zoo", "study", "suite", "teaching", "cli", "witnesses")
+    code = f"import sys, refnn; print([m for m in {[*heavy, *(f'refnn.{w}' for w in wings)]!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

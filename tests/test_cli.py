@@ -1,4 +1,4 @@
-"""The command: exit codes, what is written when something goes wrong, one sentence for each mistake."""
+"""The command: its exit status, what it writes when something goes wrong, one sentence for each mistake."""
 
 import json
 import shlex
@@ -30,10 +30,11 @@ def interrupt():
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """`refnn report` on hand-made subjects: the exit code, the folder, and what was printed."""
+    """`refnn report` on hand-made subjects: the exit status, the folder, and what was printed."""
 
     def run(*subjects, args=()):
-        monkeypatch.setattr(cli, "_subjects", lambda ops, dtypes, seed: [(str(i), s) for i, s in enumerate(subjects)])
+        named = [(str(i), s) for i, s in enumerate(subjects)]
+        monkeypatch.setattr("refnn.cli.report._subjects", lambda ops, dtypes, seed: named)
         code = cli.main(["report", "--out", str(tmp_path / "out"), *args])
         printed = capsys.readouterr()
         return code, tmp_path / "out", printed.out, printed.err
@@ -107,7 +108,7 @@ def test_subjects_that_check_nothing_end_in_3(run):
 
 def test_a_pattern_that_matches_nothing_ends_in_3(tmp_path, capsys):
     assert cli.main(["report", "--ops", "zz*", "--out", str(tmp_path / "out")]) == 3
-    assert "'zz*' matches nothing" in sentence(capsys.readouterr().err)
+    assert "'zz*' matches no op and no network" in sentence(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
@@ -190,7 +191,7 @@ def test_nothing_but_the_report_goes_to_a_pipe(run):
 
 def test_the_subjects_are_every_op_in_every_dtype(monkeypatch):
     pytest.importorskip("torch")
-    labels = [label for label, _ in cli._subjects("*softmax", ["float32", "float64"], 0)]
+    labels = [label for label, _ in cli.report._subjects("*softmax", ["float32", "float64"], 0)]
     assert labels == ["log_softmax float32", "log_softmax float64", "softmax float32", "softmax float64"]
 
 
@@ -253,7 +254,7 @@ def test_check_passes_the_object_on_and_its_code_is_the_reports(implementation, 
         calls.append(args)
         return part(**{"violation" if args[1]["vjp"].__name__ == "wrong" else "ok": 1})
 
-    monkeypatch.setattr(cli, "_check", check)
+    monkeypatch.setattr("refnn.cli.check._check", check)
     given = ["check", "relu", "--impl", f"{implementation}:forward", "--vjp"]
     assert cli.main([*given, f"{implementation}:vjp", "--dtype", "float32", "--dtype", "float64", "--seed", "3"]) == 0
     assert [(c[2], c[4]) for c in calls] == [("float32", 3), ("float64", 3)]
@@ -270,7 +271,7 @@ def test_check_passes_the_object_on_and_its_code_is_the_reports(implementation, 
         (["--impl", "{m}:NUMBER"], "is a int"),
         (["--impl", "no_such_module:f"], "no_such_module"),
         (["--impl", "{m}:forward", "--dtype", "float31"], "float31"),
-        (["--impl", "{m}:forward", "--vjp", "{m}:vjp", "--framework", "torch"], "exclude each other"),
+        (["--impl", "{m}:forward", "--vjp", "{m}:vjp", "--framework", "torch"], "does not go with --framework torch"),
         (["--impl", "{m}:forward", "--case", "nonsense"], "nonsense"),
         (["--impl", "{m}:forward", "--framework", "abacus"], "abacus"),
     ],
@@ -311,9 +312,9 @@ def test_check_replays_a_case_of_the_fixtures(tmp_path, monkeypatch, capsys):
     assert cli.main(shlex.split(replay)[1:]) == 2
     capsys.readouterr()
     for words, says in (
-        (["women", "--impl", "torch", "--case", "relu/float32/smoke/x=7"], "is not one of women"),
-        (["relu", "--impl", "torch", "--case", WOMEN], "is not one of relu"),
-        (["relu", "--impl", "refnn", "--vjp", "math:sin"], "gives its gradients itself"),
+        (["women", "--impl", "torch", "--case", "relu/float32/smoke/x=7"], "is not a case of women"),
+        (["relu", "--impl", "torch", "--case", WOMEN], "is not a case of relu"),
+        (["relu", "--impl", "refnn", "--vjp", "math:sin"], "has its own gradients"),
         (["relu", "--impl", "torch", "--case", "relu/float64/normal/x=0d", "--dtype", "float32"], "holds float64"),
     ):
         assert cli.main(["check", *words]) == 1
@@ -322,9 +323,9 @@ def test_check_replays_a_case_of_the_fixtures(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("words", [["verify", "torch"], ["check", "relu", "--impl", "torch"], ["report"]])
 def test_without_pytorch_there_is_a_sentence(words, monkeypatch, capsys):
-    for name in ("refnn.adapters.torch", "refnn.witnesses.torch"):
+    for name in ("refnn.implementations.torch", "refnn.witnesses.torch"):
         monkeypatch.setitem(sys.modules, name, None)  # as if importing it failed
-    monkeypatch.delattr("refnn.adapters.torch", raising=False)
+    monkeypatch.delattr("refnn.implementations.torch", raising=False)
     assert cli.main(words) == 1
     assert "pip install 'refnn[torch]'" in sentence(capsys.readouterr().err)
 

@@ -132,7 +132,7 @@ def test_what_is_waived_stands_next_to_the_verdict_in_every_form(form):
     r.header |= {"results": OUTPUTS, "model": "float16-each-op", "required": 2}
     r.accept, r.expected = CONFORMING | {"explained"}, {"relu/float32/normal/b": "known"}
     text = html.unescape(getattr(r, form)())
-    said = "in its outputs alone in the class textbook, where explained is accepted, apart from expected findings"
+    said = "in its outputs alone by the algorithm textbook, where explained is accepted, apart from expected findings"
     assert f"conforms {said}" in text
     assert "1 of 2 required cases pass (50.0%), 1 expected to fail" in text
     if form != "to_junit":

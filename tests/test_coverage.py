@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 
 import refnn
 from refnn.arithmetic.floats import Floats
-from refnn.inputs import FAMILIES, cases
+from refnn.judging.cases import cases
+from refnn.judging.families import FAMILIES
 from refnn.op import Op
-from refnn.truth import run
+from refnn.oracle.evaluate import run
 
 SIDES = ("below", "on", "above")
 MAXIMA = ("unique", "tied")
@@ -79,10 +81,10 @@ def counted(op: Op, families: Sequence[str] | None = None) -> Counts:
     """How many elements of an op's cases lie on each side of each place."""
     counts: Counts = {}
     for case in cases(op, "float32", families=families):
-        for algorithm in ("accurate", *op.classes):
+        for algorithm in ("accurate", *op.algorithms):
             ar = Counting(np.float32, counts, convention=op.convention)
             with np.errstate(all="ignore"):
-                run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+                run(ar, replace(case, op=op).call(algorithm))
     return counts
 
 

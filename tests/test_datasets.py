@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from refnn import datasets
 from refnn.conformance import data
 from refnn.formats import FORMATS
+from refnn.networks import datasets
 
 
 @pytest.mark.parametrize("name", datasets.DATASETS)

@@ -10,7 +10,7 @@ import pytest
 
 import refnn
 from refnn.arithmetic.windows import Windows
-from refnn.equivariance import commutes, equivariant, invariant, shifted
+from refnn.teaching.equivariance import commutes, equivariant, invariant, shifted
 
 LAYERS: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -18,13 +18,13 @@ import pytest
 
 import refnn
 from refnn import cli
-from refnn.adapters import executable
-from refnn.adapters.executable import Program
-from refnn.fixtures import SUITE as VERSION
-from refnn.fixtures.read import Suite
-from refnn.protocol import request
+from refnn.implementations import executable
+from refnn.implementations.executable import Program
 from refnn.report.lines import loads
-from refnn.suite import implementation, required, run
+from refnn.suite.fixture import SUITE as VERSION
+from refnn.suite.fixture import request
+from refnn.suite.read import Suite
+from refnn.suite.run import implementation, required, run
 
 SUITE = Suite()
 HERE = Path(__file__).parent
@@ -57,14 +57,14 @@ ANSWERS = {
     "error": ("out of memory",) * 2,
     "order": ("answered seq 3 when it was asked for 2: out of order", "out of order"),
     "truncated": ("cannot be read: the answer: it is not JSON", "digits, expected"),
-    "garbage": ("cannot be read: the answer: it is not JSON", "'fault' is not RESULT=BITS, SKIP or ERR"),
+    "garbage": ("cannot be read: the answer: it is not JSON", "'fault' is neither RESULT=BITS nor SKIP nor ERR"),
     "hex": ("the answer.results.y.bits is 'ggg", "y has 'g' at place"),
     "huge": ("y has shape [2500000000], expected", "y has 100 digits, expected"),
     "forward": ("d/x was not answered",) * 2,
     "more": ("d/more was not asked for",) * 2,
-    "unknown": ("has the unknown field 'rtol'", "'d/x' is not RESULT=BITS, SKIP or ERR"),
+    "unknown": ("has the unknown field 'rtol'", "'d/x' is neither RESULT=BITS nor SKIP nor ERR"),
     "crash": ("was ended by SIGABRT before it answered (its standard error ends: I am about to crash)",) * 2,
-    "exit": ("ended with exit code 7 before it answered",) * 2,
+    "exit": ("ended with exit status 7 before it answered",) * 2,
     "flood": ("flooded its output: more than",) * 2,
 }
 
@@ -99,7 +99,7 @@ def test_an_answer_too_many_is_no_answer_to_the_next(form, tmp_path, monkeypatch
     monkeypatch.setenv("PROGRAM_COUNT", str(tmp_path / "count"))
     found = report(form, "twice", "2")
     assert {f.case for f in found.findings} == {SOFTMAX[2][0].id}
-    assert "before it was asked" in found.findings[0].message or "out of order" in found.findings[0].message
+    assert "before the request was sent" in found.findings[0].message or "out of order" in found.findings[0].message
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -135,7 +135,7 @@ def test_what_is_beyond_its_capabilities_is_not_sent():
     [
         ("protocol", "the answer to start.protocol is 2, expected 1"),
         ("nonsense", "the answer to start: it is not JSON"),
-        ("nonsense", "; one that speaks text lines is called lines:"),
+        ("nonsense", "; for a program of text lines write lines:"),
         ("silent", "did not answer within 1 s and was killed"),
     ],
 )
@@ -338,7 +338,7 @@ TAMPERED = {
     "upper half": (lambda row: row.split()[0] + " " + row.split()[1], "d/x was not answered"),
     "error": (lambda row: row.split()[0] + " ERR out of memory", "out of memory"),
     "nothing": (lambda row: row.split()[0], "the answer cannot be read: it has no result"),
-    "another id": (lambda row: "x" + row, "no case that was asked for has this id"),
+    "another id": (lambda row: "x" + row, "no requested case has this id"),
     "twice": (lambda row: f"{row}\n{row}", "was answered twice"),
 }
 
@@ -379,8 +379,8 @@ def test_skips_are_not_among_those_that_pass(right):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda c: c[:-1] + ("0" if c[-1] != "0" else "1"), "they were made from others, or changed"),
-        (lambda c: c.replace("cases=8", "cases=7"), "they were made from others, or changed"),
+        (lambda c: c[:-1] + ("0" if c[-1] != "0" else "1"), "the requests were changed, or made from others"),
+        (lambda c: c.replace("cases=8", "cases=7"), "the requests were changed, or made from others"),
         (lambda c: c.replace("of=softmax", "of=sofmax"), "unknown op 'sofmax', did you mean 'softmax'"),
         (lambda c: c.replace("# refnn 1", "# refnn 2"), "expected that of protocol 1"),
         (lambda c: c.replace("dtype=float32", "dtype=f32"), "dtype 'f32' is not one of"),
@@ -433,18 +433,21 @@ def test_an_empty_selection_ends_in_3(words, expected, tmp_path, capsys, monkeyp
         (("gen", "sofmax", "--lines"), "unknown op 'sofmax', did you mean 'softmax'"),
         (("gen", "softmax", "--lines", "--dtype", "f32"), "dtype 'f32' is not one of"),
         (("gen", "softmax", "--lines", "--family", "easy"), "unknown family 'easy', known: "),
-        (("gen", "softmax", "--lines", "--case", "softmax/x"), "no case of the fixtures has the id 'softmax/x'"),
-        (("gen",), "say what to make"),
-        (("gen", "softmax", "--all", "--out", "x"), "say what to make"),
-        (("gen", "softmax", "--lines", "--out", "x"), "--lines prints requests, --all and --out write fixture files"),
-        (("gen", "softmax", "--out", "x", "--dtype", "float32"), "--dtype selects requests: it goes with --lines"),
+        (("gen", "softmax", "--lines", "--case", "softmax/x"), "no case of this selection has the id 'softmax/x'"),
+        (("gen",), "expected one of: refnn gen OP --lines"),
+        (("gen", "softmax", "--all", "--out", "x"), "expected one of: refnn gen OP --lines"),
+        (
+            ("gen", "softmax", "--lines", "--out", "x"),
+            "--lines prints requests, and --all and --out write fixture files",
+        ),
+        (("gen", "softmax", "--out", "x", "--dtype", "float32"), "--dtype selects requests, so it needs --lines"),
         (("gen", "digits_mpl", "--lines"), "unknown op 'digits_mpl', did you mean the network 'digits_mlp'?"),
-        (("verify", "-", "--ops", "softmax"), "--ops selects what is asked for: it goes with refnn gen"),
+        (("verify", "-", "--ops", "softmax"), "--ops selects requests: give it to refnn gen"),
         (("verify", "torch", "--out", "no/run.jsonl"), "cannot write 'no/run.jsonl': No such file or directory"),
-        (("verify", "torhc"), "is none of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        (("verify", "torhc"), "is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
         (("verify", "torch", "--accept", "anything"), "--accept 'anything' is not one of"),
         (("verify", "math:pi"), "is a float, expected a mapping from op names"),
-        (("verify", "no_such_module:x"), "importing it raised ModuleNotFoundError"),
+        (("verify", "no_such_module:x"), "importing 'no_such_module' raised ModuleNotFoundError"),
         (("verify", "cmd:./no-such-program"), "cannot be run: No such file or directory"),
         (("verify", "-", "--xfails", "/no/such/file"), "cannot read the expected failures '/no/such/file'"),
         (("export", "softmax", "--to", "onnx", "--out", "-"), "--to is 'onnx', expected one of c-header, npz"),

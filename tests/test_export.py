@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from compiler import CC
 
-from refnn.encoding import encode
-from refnn.export import _ends, c_header, npz
-from refnn.fixtures.read import Suite
-from refnn.fixtures.verdict import accepts
-from refnn.protocol import request
+from refnn.suite.export import _ends, c_header, npz
+from refnn.suite.fixture import request
+from refnn.suite.read import Suite
+from refnn.suite.rule import accepts
+from refnn.wire.encoding import encode
 
 SUITE = Suite()
 OPS = "softmax,max_pool1d,nll_loss,cross_entropy,relu,threshold,tanh,flatten,conv1d"
@@ -103,7 +103,7 @@ def test_a_c_program_reads_what_the_files_say(dtype: str, tmp_path: Path) -> Non
                 at = "" if c.at is None else ",".join(map(str, c.at))
                 ends = _ends(c) if dtype == "float32" else ()
                 numbers = " ".join(map(encode, (c.hi, c.lo, c.bounds[dtype], *ends)))
-                expected.append(f"{want * (i == 0)} {kind} '{c.name}' {c.classes} {at} {numbers}")
+                expected.append(f"{want * (i == 0)} {kind} '{c.name}' {c.letters} {at} {numbers}")
             for g in e.groups:
                 numbers = " ".join(encode(np.array([v])) for v in (g.hi, g.lo, g.bounds[dtype]))
                 expected.append(f"group {','.join(map(str, g.at))} {numbers}")
@@ -121,7 +121,7 @@ def test_the_ends_of_the_header_accept_what_the_rule_accepts() -> None:
     tried = 0
     for fixture, _ in SUITE.select(OPS, "float32"):
         for c in (c for e in fixture.expect.values() for c in (e.main, *e.also) if "float32" in c.bounds):
-            numeric = np.isin([*c.classes], ["f", "r"])
+            numeric = np.isin([*c.letters], ["f", "r"])
             first, last = _ends(c)
             for end, way in ((first, -1), (last, 1)):
                 for steps in range(-3, 4):
@@ -147,7 +147,7 @@ def test_an_archive_holds_the_same_without_pickle() -> None:
             assert encode(found[f"{fixture.id}/gy"]) == encode(fixture.cotangent)
             for want, e in fixture.expect.items():
                 place = f"{fixture.id}/{want}"
-                assert "".join(found[f"{place}/class"].tolist()) == e.main.classes
+                assert "".join(found[f"{place}/class"].tolist()) == e.main.letters
                 for part, x in (("hi", e.main.hi), ("lo", e.main.lo), ("bound", e.main.bounds[dtype])):
                     assert np.array_equal(found[f"{place}/{part}"], x)
                 for i, g in enumerate(e.groups):

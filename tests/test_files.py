@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refnn import files
-from refnn.network import Network, Node, fixtures
+from refnn.networks import files
+from refnn.networks.network import Network, Node, fixtures
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_what_is_loaded_is_what_was_saved(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", fixtures())
 def test_every_fixture_is_as_it_was_saved(name: str, tmp_path: Path) -> None:
     Network.load(name).save(tmp_path / name)
-    here = Path(files.__file__).parents[1] / "conformance" / "networks" / name
+    here = Path(files.__file__).parents[2] / "conformance" / "networks" / name
     stored = {p.name for p in here.iterdir()} - {"cases.json"}  # which `refnn gen --all` writes
     assert stored == {p.name for p in (tmp_path / name).iterdir()}
     assert all((tmp_path / name / file).read_bytes() == (here / file).read_bytes() for file in stored)
@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         made(**{"fc.weight": np.array([[1.0, np.nan]])})
     with pytest.raises(TypeError, match=r"fc.weight of the weights 'initial' has dtype int64, expected floats"):
         made(**{"fc.weight": np.ones((2, 3), int)})
-    with pytest.raises(ValueError, match=r"'initial' and the parameters of the network differ in fc.bias"):
+    with pytest.raises(ValueError, match=r"'initial' and the network's parameters differ in fc.bias"):
         made(**{"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(2)})
     with pytest.raises(ValueError, match=r"network.json.weights.a/b is 'a/b', expected what matches"):
         Network(nodes, weights={"a/b": {"fc.weight": np.ones((2, 3))}}).save(tmp_path / "net")

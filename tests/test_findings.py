@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_report import failing, finding, result
 
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.ops import OPS
 from refnn.report import Report
 from refnn.report.lines import loads
@@ -46,7 +46,7 @@ def test_each_op_is_summed_up_in_a_row() -> None:
 
 def test_a_kind_is_shown_by_its_worst_with_reason_and_replay() -> None:
     text = mixed().to_findings()
-    (explained,) = table(text, "What a declared class explains")
+    (explained,) = table(text, "What another algorithm explains")
     assert explained[:4] == ["tanh", "grad\\[x\\]", "explained \\[textbook\\]", "7 in float32"]
     assert "`0.75`" in explained[4] and "90 times the allowance" in explained[4]
     assert explained[5:] == ["it is y that is squared", "`second`"]
@@ -105,7 +105,7 @@ def test_a_committed_line_shows_its_finding_again(committed: str, capsys: pytest
 
 
 def test_every_committed_finding_has_a_reason_and_a_replay(committed: str) -> None:
-    kinds = table(committed, "What a declared class explains") + table(committed, "What nothing explains")
+    kinds = table(committed, "What another algorithm explains") + table(committed, "What nothing explains")
     assert len(kinds) > 5
     for row in kinds:
         assert row[6].startswith("`import refnn"), row

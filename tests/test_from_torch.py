@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import refnn
-from refnn.adapters.modules import LAYERS
-from refnn.network import Network, Node
+from refnn.implementations.torch_modules import LAYERS
+from refnn.networks.network import Network, Node
 from refnn.witnesses import torch as witness
 
 # Each layer with everything that it can say, and the shapes of its inputs; "3 classes" for targets.
@@ -195,7 +195,7 @@ def _tied() -> nn.Module:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "no module": (np.tanh, "got a ufunc, expected a torch.nn.Module"),
-    "one layer": (nn.ReLU(), "got a ReLU alone, expected it in a torch.nn.Sequential"),
+    "one layer": (nn.ReLU(), "got a single ReLU, expected it in a torch.nn.Sequential"),
     "no op": (nn.Sequential(nn.BatchNorm1d(3)), "there is no op for '0' (BatchNorm1d)"),
     "no function": (Says(lambda m, x: x + x), "there is no op for the function add()"),
     "no method": (Says(lambda m, x: x.view(-1)), "there is no op for the function view()"),
@@ -211,18 +211,21 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "weights of classes": (
         Says(lambda m, x: m.loss(x, x), loss=nn.CrossEntropyLoss(torch.ones(3))),
-        "'loss' (CrossEntropyLoss) has an array weight, expected None",
+        "'loss' (CrossEntropyLoss) has an array as weight, expected None",
     ),
     "weights of classes, as a function": (
         Says(lambda m, x: F.cross_entropy(x, x, weight=torch.ones(3))),
-        "the function cross_entropy has an array weight, expected None: a node has numbers only",
+        "the function cross_entropy has an array as weight, expected None: the parameters of a node are",
     ),
     "residual": (Says(lambda m, x: F.relu(x) + x), "there is no op for the function add()"),
     "dim": (nn.Sequential(nn.Softmax()), "'0' (Softmax) does not say along which dim"),
-    "training": (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "'1' (Dropout) draws at random in training"),
-    "random slopes": (nn.Sequential(nn.RReLU()), "'0' (RReLU) draws at random in training"),
-    "functional training": (Says(lambda m, x: F.dropout(x)), "the function dropout draws at random in training"),
-    "in place": (Says(lambda m, x: F.mse_loss(F.relu(x, inplace=True), x)), "overwrites a value that has another use"),
+    "training": (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "'1' (Dropout) is random in training mode: call eval()"),
+    "random slopes": (nn.Sequential(nn.RReLU()), "'0' (RReLU) is random in training mode"),
+    "functional training": (Says(lambda m, x: F.dropout(x)), "the function dropout is random in training mode"),
+    "in place": (
+        Says(lambda m, x: F.mse_loss(F.relu(x, inplace=True), x)),
+        "overwrites a value that is used elsewhere, too",
+    ),
     "in place by name": (Says(lambda m, x: x.relu_()), "there is no op for the function relu_()"),
     "unused": (Says(lambda m, x: (F.relu(x), x.tanh())[0]), "the result of 'tanh' is not used"),
     "tuple": (Says(lambda m, x: (F.relu(x), x)), "the module returns (relu, x), expected one tensor"),

@@ -9,8 +9,10 @@ import pytest
 
 import refnn
 from refnn.formats import FORMATS
-from refnn.inputs import cases
-from refnn.judge import NAMES, Judge, Tally
+from refnn.judging.cases import cases
+from refnn.judging.judge import Judge
+from refnn.judging.tally import Tally
+from refnn.judging.verdict import NAMES
 from refnn.models import model
 from refnn.ops import OPS
 
@@ -81,7 +83,7 @@ def test_the_histogram_counts_every_element_with_an_error() -> None:
 
 
 def test_an_empty_result_has_no_verdicts() -> None:
-    tally = Tally(next(cases("tanh", "float32", id="*x=0x4*")), "output", FORMATS["float32"], "")
+    tally = Tally(("tanh/float32/normal/x=0x4", "tanh", "float32", "normal", "output"), FORMATS["float32"], "")
     assert tally.result().elements == 0 and tally.findings() == []
 
 

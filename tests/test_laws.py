@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 import refnn
 from refnn.arithmetic.floats import Floats
-from refnn.inputs import NAMES, cases
-from refnn.op import Input, Op, lift
+from refnn.judging.cases import cases
+from refnn.judging.families import NAMES
+from refnn.op import Input, Op, Variant, lift
 from refnn.ops import OPS
 from refnn.report import CONFORMING, Report
 
 DTYPES = ("float32", "float64")
-CLASSES = [(name, label) for name, op in OPS.items() for label in op.classes]
+CLASSES = [(name, label) for name, op in OPS.items() for label in op.algorithms]
 
 
 def evaluated(op: Op, algorithm: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -126,7 +127,7 @@ def record(term: Term) -> Op:
         vjp,
         {"x": Input()},
         lambda i, p: None,
-        tuple({"shapes": {"x": s}, "params": {}} for s in shapes),
+        tuple(Variant({"x": s}) for s in shapes),
     )
 
 
@@ -138,7 +139,7 @@ def test_a_record_composed_at_random_conforms_to_itself(term: Term, dtype: str) 
     model = dtype if dtype in DTYPES else f"{dtype}-each-op"
     forward, _ = evaluated(op, "accurate")
     given_cases = list(cases(op, dtype))
-    from refnn.judge import check_case
+    from refnn.judging.check_case import check_case
 
     for case in given_cases:
         results, findings, _ = check_case(case, forward, None, refnn.models.model(model), line=6.0)

@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 import refnn
 from refnn import cli
 from refnn.arithmetic.rounded import Rounded
-from refnn.boundaries import ELEMENTS, ROWS, bits
 from refnn.conformance import data
 from refnn.formats import FORMATS, Format
-from refnn.limits import RULES, Probe, bisect, edge, probe
-from refnn.limits_page import (
+from refnn.limits.boundaries import ELEMENTS, ROWS
+from refnn.limits.rules import RULES
+from refnn.limits.search import EACH, bisect, edge
+from refnn.limits.softmaxes import SOFTMAXES, functions
+from refnn.limits.subjects import Probe, probe
+from refnn.models import default_model, model
+from refnn.study.limits import (
     COTANGENT,
-    EACH,
     MEASURED,
     PLOTTED,
     errors,
@@ -34,11 +37,10 @@ from refnn.limits_page import (
     row_at,
     theory,
 )
-from refnn.models import default_model, model
-from refnn.softmaxes import SOFTMAXES, functions
+from refnn.wire.encoding import encode
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "limits"
-HINT = "run: python -m refnn.limits_page conformance/limits"
+HINT = "run: python -m refnn.study.limits conformance/limits"
 RULE = {r.name: r for r in RULES}
 
 
@@ -139,7 +141,7 @@ def test_refnn_conforms_at_every_boundary(op: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_torch_is_inside_its_allowance_at_every_boundary(op: str, dtype: str, flush: bool) -> None:
     torch = pytest.importorskip("torch")
-    from refnn.adapters import torch as adapter
+    from refnn.implementations import torch as adapter
     from refnn.witnesses.limits import flushing
     from refnn.witnesses.torch import FUNCTIONS
 
@@ -221,9 +223,9 @@ def test_which_gradients_stay_finite_and_which_values_do_not(dtype: str) -> None
 
 
 def test_bits_are_those_of_the_number() -> None:
-    f32 = FORMATS["float32"]
-    assert [bits(x, f32) for x in (0.0, -0.0, 1.0, -math.inf)] == ["00000000", "80000000", "3f800000", "ff800000"]
-    assert math.isnan(array({"shape": [1], "bits": bits(math.nan, f32)}, f32)[0])
+    numbers = np.array([0.0, -0.0, 1.0, -math.inf, math.nan], np.float32)
+    assert encode(numbers) == "00000000800000003f800000ff8000007fc00000"
+    assert array({"shape": [5], "bits": encode(numbers)}, FORMATS["float32"]).tobytes() == numbers.tobytes()
 
 
 # --- the four softmaxes ----------------------------------------------------------------------------------------------

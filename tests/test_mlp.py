@@ -15,10 +15,10 @@ from exactly import fractions, quarters
 
 import refnn
 from refnn.arithmetic.exact import Arb
-from refnn.network import Network, Node, mlp
+from refnn.networks.network import Network, Node, mlp
 from refnn.op import Op
-from refnn.schedules import store_all
-from refnn.truth import run
+from refnn.oracle.evaluate import Call, run
+from refnn.teaching.schedules import store_all
 from refnn.witnesses import differences
 
 WIDTHS = [(3, 4, 3, 4, 2), (2, 3), (4, 1, 5), (2, 6, 5, 4, 5, 6, 2)]
@@ -45,7 +45,7 @@ def contradictions(op: Op, inputs: tuple[np.ndarray, ...]) -> int:
     """How many entries of the gradient the complex step contradicts, after it has found all of them to many digits."""
     one, ar = np.ones(()), Arb(differences.PRECISION)
     with ar.working():
-        _, *claimed = run(ar, op.algorithm("accurate"), inputs, {}, one)
+        _, *claimed = run(ar, Call(op, inputs, {}, one))
     said = differences.complex_step(op, inputs, {}, one)
     told = [(mine, theirs) for mine, theirs in zip(claimed, said, strict=True) if theirs is not None]
     pairs = [pair for mine, theirs in told for pair in zip(mine.flat, theirs.flat, strict=True)]

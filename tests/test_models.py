@@ -98,7 +98,8 @@ def test_no_row_is_better_than_correctly_rounded(row: str) -> None:
 
 @pytest.mark.parametrize("row", ULPS)
 def test_the_oracles_own_functions_are_close_enough_for_every_row(row: str) -> None:
-    """2**29 times as fine as float32, at most 8 times the ulps: within 2**-26 of the model, as refnn.judge says."""
+    """2**29 times as fine as float32, at most 8 times the ulps: within 2**-26 of the model, as refnn.judging.judge
+    says."""
     for function, ulps in ULPS["numpy-float64"].items():
         assert ulps <= 8 * ULPS[row][function]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 
 import refnn
-from refnn.power.catalogue import FAMILIES, MUTANTS, RIGHT
-from refnn.power.mutant import Mutant
-from refnn.power.score import mutated
 from refnn.report import CONFORMING
+from refnn.study.power.catalogue import FAMILIES, MUTANTS, RIGHT
+from refnn.study.power.mutant import Mutant
+from refnn.study.power.score import mutated
 
 
 def test_the_catalogue_is_large_enough() -> None:

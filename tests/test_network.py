@@ -23,11 +23,11 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
-from refnn.check import _width_note
+from refnn.checking.check import _width_note
 from refnn.formats import FORMATS
-from refnn.inputs import data_item
-from refnn.network import Network, Node
-from refnn.schedules import SCHEDULES
+from refnn.judging.network_cases import data_item
+from refnn.networks.network import Network, Node
+from refnn.teaching.schedules import SCHEDULES
 
 # What must be seen: the smallest factors on a gradient that the issue of sensitivity names.
 STEPWISE = {"float32": 1e-5, "float64": 3e-14}
@@ -65,7 +65,7 @@ def test_torch_conforms_on_the_digits_network(net: Network, dtype: str) -> None:
     assert sum("worst case end to end" in n for n in report.header["notes"]) == len(net.weights) == 2
 
 
-@pytest.mark.parametrize(("share", "verdict"), [(0.5, ""), (2.0, ", too wide to mean anything")])
+@pytest.mark.parametrize(("share", "verdict"), [(0.5, ""), (2.0, ", too wide to say anything")])
 def test_a_worst_case_wider_than_the_values_says_so(share: float, verdict: str) -> None:
     values = np.array([4.0, 0.0, -8.0, 2.0])
     results = [(values, np.abs(values) / 8), None, (values, np.abs(values) * share + 1e9 * (values == 0))]
@@ -191,7 +191,7 @@ def test_a_value_of_two_uses_adds_its_cotangents() -> None:
 
 BAD: dict[str, tuple[Any, str]] = {
     "no nodes": (lambda: Network([]), "has no nodes"),
-    "unknown value": (lambda: Network([Node("a", "relu", ("z",))]), "uses 'z', which no input"),
+    "unknown value": (lambda: Network([Node("a", "relu", ("z",))]), "uses 'z', which is not an input"),
     "twice": (lambda: Network([Node("a", "relu", ("x",)), Node("a", "relu", ("x",))]), "two values are named 'a'"),
     "unknown op": (lambda: Network([Node("a", "rely", ("x",))]), "did you mean 'relu'"),
     "name": (lambda: Network([Node("a", "relu", ("x",))], name="a b"), "is not an identifier"),
@@ -354,11 +354,11 @@ def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
         torch.nn.init.normal_(layers[0][1].weight, std=4)
     module = torch.nn.Sequential(OrderedDict(layers))
     net = Network.from_torch(module)
-    assert list(net.op.classes) == list(refnn.tanh.classes)
+    assert list(net.op.algorithms) == list(refnn.tanh.algorithms)
     report = refnn.check(net, module, framework="torch", dtype="float32")
     assert {f.name for f in report.findings} == {"textbook"}
     assert refnn.check(net, module, framework="torch", dtype="float32", algorithm="textbook").ok
-    with pytest.raises(ValueError, match="no where= or families="):
+    with pytest.raises(ValueError, match="where= and families= select cases of ops only"):
         refnn.check(net, module, framework="torch", families=["normal"])
 
 
@@ -430,7 +430,7 @@ ARITHMETICS: dict[str, Callable[..., Any]] = {
 def pulled(ar: Any) -> Any:
     """The gradient of BENT in an arithmetic."""
     a, t = ar.array(A), ar.array(T)
-    return BENT.op.vjp_definition(ar, ar.array(np.ones(())), BENT.op.forward(ar, a, t), a, t)[0]
+    return BENT.op.vjp_definition(ar, ar.array(np.ones(())), BENT.op.forward_definition(ar, a, t), a, t)[0]
 
 
 def slopes_of(names: str) -> list[float]:

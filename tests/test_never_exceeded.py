@@ -18,20 +18,24 @@ from typing import Any
 import numpy as np
 import pytest
 from marks import slow_in_16_bits
-from orders import GROUPINGS, ORDERS, Ordered, cast
+from orders import GROUPINGS, ORDERS, Ordered
 
 from refnn.arithmetic import balls
-from refnn.check import check
+from refnn.checking.check import check
 from refnn.conformance import data
 from refnn.formats import Format
-from refnn.inputs import FAMILIES, Case, cases
-from refnn.judge import NAMES, Judge
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.judging.families import FAMILIES
+from refnn.judging.judge import Judge
+from refnn.judging.verdict import NAMES
 from refnn.models import MODELS, Model, default_model, model
 from refnn.op import Op
 from refnn.ops import OPS
+from refnn.oracle.evaluate import run
 from refnn.report import Finding, Report
-from refnn.tightness import large
-from refnn.truth import run
+from refnn.study.hostile import long_axes, swamped
+from refnn.study.tightness import large, short_rows
 
 SIXTEEN = ("float16", "bfloat16", "float16-saved", "bfloat16-saved", "float16-each-op", "bfloat16-each-op", "dpbf16")
 TESTED = ("float32", "float64", *SIXTEEN, "tf32", *(f"{n}-ftz" for n in ("float32", "float64", *SIXTEEN, "tf32")))
@@ -42,14 +46,6 @@ SUMS = 1021  # terms of the sums in inputs built against an order
 
 
 # --- inputs built against an order -----------------------------------------------------------------------------------
-
-
-def swamped(rules: Model, n: int, root: bool) -> np.ndarray:
-    """1 followed by values just below u, which a sequential sum loses one by one; or their roots, to be squared."""
-    small = rules.accumulate.unit_roundoff * (1 - 2.0**-4)
-    x = np.full(n, math.sqrt(small) if root else small)
-    x[0] = 1.0
-    return x
 
 
 def cancelling(rules: Model, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -70,67 +66,15 @@ def wide(rules: Model, n: int, rng: np.random.Generator) -> np.ndarray:
 def built(op: Op, rules: Model, n: int = SUMS) -> Iterator[Case]:
     """Cases whose sums are long and hostile to some order, for every op that sums."""
     rng = np.random.default_rng(5)
-
-    def make(name: str, g: Any, *inputs: Any, **params: Any) -> Case:
-        dtype = rules.storage.dtype
-        arrays = tuple(None if x is None else x if x.dtype.kind == "i" else cast(x, dtype) for x in map(_array, inputs))
-        cotangent = cast(np.asarray(g), dtype)
-        return Case(f"{op.name}/built/{name}", op, arrays, {**op.defaults, **params}, cotangent, "built", False)
-
-    logs = np.full((3, n), math.log(rules.accumulate.unit_roundoff) - 2.0**-4)
-    logs[:, 0] = 0.0
-    for kind, draw in (("cancelling", cancelling), ("wide", wide)):
-        x, g = draw(rules, n, rng), draw(rules, n, rng)
-        if op.name == "linear":
-            w = np.sign(rng.normal(size=(2, n)))
-            yield make(kind, rng.normal(size=(3, 2)), np.stack([x, x[::-1], g]), w, None)
-            yield make(f"{kind}-batch", np.stack([g, x], 1), np.stack([x, np.ones(n)], 1), np.ones((2, 2)), np.ones(2))
-        elif op.name in ("softmax", "log_softmax"):
-            yield make(kind, np.stack([g, x, g]), logs * rng.random((3, n)), axis=1)
-        elif op.name == "logsumexp":
-            yield make(kind, g[:3], logs * rng.random((3, n)))
-    root = swamped(rules, n, root=True)
-    once = swamped(rules, n, root=False)
-    if op.name == "linear":
-        yield make("swamped", np.ones((3, 2)), np.tile(root, (3, 1)), np.tile(root, (2, 1)), None)
-        yield make("swamped-bias", np.ones((3, 2)), np.tile(root[1:], (3, 1)), np.tile(root[1:], (2, 1)), np.ones(2))
-        yield make("swamped-batch", np.stack([root, once], 1), np.stack([root, root], 1), np.ones((2, 2)), np.ones(2))
-    elif op.name in ("softmax", "log_softmax"):
-        yield make("swamped", np.tile(once, (3, 1)), logs, axis=1)
-        yield make("flat", np.tile(once, (3, 1)), np.zeros((3, n)), axis=1)
-    elif op.name == "logsumexp":
-        yield make("swamped", np.ones(3), logs)
-        yield make("flat", np.ones(3), np.zeros((3, n)))
-    elif op.name == "cross_entropy":
-        target = np.zeros(3, np.int64)
-        yield make("swamped", 1.0, logs, target)
-        yield make("swamped-smooth", 1.0, logs, target, label_smoothing=0.1, reduction="sum")
-        gaps = np.stack([np.full(n, -math.log(rules.accumulate.unit_roundoff)), np.zeros(n)], 1)
-        gaps[0] = 0.0
-        yield make("swamped-batch", 1.0, gaps, np.zeros(n, np.int64))
-        yield make("swamped-targets", 1.0, logs, np.tile(once, (3, 1)))
-    elif op.name == "half_squared_error":
-        yield make("swamped", np.ones(3), np.tile(root, (3, 1)), np.zeros((3, n)), reduction="none")
-        yield make("swamped-batch", 1.0, root[:, None], np.zeros((n, 1)))
-    elif op.name == "mse_loss":
-        yield make("swamped", 1.0, root, np.zeros(n))
-        yield make("swamped-sum", 1.0, root, np.zeros(n), reduction="sum")
-    elif op.name == "l1_loss":
-        yield make("swamped", 1.0, once, np.zeros(n), reduction="sum")
-    elif op.name == "smooth_l1_loss":
-        bottom = root * math.sqrt(2.0)
-        bottom[0] = 1.5
-        yield make("swamped", 1.0, bottom, np.zeros(n), reduction="sum")
-    elif op.name == "l2_penalty":
-        yield make("swamped", 1.0, root, weight_decay=2.0)
-    elif op.name == "nll_loss":
-        yield make("swamped", 1.0, -once[:, None], np.zeros(n, np.int64))
-    elif op.name == "binary_cross_entropy_with_logits":
-        yield make("swamped", 1.0, np.log(np.expm1(once)), np.zeros(n), reduction="sum")
-
-
-def _array(x: Any) -> Any:
-    return None if x is None else np.asarray(x)
+    draws = {"cancelling": cancelling, "wide": wide}
+    for recipe in swamped(op):
+        given: dict[str, dict[str, Any]] = {"swamped": {}}
+        for kind, draw in draws.items():
+            given[kind] = {"x": draw(rules, n, rng), "g": draw(rules, n, rng)}
+            given[f"swamped-{kind}"] = {"g": draw(rules, n, rng)}
+        for name, along in given.items():
+            unit = rules.accumulate.unit_roundoff
+            yield recipe.case(f"{op.name}/built/{recipe}/{name}", n, rules.storage, unit, **along)
 
 
 # --- judging ---------------------------------------------------------------------------------------------------------
@@ -152,7 +96,7 @@ def evaluate(case: Case, rules: Model, order: str, grouping: str) -> list[np.nda
     """[output, *gradients] as float64, in one order and grouping."""
     ar = Ordered(rules, order, grouping)
     with np.errstate(all="ignore"):
-        results = run(ar, case.op.algorithm("accurate"), case.inputs, case.params, case.cotangent)
+        results = run(ar, case.call())
     return [None if r is None else r.a.astype(np.float64) for r in results]
 
 
@@ -199,20 +143,14 @@ def report(what: str, tally: Tally) -> None:
     print(f"{what}: {least} elements in each of {len(ORDERS)} orders, {dict(sorted(total.items()))}")
 
 
-# A 16-bit sum of a thousand exponentials may lose all digits, and its reciprocal is unbounded then: short rows as well.
-SHORT: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    name: tuple({"shapes": {"x": s}, "params": {"axis": -1}} for s in ((101, 5), (37, 3)))
-    for name in ("softmax", "log_softmax", "logsumexp")
-}
-
-
 def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
     found = [c for c in cases(op, rules.storage.name, seed=seed) if c.row is None]
     assert {c.family for c in found} >= set(FAMILIES)
     yield from found
     yield from built(op, rules)
-    if rules.accumulate.precision < 24 and op.name in SHORT:
-        yield from cases(dataclasses.replace(op, variants=SHORT[op.name]), rules.storage.name, seed=seed)
+    # A 16-bit sum of a thousand exponentials may lose all digits, and its reciprocal is unbounded then.
+    if rules.accumulate.precision < 24 and long_axes(op) and (short := short_rows(op, 500)):
+        yield from cases(dataclasses.replace(op, variants=short), rules.storage.name, seed=seed)
 
 
 @pytest.mark.parametrize("name", slow_in_16_bits(TESTED))
@@ -276,7 +214,7 @@ def test_half_the_unit_roundoff_is_exceeded(op: str) -> None:
     assert exceeded(OPS[op], rules, rules) == 0
 
 
-@pytest.mark.parametrize("op", [n for n, op in OPS.items() if any(built(op, MODELS["float32"], 16))])
+@pytest.mark.parametrize("op", [n for n, op in OPS.items() if long_axes(op)])
 def test_a_sum_without_its_length_is_exceeded(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rules, honest = MODELS["float32"], balls.growth
     assert exceeded(OPS[op], rules, rules) == 0

@@ -12,8 +12,8 @@ import pytest
 
 import refnn
 from refnn.arithmetic.exact import Fractions
-from refnn.inputs import cases
-from refnn.judge import check_case
+from refnn.judging.cases import cases
+from refnn.judging.check_case import check_case
 from refnn.models import model
 
 X, W, B = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 2)), np.ones(6)

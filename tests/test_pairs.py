@@ -21,13 +21,13 @@ from refnn.arithmetic import BLOCK, Unsupported
 from refnn.arithmetic.exact import Fractions
 from refnn.arithmetic.pairs import Pair, Pairs, Slices, _above_underflow, _plan, two_prod, two_sum
 from refnn.arithmetic.windows import Windows
-from refnn.inputs import cases
-from refnn.judge import check_case
+from refnn.judging.cases import cases
+from refnn.judging.check_case import check_case
 from refnn.models import ULPS, model
 from refnn.ops import OPS
-from refnn.truth import evaluate, refine
+from refnn.oracle.truth import evaluate, refine
 
-truth = importlib.import_module("refnn.truth")  # refnn.truth is the function
+truth = importlib.import_module("refnn.oracle.truth")
 
 RATIONAL = ("half_squared_error", "linear", "mse_loss", "relu")
 
@@ -431,9 +431,7 @@ def test_pairs_agree_with_arb(name: str) -> None:
     """Where a pair is certain of the nearest float64, Arb names the same one; on plain inputs it always is."""
     seen = certain = 0
     for c in cases(name, "float64"):
-        algorithm = c.op.algorithm("accurate")
-        quick = next(refine(c.op, algorithm, c.inputs, c.params, c.cotangent))
-        sharp = evaluate(c.op, algorithm, c.inputs, c.params, c.cotangent, 1280)
+        quick, sharp = next(refine(c.call())), evaluate(c.call(), 1280)
         for p, t in zip(quick, sharp, strict=True):
             if p is None or t is None:
                 assert p is t is None
@@ -491,7 +489,7 @@ def test_verdicts_are_those_of_arb(name: str, wrong: bool, monkeypatch: pytest.M
         for without in (False, True):
             with monkeypatch.context() as m:
                 if without:
-                    m.setattr(truth, "_in_pairs", refuse)
+                    m.setattr(truth, "Pairs", refuse)
                 results, findings, _ = check_case(c, forward, vjp, model("float64"), line=7.0)
             answers.append(
                 [[r.verdicts for r in results], [(f.what, f.verdict, f.index, f.got, f.count) for f in findings]]

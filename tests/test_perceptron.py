@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refnn import datasets
-from refnn.perceptron import mistakes_at_most, perceptron, respond
-from refnn.train import Training, gradient_descent
+from refnn.networks import datasets
+from refnn.networks.train import Training, gradient_descent
+from refnn.teaching.perceptron import mistakes_at_most, perceptron, respond
 
 RIGHT = np.where(np.arange(400) % 20 >= 10, 1, -1)  # separates the cards: more light on the right, or on the left
 

@@ -16,17 +16,18 @@ import refnn
 from refnn import cli
 from refnn.formats import FORMATS
 from refnn.ops import OPS
-from refnn.power import alarms, everyday
-from refnn.power.alarms import Alarms, on_cases, on_layer
-from refnn.power.alarms import lines as alarm_lines
-from refnn.power.catalogue import MUTANTS
-from refnn.power.mutant import Mutant, elementwise, sloped
-from refnn.power.page import lines, revealed
-from refnn.power.right import Right, classes, formulas, of_numpy, of_torch
-from refnn.power.score import controls, mutated, objections, revealing, run, search, steps
-from refnn.power.score import refnn as default_check
+from refnn.study.power import alarms, everyday
+from refnn.study.power.alarms import Alarms, on_cases, on_layer
+from refnn.study.power.alarms import page as alarm_page
+from refnn.study.power.catalogue import MUTANTS
+from refnn.study.power.mutant import Mutant, elementwise, sloped
+from refnn.study.power.page import page as power_page
+from refnn.study.power.page import revealed
+from refnn.study.power.right import Right, classes, formulas, of_numpy, of_torch
+from refnn.study.power.score import controls, mutated, objections, revealing, run, search, steps
+from refnn.study.power.score import refnn as default_check
 
-baselines = pytest.importorskip("refnn.power.baselines")
+baselines = pytest.importorskip("refnn.study.power.baselines")
 
 BASELINES, FUNCTIONS, torch_functions = baselines.BASELINES, baselines.FUNCTIONS, baselines.adapter.functions
 PAGES = Path(__file__).parents[1] / "conformance" / "power"
@@ -79,7 +80,7 @@ def test_who_never_objects_kills_nothing() -> None:
 def test_an_op_that_is_not_covered_is_not_counted() -> None:
     score = run([NO_SLOPE], {"it": uncovering})
     assert score.tallies["it"].uncovered == {NO_SLOPE} and not score.tallies["it"].controls
-    assert "\n| **all** |  |\n" in "\n".join(lines(score))
+    assert "\n| **all** |  |\n" in power_page(score)
 
 
 def test_a_case_of_the_original_that_is_objected_to_is_void() -> None:
@@ -162,10 +163,10 @@ def test_a_right_implementation_raises_no_alarm_and_a_wrong_one_does() -> None:
     loud = on_cases("silu", [replace(SILU, what="doubled", pair=mutated(DOUBLED))], seeds=[3])
     assert not quiet.alarms and quiet.checks.total() > 30 and quiet.elements > 10_000
     assert len(loud.alarms) > 0.5 * loud.checks["float32"] and "doubled: violation of " in loud.alarms[0]
-    page = "\n".join(alarm_lines([quiet, loud]))
+    page = alarm_page([quiet, loud])
     assert f"**{len(loud.alarms)} false alarms in {2 * quiet.checks.total():,} checks** of 2 right" in page
     assert "confidence" not in page and f"- silu: {loud.alarms[0]}" in page
-    assert "With 95% confidence" in "\n".join(alarm_lines([quiet]))
+    assert "With 95% confidence" in alarm_page([quiet])
 
 
 def test_a_check_of_nothing_is_no_check() -> None:
@@ -197,15 +198,15 @@ def test_a_declared_class_may_be_explained_and_nothing_else_may() -> None:
     case = {"inputs": (np.linspace(5, 10, 50, dtype=np.float32),)}
     for right, objects, names in (
         (textbook, False, set()),
-        (replace(textbook, classes=None), False, set()),
-        (replace(textbook, classes=frozenset(["another"])), False, {"class textbook as textbook"}),
-        (replace(textbook, classes=frozenset()), True, set()),
+        (replace(textbook, algorithms=None), False, set()),
+        (replace(textbook, algorithms=frozenset(["another"])), False, {"class textbook as textbook"}),
+        (replace(textbook, algorithms=frozenset()), True, set()),
     ):
         found = Alarms("sigmoid")
         found.check(right, case, "here")
         assert bool(found.alarms) == objects and found.misnamed == names
         assert not objects or found.alarms == ["class textbook: explained [textbook] of grad[x] in here"]
-    page = "\n".join(alarm_lines([replace(Alarms("sigmoid"), misnamed={"class textbook as textbook"})]))
+    page = alarm_page([replace(Alarms("sigmoid"), misnamed={"class textbook as textbook"})])
     assert "another class that covers the result, too:\n\n- sigmoid: class textbook as textbook" in page
 
 

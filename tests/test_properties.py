@@ -40,14 +40,14 @@ def calls(draw: st.DrawFn, name: str, dtype: str) -> dict[str, Any]:
     """Inputs, parameters and a cotangent for an op."""
     op, fmt = OPS[name], FORMATS[dtype]
     variant = draw(st.sampled_from([v for v in op.variants if _small(v)]))
-    shapes = {n: s for n, s in variant["shapes"].items() if s is not None}
+    shapes = {n: s for n, s in variant.shapes.items() if s is not None}
 
     def array(shape: tuple[int, ...]) -> np.ndarray:
         return draw(hnp.arrays(np.float64, shape, elements=numbers(fmt))).astype(fmt.dtype)
 
     inputs: list[Any] = []
     for n, declared in op.inputs.items():
-        kind = variant.get("kinds", {}).get(n, declared.kind)
+        kind = variant.kinds.get(n, declared.kind)
         if n not in shapes:
             inputs.append(None)
         elif kind in ("classes", "ignored"):
@@ -60,13 +60,13 @@ def calls(draw: st.DrawFn, name: str, dtype: str) -> dict[str, Any]:
         else:
             inputs.append(array(shapes[n]))
     # Arrays among the parameters may be left out.
-    params = {k: v for k, v in variant["params"].items() if not isinstance(v, Drawn)}
+    params = {k: v for k, v in variant.params.items() if not isinstance(v, Drawn)}
     with np.errstate(all="ignore"):
         return {"inputs": tuple(inputs), "params": params, "cotangent": array(np.shape(op(*inputs, **params)))}
 
 
 def _small(variant: Any) -> bool:
-    return all(s is None or 0 < int(np.prod(s)) <= 80 for s in variant["shapes"].values())
+    return all(s is None or 0 < int(np.prod(s)) <= 80 for s in variant.shapes.values())
 
 
 @pytest.mark.parametrize("dtype", slow_in_16_bits(["float16", "bfloat16", "float32", "float64"]))

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from refnn.conformance import data
-from refnn.encoding import encode
-from refnn.fixtures.read import Suite
-from refnn.protocol import (
+from refnn.implementations.protocol import (
     OutOfOrder,
     Request,
     answer_line,
@@ -26,11 +24,13 @@ from refnn.protocol import (
     parse_run,
     parse_started,
     read_results,
-    request,
     run_message,
     start_message,
 )
-from refnn.schema import check
+from refnn.suite.fixture import request
+from refnn.suite.read import Suite
+from refnn.wire.encoding import encode
+from refnn.wire.schema import check
 
 SUITE = Suite()
 
@@ -111,18 +111,18 @@ HEAD = "a/b/c/d relu float32 "
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "does not read ID OP DTYPE ITEMS ?WANTS"),
-        ("a/b/c/d relu float32 gy[]=3f800000", "does not read ID OP DTYPE ITEMS ?WANTS"),
+        ("", "is not of the form ID OP DTYPE ITEMS ?WANTS"),
+        ("a/b/c/d relu float32 gy[]=3f800000", "is not of the form ID OP DTYPE ITEMS ?WANTS"),
         ("a/b/c/d relu f32 gy[]=3f800000 ?y", "its dtype is 'f32', expected one of float16"),
         (HEAD + "x[]=3f800000 ?y", "has no gy"),
         (HEAD + "x[2]=3f800000 gy[]=3f800000 ?y", "x has 8 digits, expected 16: 8 for each of 2 float32"),
         (HEAD + "x[2500000000]=3f gy[]=3f800000 ?y", "x has 2 digits, expected 20000000000"),
-        (HEAD + "x[2,]=3f800000 gy[]=3f800000 ?y", "the shape of x is [2,], expected sizes between commas"),
+        (HEAD + "x[2,]=3f800000 gy[]=3f800000 ?y", "the shape of x is [2,], expected sizes separated by commas"),
         (HEAD + "x[]=3g800000 gy[]=3f800000 ?y", "'x[]=3g800000' is neither NAME=VALUE nor NAME[SHAPE]=BITS"),
-        (HEAD + "a=[1,2 gy[]=3f800000 ?y", "'' is no value"),
+        (HEAD + "a=[1,2 gy[]=3f800000 ?y", "'' is not a value"),
         (HEAD + "a=1x gy[]=3f800000 ?y", "a is followed by 'x'"),
-        (HEAD + "a=__import__('os') gy[]=3f800000 ?y", "is no value"),
-        (HEAD + "a=1 a=2 gy[]=3f800000 ?y", "a stands twice"),
+        (HEAD + "a=__import__('os') gy[]=3f800000 ?y", "is not a value"),
+        (HEAD + "a=1 a=2 gy[]=3f800000 ?y", "a occurs twice"),
     ],
 )
 def test_a_request_that_is_none_gets_a_sentence(text: str, expected: str) -> None:
@@ -157,9 +157,9 @@ def test_answers_can_be_read() -> None:
     ("text", "expected"),
     [
         ("a/b", "it has no result"),
-        ("a/b 3f800000", "'3f800000' is not RESULT=BITS, SKIP or ERR"),
-        ("a/b z=3f800000", "'z=3f800000' is not RESULT=BITS"),
-        ("a/b y=00 y=00", "y stands twice"),
+        ("a/b 3f800000", "'3f800000' is neither RESULT=BITS nor SKIP"),
+        ("a/b z=3f800000", "'z=3f800000' is neither RESULT=BITS"),
+        ("a/b y=00 y=00", "y occurs twice"),
     ],
 )
 def test_an_answer_that_is_none_gets_a_sentence(text: str, expected: str) -> None:
@@ -198,7 +198,7 @@ def results(**changes: Any) -> str:
         ("{", "the answer: it is not JSON"),
         ("[]", "the answer is [], expected object"),
         ('{"seq": 7}', "the answer has no field 'results'"),
-        ('{"seq": 7, "seq": 8, "results": {}}', "the field 'seq' stands twice"),
+        ('{"seq": 7, "seq": 8, "results": {}}', "the field 'seq' occurs twice"),
         ('{"seq": "7", "results": {}}', "the answer.seq is '7', expected integer"),
         ('{"seq": 7, "skipped": false}', "the answer.skipped is False, expected True"),
         ('{"seq": 7, "skipped": true, "why": ""}', "the answer has the unknown field 'why'"),

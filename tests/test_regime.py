@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from refnn.regime import Quadratic, Regime, above, exact, regime
-from refnn.train import gradient_descent
+from refnn.networks.train import gradient_descent
+from refnn.teaching.regime import Quadratic, Regime, above, exact, regime
 
 J = Quadratic(1, -2, 1)  # (w - 1)^2, the example of you2022
 

@@ -13,10 +13,12 @@ import pytest
 import sympy as sp
 import torch
 
-from refnn import regression
-from refnn.network import Network, Node
-from refnn.regime import exact, regime
-from refnn.regression import (
+from refnn.networks.datasets import women_by_height
+from refnn.networks.network import Network, Node
+from refnn.networks.train import Params, gradient_descent, split, train
+from refnn.teaching import regression
+from refnn.teaching.regime import exact, regime
+from refnn.teaching.regression import (
     distance_at_most,
     gradient,
     gradient_by_loop,
@@ -28,9 +30,7 @@ from refnn.regression import (
     normal_equations,
     scaling,
     with_ones,
-    women,
 )
-from refnn.train import Params, gradient_descent, split, train
 
 M, N = 6, 3
 
@@ -161,14 +161,14 @@ def test_both_parameters_move_from_the_old_ones_and_the_trace_is_the_objective()
 
 
 def test_the_data_are_the_15_rows() -> None:
-    height, weight = women()
+    height, weight = women_by_height()
     assert height.tolist() == list(range(58, 73))
     assert weight.sum() == 2051 and (weight**2).sum() == 283_803 and height @ weight == 134_281
 
 
 def test_least_squares_of_the_women_are_those_of_r() -> None:
     """R: lm(weight ~ height, women) prints -87.51667 and 3.45."""
-    height, weight = women()
+    height, weight = women_by_height()
     slope, intercept = normal_equations(with_ones(height[:, None]), weight)
     assert (slope, intercept) == (Fraction(69, 20), Fraction(-5251, 60))
     assert (f"{float(intercept):.5f}", f"{float(slope):.2f}") == ("-87.51667", "3.45")
@@ -177,7 +177,7 @@ def test_least_squares_of_the_women_are_those_of_r() -> None:
 @pytest.mark.system("S41", "S42")
 @pytest.mark.parametrize("rate", [0.5, 0.9, 1.25])
 def test_gradient_descent_in_floats_is_as_near_as_contraction_and_roundings_allow(rate: float) -> None:
-    height, weight = women()
+    height, weight = women_by_height()
     line = learn(height, weight, rate=rate, steps=60)
     slope, intercept = line.of_x(line.best)
     assert (slope, intercept) == (Fraction(69, 20), Fraction(-5251, 60))
@@ -218,7 +218,7 @@ def test_the_bound_notices_a_slower_descent(steps: int) -> None:
 @pytest.mark.system("S42")
 def test_the_pipeline_from_the_data_to_the_evaluation() -> None:
     """Split, model, loss, training, evaluation: the line of four fifths of the women names the weight of the others."""
-    height, weight = women()
+    height, weight = women_by_height()
     examples, held_back = split(len(height), regression.SEED)
     line = learn(height[examples], weight[examples], rate=regression.RATE, steps=regression.STEPS)
     x, y = ([int(v) for v in column[examples]] for column in (height, weight))
@@ -235,8 +235,9 @@ def test_the_pipeline_from_the_data_to_the_evaluation() -> None:
 
 
 def test_a_network_learns_the_same_line() -> None:
-    """The ops `linear` and `half_squared_error` and `refnn.train.train` are another evaluation of the same steps."""
-    height, weight = women()
+    """The ops `linear` and `half_squared_error` and `refnn.networks.train.train` are another evaluation of the same
+    steps."""
+    height, weight = women_by_height()
     line = learn(height, weight, rate=0.5, steps=60)
     z = ((height - line.centre) / line.scale)[:, None]
     net = Network([Node("fc", "linear", ("x", "fc.weight", "fc.bias"))], name="line")
@@ -247,7 +248,7 @@ def test_a_network_learns_the_same_line() -> None:
 
 
 def test_scaling_does_not_round() -> None:
-    height, _ = women()
+    height, _ = women_by_height()
     centre, scale = scaling(height)
     assert (centre, scale) == (65, 4)
     assert all(Fraction(v) == Fraction(int(h) - 65, 4) for v, h in zip((height - 65) / 4, height, strict=True))
@@ -255,7 +256,7 @@ def test_scaling_does_not_round() -> None:
 
 def test_raw_inches_need_a_tiny_rate() -> None:
     """you2022 regresses on inches; the source does not say at which rate."""
-    height, weight = women()
+    height, weight = women_by_height()
     h = hessian(height[:, None])
     edge = 2 / regime(h, 1).largest[1]
     assert [regime(h, share * edge).name for share in (Fraction(49, 100), Fraction(99, 100), Fraction(101, 100))] == [

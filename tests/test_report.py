@@ -17,8 +17,8 @@ from refnn.report import CONFORMING, VERDICTS, Finding, Report, Result, join, su
 from refnn.report.header import environment
 from refnn.report.html import LIMIT
 from refnn.report.lines import Writer, document, dumps, loads
+from refnn.report.svg import plot
 from refnn.report.words import headline, hexadecimal, in_order, number
-from refnn.svg import plot
 
 FORMS = ("to_html", "to_markdown", "to_findings", "to_junit")
 
@@ -271,7 +271,7 @@ def test_out_of_scope_elements_are_not_counted_as_checked():
     r = Report({"subject": "s"}, [result(verdicts={"ok": 80, "out_of_scope": 20})])
     assert r.elements == 80
     assert not r.ok
-    assert problems(r) == ["little is out of scope"]
+    assert problems(r) == ["at most 10% is out of scope"]
     assert "20.00%" in r.to_html()
     assert "softmax (20%)" in r.to_markdown()
     few = Report({"subject": "s"}, [result(verdicts={"ok": 95, "out_of_scope": 5})])

@@ -15,10 +15,10 @@ import pytest
 from exactly import autograd, fractions, quarters, same
 
 import refnn
-from refnn.network import Network, Node, mlp
+from refnn.networks.network import Network, Node, mlp
 from refnn.ops import OPS, find
 from refnn.ops._shared import each_element
-from refnn.schedules import SCHEDULES, Counts, Pass, checkpointed, sample_by_sample, store_all, sweep_by_sweep
+from refnn.teaching.schedules import SCHEDULES, Counts, Pass, checkpointed, sample_by_sample, store_all, sweep_by_sweep
 
 frugal = functools.partial(sweep_by_sweep, frugal=True)
 WHOLE, SINGLE = (store_all, checkpointed), (sweep_by_sweep, frugal, sample_by_sample)
@@ -122,9 +122,9 @@ def watched(op: str, rows: Counter[str], forward: Alive | None, vjp: Alive | Non
     """An op that counts the rows it is called with, and keeps an eye on its outputs and on its first gradients."""
     plain = find(op)
 
-    @functools.wraps(plain.forward)
+    @functools.wraps(plain.forward_definition)
     def watched_forward(ar: Any, x: Any, *rest: Any, **params: Any) -> Any:
-        y = plain.forward(ar, x, *rest, **params)
+        y = plain.forward_definition(ar, x, *rest, **params)
         # Before the work, shapes are inferred, and two samples, one of them NaN, show whether samples are mixed.
         if ar.name == "Floats" and not np.isnan(x).any():
             rows[f"{op} forward"] += len(x)
@@ -140,7 +140,7 @@ def watched(op: str, rows: Counter[str], forward: Alive | None, vjp: Alive | Non
             vjp.see(grads[0])
         return grads
 
-    return dataclasses.replace(plain, forward=watched_forward, vjp_definition=watched_vjp)
+    return dataclasses.replace(plain, forward_definition=watched_forward, vjp_definition=watched_vjp)
 
 
 @pytest.mark.parametrize("schedule", EVERY, ids=lambda f: getattr(f, "__name__", "frugal"))
@@ -155,7 +155,7 @@ def test_counts_are_what_is_there(schedule: Callable[..., Pass]) -> None:
     seen = Network([dataclasses.replace(node, op=ops[node.name]) for node in net.nodes])
     loss = watched(LOSS, rows, None, dxs)
     for op in (*ops.values(), loss):  # which classes an op takes over is found by running it
-        list(op.classes)
+        list(op.algorithms)
     rows.clear()
     xs.most = dxs.most = 0
     counts = schedule(seen, params, x, target=target, loss=loss).counts
@@ -246,7 +246,7 @@ ELEMENTWISE = [name for name, op in OPS.items() if list(op.inputs) == ["x"] and 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_every_elementwise_op_as_an_activation(name: str) -> None:
     """Also below a ReLU, which may overwrite what it is given only where an affine map has made it."""
-    between = [Node("act", name, ("fc1",), OPS[name].variants[0]["params"]), Node("relu", "relu", ("act",))]
+    between = [Node("act", name, ("fc1",), OPS[name].variants[0].params), Node("relu", "relu", ("act",))]
     for nodes in (between[:1], between):
         first = Node("fc1", "linear", ("x", "fc1.weight"))
         last = Node("fc2", "linear", (nodes[-1].name, "fc2.weight", "fc2.bias"))

@@ -18,10 +18,8 @@ import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.arithmetic.windows import Windows, per_axis, windows_over
-from refnn.inputs import cases
-from refnn.network import Network, Node
-from refnn.op import Op, lift
-from refnn.shapes import (
+from refnn.judging.cases import cases
+from refnn.networks.account import (
     Field,
     Size,
     coverage,
@@ -33,6 +31,8 @@ from refnn.shapes import (
     table,
     transposed_size,
 )
+from refnn.networks.network import Network, Node
+from refnn.op import Op, lift
 
 # --- the arithmetic of shapes ----------------------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ def outlines(op: Op, algorithm: str, case: Any) -> tuple[Any, list[Any]]:
 def test_shapes_are_those_of_the_results_and_gradients_have_those_of_the_inputs(name: str) -> None:
     op = refnn.ops[name]
     for case in cases(op, "float32", families=["normal"]):
-        for algorithm in ("accurate", *op.classes):
+        for algorithm in ("accurate", *op.algorithms):
             y, grads = outlines(op, algorithm, case)
             assert y == np.shape(op(*case.inputs, **case.params)), case.id
             for x, declared, g in zip(case.inputs, op.inputs.values(), grads, strict=True):
@@ -506,7 +506,7 @@ def test_every_op_sees_as_far_as_its_field_says(name: str) -> None:
             else:
                 assert np.array_equal(seen, expected), (case.id, place)
             looked += 1
-    assert looked or not any(len(next(iter(v["shapes"].values()))) > 2 for v in op.variants)
+    assert looked or not any(len(next(iter(v.shapes.values()))) > 2 for v in op.variants)
 
 
 # --- counts, against counting ----------------------------------------------------------------------------------------

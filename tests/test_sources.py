@@ -20,7 +20,7 @@ import torch
 import refnn
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.symbols import Symbols
-from refnn.network import Network, Node
+from refnn.networks.network import Network, Node
 from refnn.witnesses import torch as autograd
 
 
@@ -113,9 +113,9 @@ def test_softmax_is_a_distribution_that_no_shift_changes() -> None:
     a + c is exact; scores of 10000 and -10000 are nothing special."""
     ar, op = Symbols(), refnn.softmax
     a, c = np.array(sp.symbols("a:4", real=True)), sp.Symbol("c", real=True)
-    y = op.forward(ar, a)
+    y = op.forward_definition(ar, a)
     assert sp.simplify(sum(y) - 1) == 0
-    assert all(sp.simplify(p - q) == 0 for p, q in zip(y, op.forward(ar, a + c), strict=True))
+    assert all(sp.simplify(p - q) == 0 for p, q in zip(y, op.forward_definition(ar, a + c), strict=True))
     for j in range(4):
         (row,) = op.vjp_definition(ar, ar.array(np.eye(4)[j]), y, a)
         for k in range(4):
@@ -325,7 +325,7 @@ class Activation:
             return op(x, *rest, **self.params), op.vjp(np.ones_like(x), x, *rest, **self.params)[0]
         ar, params = Symbols(), {**op.defaults, **self.params}
         given = x, *map(ar.array, rest)
-        y = op.forward(ar, *given, **params)
+        y = op.forward_definition(ar, *given, **params)
         return y, op.vjp_definition(ar, ar.array(np.ones(x.shape)), y, *given, **params)[0]
 
 

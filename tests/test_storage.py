@@ -14,10 +14,10 @@ import sympy
 from exactly import autograd, fractions, quarters, same
 
 import refnn
-from refnn import storage
 from refnn.arithmetic.windows import windows_over
-from refnn.network import Network, Node, mlp
-from refnn.storage import (
+from refnn.networks.network import Network, Node, mlp
+from refnn.teaching import storage
+from refnn.teaching.storage import (
     Conv,
     Dense,
     Flatten,

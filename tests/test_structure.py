@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,104 +14,89 @@ from typing import Any
 import pytest
 
 import refnn
+from refnn._moved import MOVED
 from refnn.ops import OPS
 
 ROOT = Path(refnn.__file__).parent
 MODULES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
 OP_FILES = sorted(p for p in (ROOT / "ops").glob("*.py") if p.name != "__init__.py")
 
-# Each layer imports only from the layers before it. `report` is data and its renderings, so `check` fills it.
+# The wings of the house, a line each: what stands in one imports only from its own line and from those above it.
 ORDER = (
-    ("formats", "conformance", "schema", "files", "progress", "calculus", "svg"),
-    ("models",),
+    ("formats", "models", "refusals", "ids", "progress", "conformance"),  # the vocabulary
+    ("wire",),
     ("arithmetic",),
-    ("op",),
-    ("regime", "storage"),
-    ("ops",),
-    ("softmaxes",),
-    ("limits",),
-    ("network",),
-    ("shapes",),
-    ("equivariance",),
-    ("schedules",),
-    ("train",),
-    ("perceptron", "regression"),
-    ("datasets",),
-    ("zoo",),
-    ("inputs",),
-    ("truth",),
-    ("allowance",),
+    ("op", "ops", "_moved"),
+    ("oracle",),
+    ("networks",),
     ("report",),
-    ("ties",),
-    ("judge",),
-    ("check",),
-    ("boundaries",),
-    ("encoding",),
-    ("fixtures",),
-    ("protocol",),
-    ("adapters",),
-    ("__init__",),
+    ("judging",),
+    ("limits",),
+    ("implementations",),
     ("witnesses",),
+    ("checking",),
     ("suite",),
-    ("piped", "export", "pytest_plugin"),
-    ("c_kit",),
-    ("limits_page", "support", "tightness"),
-    ("calibration",),
-    ("power",),
-    ("cli",),
-    ("__main__",),
+    ("__init__",),
+    ("study", "teaching"),
+    ("cli", "__main__"),
 )
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
-# Imports inside functions that go the other way on purpose, so that an import of refnn stays light.
-LAZY = {
-    ("network", "adapters"),
-    ("check", "adapters"),
-    ("check", "witnesses"),
-    ("inputs", "fixtures"),
-    ("op", "inputs"),
-    ("op", "truth"),
-}
-HEAVY = {"torch": {"adapters", "power", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
+HEAVY = {"torch": {"implementations", "study", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
 
 
 def layer(module: Path) -> str:
     if module.name.startswith("test_"):
-        return "pytest_plugin"  # the conformance suite, which stands beside what finds its data
+        return "suite"  # the conformance suite, which stands beside what finds its data
     return module.parts[0].removesuffix(".py")
 
 
-def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """(module, at the top level) for every import."""
-    top = set(map(id, getattr(tree, "body", [])))
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The modules of all imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                yield (f"{node.module}.{alias.name}" if node.module == "refnn" else node.module), id(node) in top
+                yield f"{node.module}.{alias.name}" if node.module == "refnn" else node.module
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, id(node) in top
+                yield alias.name
+
+
+def test_the_changelog_names_every_module_that_moved() -> None:
+    text = (ROOT.parent / "CHANGELOG.md").read_text()
+    rows = dict(re.findall(r"^\| `refnn\.(\w+)` \| `refnn\.([\w.]+)` \|$", text, re.MULTILINE))
+    assert rows == dict(MOVED)
 
 
 def test_every_module_has_a_layer() -> None:
     assert len(MODULES) > 30
-    assert {layer(m) for m in MODULES} <= set(RANK)
+    assert {layer(m) for m in MODULES} == set(RANK)
+
+
+def test_the_page_on_the_architecture_has_the_wings_in_their_order() -> None:
+    """ARCHITECTURE.md begins with ORDER as a table. The files that it names exist, and so do the functions in them."""
+    page = (ROOT.parent / "ARCHITECTURE.md").read_text()
+    first, *_ = page.split("\n## ")
+    wings = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in first.splitlines() if line.startswith("| `")]
+    assert wings == [list(names) for names in ORDER]
+    for path in re.findall(r"`((?:refnn|tests|derivations|conformance)/[\w./]*)`", page):
+        assert (ROOT.parent / path).exists(), path
+    for name, path in re.findall(r"`(\w+)`\s\(`([\w./]+)`\)", page):
+        assert re.search(rf"^(def|class) {name}\b", (ROOT.parent / path).read_text(), re.MULTILINE), (name, path)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_imports_go_one_way(module: Path) -> None:
-    for name, at_top in imports(ast.parse((ROOT / module).read_text())):
+    """Imports inside functions, too: one that goes back would hide a circle."""
+    for name in imports(ast.parse((ROOT / module).read_text())):
         parts = name.split(".")
         if parts[0] != "refnn" or len(parts) < 2 or parts[1] not in RANK:
             continue
-        here, there = layer(module), parts[1]
-        if not at_top and (here, there) in LAZY:
-            continue
-        assert RANK[there] <= RANK[here], f"{module} imports {name}, which comes later"
+        assert RANK[parts[1]] <= RANK[layer(module)], f"{module} imports {name}, which comes later"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_frameworks_are_imported_where_they_belong(module: Path) -> None:
-    for name, _ in imports(ast.parse((ROOT / module).read_text())):
+    for name in imports(ast.parse((ROOT / module).read_text())):
         allowed = HEAVY.get(name.split(".")[0])
         assert allowed is None or layer(module) in allowed, f"{module} imports {name}"
 
@@ -119,7 +107,7 @@ def test_op_modules_hold_mathematics_only(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert all(
         name.split(".")[0] in ("refnn", "collections", "dataclasses", "fractions", "math", "typing", "__future__")
-        for name, _ in imports(tree)
+        for name in imports(tree)
     )
     for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
         if not function.args.args or function.args.args[0].arg != "ar":
@@ -157,22 +145,33 @@ def test_op_modules_look_alike(path: Path) -> None:
     doc = ast.get_docstring(tree) or ""
     assert "    " in doc and "=" in doc, "the docstring shows the formula"
     functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
-    family = [name for name, _ in imports(tree) if name == "refnn.ops"]
+    family = [name for name in imports(tree) if name == "refnn.ops"]
     assert {"forward", "vjp"} <= functions or family
     last = tree.body[-1]
     assert isinstance(last, ast.Assign) and ast.unparse(last.targets[0]) == path.stem
     assert OPS[path.stem].name == path.stem
 
 
-def test_an_op_has_at_most_eleven_fields() -> None:
-    """Ten say what an op is; the eleventh, `summed`, is what the evaluator of large losses would have to guess."""
-    from dataclasses import fields
+CITED = re.compile(r"(challa2023|challa2022|you2022|cnnmath|katsaros)((?:,? \([^)]+\))*)")
 
-    assert len(fields(refnn.Op)) <= 11
+
+@pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
+def test_the_equations_of_a_record_are_those_that_its_module_cites(op: refnn.Op) -> None:
+    """Or the module of its family, where its own cites none."""
+    modules = sys.modules[f"refnn.ops.{op.name}"], inspect.getmodule(op.forward_definition)
+    cited = next(filter(None, (CITED.findall(inspect.getdoc(m) or "") for m in modules)), [])
+    found = [f"{key} {n}".strip() for key, numbers in cited for n in re.findall(r"\([^)]+\)", numbers) or [""]]
+    assert list(op.equations) == list(dict.fromkeys(found))
+
+
+def test_an_op_has_at_most_twelve_fields() -> None:
+    """Ten say what an op is; `summed` is what the evaluator of large losses would have to guess, `equations` the
+    sources."""
+    assert len(dataclasses.fields(refnn.Op)) <= 12
 
 
 PARAMETERS = {name for op in OPS.values() for name in op.defaults} - {"groups", "p", "value"}  # words of their own, too
-CORE = ("allowance", "arithmetic", "check", "fixtures", "formats", "inputs", "judge", "models", "op", "ties", "truth")
+CORE = ("arithmetic", "checking", "formats", "judging", "models", "op", "oracle", "suite")
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) in CORE], ids=str)

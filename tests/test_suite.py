@@ -17,18 +17,20 @@ import pytest
 import wrong
 
 import refnn
-from refnn import pytest_plugin as plugin
-from refnn import suite as suites
+from refnn import cli
 from refnn.conformance import data
-from refnn.fixtures.read import Suite
+from refnn.implementations.spec import own
 from refnn.report.badge import render as badge
 from refnn.report.lines import loads
 from refnn.report.markdown import cell
 from refnn.report.words import headline, share
+from refnn.suite import pytest_plugin as plugin
+from refnn.suite import run as suites
+from refnn.suite.read import Suite
 
 pytest_plugins = ("pytester",)
 
-PLUGIN = ("-p", "refnn.pytest_plugin")  # of a refnn that is not installed; where it is, the same again
+PLUGIN = ("-p", "refnn.suite.pytest_plugin")  # of a refnn that is not installed; where it is, the same again
 ROOT = Path(refnn.__file__).parent.parent
 SUITE = Suite()
 SMALL = suites.required(SUITE, ",".join(wrong.OPS), None, ["smoke", "normal", "hard"], [])
@@ -188,13 +190,13 @@ def test_forward_alone_is_judged_by_the_outputs(suite: Any) -> None:
         (("--refnn-ops", "sofmax"), "wrong:correct", 4, "unknown op 'sofmax', did you mean 'softmax'"),
         (("--refnn-family", "easy"), "wrong:correct", 4, "unknown family 'easy'"),
         (("--refnn-dtype", "f32"), "wrong:correct", 4, "dtype 'f32' is not one of float16"),
-        (("--refnn-case", "softmax/x"), "wrong:correct", 4, "no case of the fixtures has the id 'softmax/x'"),
+        (("--refnn-case", "softmax/x"), "wrong:correct", 4, "no case of this selection has the id 'softmax/x'"),
         (("--refnn-accept", "all"), "wrong:correct", 4, "--refnn-accept 'all' is not one of"),
-        ((), "nowhere:x", 4, "importing it raised ModuleNotFoundError"),
-        ((), "wrong:nowhere", 4, "importing it raised AttributeError"),
-        ((), "wrong:unknown_op", 4, "has 'sofmax', which is no op and no network"),
-        ((), "wrong:no_function", 4, "'softmax' is no forward and no pair"),
-        ((), "torhc", 4, "is none of torch, refnn, module:object, cmd:PROGRAM"),
+        ((), "nowhere:x", 4, "importing 'nowhere' raised ModuleNotFoundError"),
+        ((), "wrong:nowhere", 4, "'wrong' has no 'nowhere'"),
+        ((), "wrong:unknown_op", 4, "has 'sofmax', which is neither an op nor a network"),
+        ((), "wrong:no_function", 4, "'softmax' is neither a forward nor a pair"),
+        ((), "torhc", 4, "is not one of torch, refnn, module:object, cmd:PROGRAM"),
         ((), "cmd:./no-such-program", 4, "cannot be run: No such file or directory"),
         (("--refnn-xfails", "no.txt"), "wrong:correct", 4, "cannot read the expected failures 'no.txt'"),
         (("--refnn-report", "no/run.jsonl"), "wrong:correct", 4, "'no/run.jsonl' cannot be written: No such file"),
@@ -206,6 +208,62 @@ def test_nothing_empty_or_mistaken_is_green(
     result = suite(*words, impl=impl)
     assert result.ret == code
     assert says in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("impl", "says"),
+    [
+        ("torhc", "the implementation 'torhc' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        ("cmd", "the implementation 'cmd' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        ("wrong:", "the implementation 'wrong:' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        (
+            "nowhere:x",
+            "the implementation 'nowhere:x': importing 'nowhere' raised ModuleNotFoundError: No module named 'nowhere'",
+        ),
+        ("wrong:nope", "the implementation 'wrong:nope': 'wrong' has no 'nope'"),
+        ("os:path.nope", f"the implementation 'os:path.nope': {os.path.__name__!r} has no 'nope'"),
+        ("wrong:asks.late", "the implementation 'wrong:asks.late': 'late' of 'Asks' raised ImportError: not here"),
+        (
+            "math:pi",
+            "the implementation 'math:pi' is a float, expected a mapping from op names "
+            "(refnn check takes a function, too)",
+        ),
+        (
+            "wrong:unknown_op",
+            "the implementation 'wrong:unknown_op' has 'sofmax', which is neither an op nor a network of refnn",
+        ),
+        (
+            "wrong:no_function",
+            "the implementation 'wrong:no_function': 'softmax' is neither a forward nor a pair of a forward and a vjp",
+        ),
+        ("cmd:", "the command '' is empty, expected a program and its arguments"),
+        ("lines:'", 'the command "\'" cannot be split into words: No closing quotation'),
+        ("cmd:./no-such-program", "the program './no-such-program' cannot be run: No such file or directory"),
+    ],
+)
+def test_what_names_no_implementation_gets_the_same_sentence_everywhere(
+    impl: str, says: str, suite: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["check", "softmax", "--impl", impl], ["verify", impl, "--ops", "softmax"]):
+        assert cli.main(words) == 1
+        assert capsys.readouterr().err == f"refnn: {says}\n", words
+    result = suite(impl=impl)
+    assert result.ret == 4
+    assert f"ERROR: refnn: {says}\n" in result.stderr.str()
+
+
+def test_a_function_is_an_implementation_for_check_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "relu", "--impl", "wrong:rectified", "--dtype", "float32"]) == 0
+    assert cli.main(["verify", "wrong:rectified"]) == 1
+    says = "is a function, expected a mapping from op names (refnn check takes a function, too)"
+    assert capsys.readouterr().err == f"refnn: the implementation 'wrong:rectified' {says}\n"
+
+
+@pytest.mark.parametrize("option", ["--vjp", "--framework"])
+@pytest.mark.parametrize("impl", ["wrong:correct", "refnn", "torch"])
+def test_what_gives_its_gradients_takes_no_others(impl: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "softmax", "--impl", impl, option, "math:sin"]) == 1
+    assert f"--impl {impl} gives its gradients itself" in capsys.readouterr().err
 
 
 FAILING = SOFTMAX[1][0].id
@@ -235,7 +293,7 @@ def test_expected_failures_are_shown_and_do_not_fail(suite: Any, pytester: pytes
         (f"{FAILING} float32 float64  # x\n", "is more than an id and a dtype before the reason"),
         ("softmax/float32/smoke/gone # x\n", "line 1: no case has the id 'softmax/float32/smoke/gone'"),
         (f"{FAILING} float16  # x\n", "has no bounds for 'float16'"),
-        (f"{FAILING}  # x\n{FAILING} float32  # y\n", "line 2: " + FAILING + " stands twice for float32"),
+        (f"{FAILING}  # x\n{FAILING} float32  # y\n", "line 2: " + FAILING + " occurs twice for float32"),
     ],
 )
 def test_a_wrong_list_of_expected_failures_is_an_error(
@@ -272,7 +330,7 @@ def test_a_finding_has_one_allowance() -> None:
     """Of what another class explains, too: error over allowed is the ratio that stands beside them."""
     textbook = {"tanh": (np.tanh, lambda g, x: g * (1 - np.tanh(x) * np.tanh(x)))}
     cases = suites.required(SUITE, "tanh", "float32", ["hard"], [])
-    report = suites.run(suites._of_mapping("textbook", textbook), cases, SUITE)
+    report = suites.run(suites.of_mapping("textbook", textbook), cases, SUITE)
     explained = [f for f in report.findings if f.verdict == "explained"]
     assert explained
     for f in explained:
@@ -300,7 +358,7 @@ def test_the_plugin_is_inert_and_light_without_its_options(pytester: pytest.Pyte
         """
         import sys
         def test_light():
-            heavy = [m for m in ("torch", "sympy", "refnn.suite", "refnn.fixtures") if m in sys.modules]
+            heavy = [m for m in ("torch", "sympy", "refnn.suite.run", "refnn.suite.fixture") if m in sys.modules]
             assert not heavy, heavy
         """
     )
@@ -355,7 +413,7 @@ def test_what_is_committed_is_what_comes_out(impl: str, dtype: str | None, name:
 def test_a_network_with_a_wrong_gradient_fails() -> None:
     """The second layer's bias is left out of the backward pass."""
     net = refnn.Network.load("digits_mlp")
-    forward, vjp = suites.own()["digits_mlp"]
+    forward, vjp = own()["digits_mlp"]
     last = net.nodes[-1].name
 
     def wrong_vjp(g: Any, params: Any, *inputs: Any) -> Any:
@@ -363,7 +421,7 @@ def test_a_network_with_a_wrong_gradient_fails() -> None:
 
     cases = suites.required(SUITE, "digits_mlp", None, [], [])
     for name, pair, ok in (("right", (forward, vjp), True), ("wrong", (forward, wrong_vjp), False)):
-        report = suites.run(suites._of_mapping(name, {"digits_mlp": pair}), cases, SUITE)
+        report = suites.run(suites.of_mapping(name, {"digits_mlp": pair}), cases, SUITE)
         assert report.ok == ok
         assert {f.what for f in report.unexpected} == (set() if ok else {f"grad[{last}.bias]"})
 

@@ -12,25 +12,28 @@ import pytest
 from flint import arb
 
 import refnn
-from refnn import support
 from refnn.arithmetic import Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
+from refnn.arithmetic.protocol import PRIMITIVES, Arithmetic
 from refnn.arithmetic.rounded import Rounded
 from refnn.arithmetic.shapes import Shapes
 from refnn.arithmetic.symbols import Symbols
 from refnn.formats import dyadic_ends
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.models import ULPS
 from refnn.op import lift
+from refnn.study import support
 from refnn.witnesses.differences import ComplexBalls
 
 pytestmark = pytest.mark.xdist_group("support")  # one process makes the matrix, once
 
 COMMITTED = Path(__file__).parents[1] / "conformance" / "support.md"
+
+CLASSES: list[Any] = [Arb, Balls, ComplexBalls, Floats, Fractions, Noise, Pairs, Rounded, Shapes, Symbols]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +42,12 @@ def rows() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def test_the_committed_matrix_is_the_generated_one(rows: Any) -> None:
-    hint = "run: python -m refnn.support conformance/support.md"
-    assert COMMITTED.read_text(encoding="utf-8") == support.markdown(rows), hint
+    hint = "run: python -m refnn.study.support conformance/support.md"
+    assert COMMITTED.read_text(encoding="utf-8") == support.page(rows), hint
 
 
 def test_the_matrix_covers_every_definition(rows: Any) -> None:
-    assert set(rows) == set(refnn.ops) | {f"{n}: {c}" for n, op in refnn.ops.items() for c in op.classes}
+    assert set(rows) == set(refnn.ops) | {f"{n}: {c}" for n, op in refnn.ops.items() for c in op.algorithms}
     assert all(set(answers) == set(support.ARITHMETICS) for answers in rows.values())
 
 
@@ -65,8 +68,7 @@ def test_softmax_is_rational_backwards_only(rows: Any) -> None:
 
 def test_an_arithmetic_has_the_name_of_its_class() -> None:
     """Which sentences about it say."""
-    found = [Arb, Balls, ComplexBalls, Floats, Fractions, Noise, Pairs, Rounded, Shapes, Symbols]
-    assert [c.name for c in found] == [c.__name__ for c in found]
+    assert [c.name for c in CLASSES] == [c.__name__ for c in CLASSES]
 
 
 @pytest.mark.parametrize("ar", [Fractions(), Arb(64), Rounded("float16-each-op")], ids=lambda ar: ar.name)
@@ -78,25 +80,21 @@ def test_numbers_of_objects_stay_what_they_are(ar: Any) -> None:
         assert y.dtype == object and {type(v) for v in y.ravel().tolist()} == {kind}
 
 
-LIFTED = [
-    "array",
-    "real",
-    "constant",
-    "store",
-    "one_hot",
-    "take",
-    "where",
-    "optional",
-    "often",
-    "either",
-    "inexact",
-    "pivot",
-]
-FUNCTIONS = ["exp", "log", "tanh", "expm1", "log1p", "erf", "erfc", "abs", "relu", "branch"]
-SUMS = ["sum", "dot", "contract", "product", "windows", "fold", "max", "route"]
+@pytest.mark.parametrize("arithmetic", CLASSES, ids=lambda c: c.name)
+def test_an_arithmetic_has_every_primitive_or_refuses_it(arithmetic: Any) -> None:
+    """And none is made of a class without one: Python says which, before anything runs."""
+    assert Arithmetic in arithmetic.__mro__ and not arithmetic.__abstractmethods__
+    for primitive in set(PRIMITIVES) - {"dot"}:  # which is a contraction, unless an arithmetic knows better
+        without = type("Without", (arithmetic,), {primitive: vars(Arithmetic)[primitive]})
+        with pytest.raises(TypeError, match=rf"Without (with|without) .*abstract method '?{primitive}\b"):
+            without("float32") if arithmetic in (Balls, Noise, Rounded) else without()
 
 
-@pytest.mark.parametrize("primitive", [*LIFTED, *FUNCTIONS, *SUMS])
+def test_every_primitive_says_what_it_is() -> None:
+    assert all(vars(Arithmetic)[p].__doc__ for p in PRIMITIVES) and len(PRIMITIVES) > 25
+
+
+@pytest.mark.parametrize("primitive", PRIMITIVES)
 def test_a_primitive_is_called_alike_in_every_arithmetic(primitive: str) -> None:
     """The names of its arguments, and their defaults."""
 
@@ -104,9 +102,8 @@ def test_a_primitive_is_called_alike_in_every_arithmetic(primitive: str) -> None
         found = inspect.signature(getattr(arithmetic, primitive)).parameters.values()
         return [("*" * (p.kind is p.VAR_POSITIONAL) + p.name, p.default) for p in found]
 
-    for arithmetic in (Arb, Balls, Fractions, Noise, Pairs, Rounded, Shapes, Symbols):
-        if hasattr(arithmetic, primitive):
-            assert asked(arithmetic) == asked(Floats), arithmetic.name
+    for arithmetic in CLASSES:
+        assert asked(arithmetic) == asked(Arithmetic), arithmetic.name
 
 
 def test_a_bug_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import refnn
-from refnn.inputs import Case, cases
-from refnn.ties import Shares, grouped, shares
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
+from refnn.oracle.ties import Shares, grouped, shares
 
 # --- feasibility -----------------------------------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ def test_components_are_what_ties_connect() -> None:
 
 def test_a_definition_that_computes_is_refused() -> None:
     case = next(cases("softmax", "float64", families=["normal"]))
-    assert shares(case.op, case.inputs, case.params, case.cotangent, 0) is None
+    assert shares(case.call(), 0) is None
 
 
 # --- what check says -------------------------------------------------------------------------------------------------

@@ -24,13 +24,10 @@ import pytest
 import torch
 
 import refnn
-from refnn import datasets, zoo
 from refnn.arithmetic.exact import Fractions
-from refnn.network import Network, Node
-from refnn.ops import find
-from refnn.regression import least_squares
-from refnn.svg import plot
-from refnn.train import (
+from refnn.networks import datasets, zoo
+from refnn.networks.network import Network, Node
+from refnn.networks.train import (
     HEADS,
     Params,
     evaluate,
@@ -42,6 +39,9 @@ from refnn.train import (
     train,
     without_dropout,
 )
+from refnn.ops import find
+from refnn.report.svg import plot
+from refnn.teaching.regression import least_squares
 
 LAYER = Network([Node("fc", "linear", ("x", "fc.weight", "fc.bias"))])
 HIDDEN = Network(
@@ -290,7 +290,7 @@ def test_the_mean_over_all_masks_is_the_identity() -> None:
     forward, backward = 0 * x, 0 * x
     for bits in itertools.product((0, 1), repeat=4):
         mask, chance = ar.array(np.array(bits)), p ** (4 - sum(bits)) * (1 - p) ** sum(bits)
-        y = op.forward(ar, x, mask, p=0.25)
+        y = op.forward_definition(ar, x, mask, p=0.25)
         forward = forward + chance * y
         backward = backward + chance * op.vjp_definition(ar, g, y, x, mask, p=0.25)[0]
     assert (forward == x).all() and (backward == g).all()
@@ -304,8 +304,8 @@ def test_the_gradient_of_the_worked_example_of_dropout() -> None:
     )
     ar = Fractions()
     a, mask = ar.array(np.array([1.0, -1.0, 2.0, 0.5])), ar.array(np.array([1.0, 1.0, 0.0, 1.0]))
-    x = refnn.ops["relu"].forward(ar, a)
-    y = net.op.forward(ar, a, mask)
+    x = refnn.ops["relu"].forward_definition(ar, a)
+    y = net.op.forward_definition(ar, a, mask)
     g = ar.array(np.array([1.0, 2.0, 3.0, 4.0]))
     (gx, _) = refnn.ops["dropout"].vjp_definition(ar, g, y, x, mask, p=0.25)
     (ga,) = refnn.ops["relu"].vjp_definition(ar, gx, x, a)

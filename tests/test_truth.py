@@ -13,15 +13,16 @@ import pytest
 from flint import arb
 
 import refnn
-from refnn.allowance import worst_case
 from refnn.arithmetic.exact import Arb
 from refnn.formats import FORMATS, certified_round
-from refnn.inputs import cases, smaller
-from refnn.judge import CLOSE
+from refnn.judging.cases import cases, smaller
+from refnn.judging.judge import CLOSE
 from refnn.models import model
-from refnn.op import Op, Sum
+from refnn.op import Op, Sum, Variant
 from refnn.ops import OPS
-from refnn.truth import CHUNK, Value, chunks, evaluate, refine, run, summed
+from refnn.oracle.allowance import worst_case
+from refnn.oracle.evaluate import CHUNK, Call, chunks, run, summed
+from refnn.oracle.truth import Value, evaluate, refine
 from refnn.witnesses import record
 
 
@@ -109,15 +110,16 @@ def test_no_radius_is_lost_below_the_smallest_float64(name: str) -> None:
         )
         for given, g in ((inputs, c.cotangent), (inputs, hostile(rng, c.cotangent.shape))):
             with ar.working():
-                balls = run(ar, op.algorithm("accurate"), given, c.params, g)
-                for values in refine(op, op.algorithm("accurate"), given, c.params, g):
+                call = Call(op, given, c.params, g)
+                balls = run(ar, call)
+                for values in refine(call):
                     assert not missed(values, balls), c.id
 
 
 @pytest.mark.parametrize("precision", [128, 320, 1280])
 def test_radius_zero_is_said_of_what_is_exact_alone(precision: int) -> None:
     """Balls as they come, value and low of any size, the radius far below the smallest float64 or none at all."""
-    rng, digest = np.random.default_rng(precision), sys.modules["refnn.truth"]._digest
+    rng, digest = np.random.default_rng(precision), sys.modules["refnn.oracle.truth"]._digest
     with Arb(precision).working():
         balls, exact = [], []
         for _ in range(3000):
@@ -162,9 +164,9 @@ def test_overflow_is_infinite_and_nan_is_nan() -> None:
 def test_truth_in_pieces_is_truth_in_one() -> None:
     x = np.random.default_rng(0).normal(size=(CHUNK // 64 + 3, 64))
     op = OPS["softmax"]
-    whole = evaluate(op, op.algorithm("accurate"), (x,), {"axis": -1}, x, 128)
+    whole = evaluate(Call(op, (x,), {"axis": -1}, x), 128)
     for row in (0, CHUNK // 64 - 1, CHUNK // 64, len(x) - 1):
-        single = evaluate(op, op.algorithm("accurate"), (x[row : row + 1],), {"axis": -1}, x[row : row + 1], 128)
+        single = evaluate(Call(op, (x[row : row + 1],), {"axis": -1}, x[row : row + 1]), 128)
         for a, b in zip(whole, single, strict=True):
             assert np.array_equal(a.value[row], b.value[0])
 
@@ -202,9 +204,8 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
         x = c.inputs[0]
         if x is None or not op.rowwise(x.ndim, c.params) or x.size > 1000:
             continue
-        whole = worst_case(op, op.algorithm("accurate"), c.inputs, c.params, c.cotangent, rules)
-        pieces = list(chunks(op, c.inputs, c.params, c.cotangent, size=1))
-        found = [worst_case(op, op.algorithm("accurate"), i, c.params, g, rules).results for i, g in pieces]
+        whole, pieces = worst_case(c.call(), rules), list(chunks(c.call(), size=1))
+        found = [worst_case(piece, rules).results for piece in pieces]
         for results, parts in zip(whole.results, zip(*found, strict=True), strict=True):
             if results is not None:
                 middle, worst = (np.concatenate([p[k] for p in parts if p is not None]) for k in (0, 1))
@@ -267,8 +268,9 @@ def test_a_loss_of_many_samples_is_evaluated_sample_by_sample(name: str, reducti
         if inputs[0] is None or inputs[0].size == 0:
             continue
         g = np.asarray(-1.375)
-        split += summed(op, inputs, params, 3) is not None
-        found = [evaluate(op, op.algorithm("accurate"), inputs, params, g, 128, size=size) for size in (3, 1 << 30)]
+        call = Call(op, inputs, params, g)
+        split += summed(call, 3) is not None
+        found = [evaluate(call, 128, size=size) for size in (3, 1 << 30)]
         for pieces, whole in zip(*found, strict=True):
             assert (pieces is None) == (whole is None)
             if whole is not None:
@@ -305,7 +307,7 @@ def exponential(**fields: Any) -> Op:
         vjp,
         {"input": refnn.Input(), "target": refnn.Input()},
         lambda inputs, params: None,
-        tuple({"shapes": shapes, "params": {"reduction": r}} for r in ("mean", "sum", "none")),
+        tuple(Variant(shapes, {"reduction": r}) for r in ("mean", "sum", "none")),
         rowwise=lambda ndim, params: ndim > 0 and params["reduction"] == "none",
         **fields,
     )
@@ -410,7 +412,7 @@ def test_losses_beyond_a_piece_are_the_exact_sums(name: str, shape: tuple[int, i
         full = {**op.defaults, **params, "reduction": reduction}
         for output in (
             refnn.truth(op, x, target, **full).output,
-            evaluate(op, op.algorithm("accurate"), (x, target), full, None, 128)[0],
+            evaluate(Call(op, (x, target), full), 128)[0],
         ):
             assert output is not None
             value, low, radius = (v[()] for v in (output.value, output.low, output.radius))
@@ -432,7 +434,7 @@ def test_gradients_beyond_a_piece_are_those_of_single_samples(name: str) -> None
     with Arb(400).working():
         count = EXACT[name][0](x, target, **params)[1]
     full = {**op.defaults, **params, "reduction": "mean"}
-    found = evaluate(op, op.algorithm("accurate"), (x, target), full, np.asarray(1.0), 128)[1]
+    found = evaluate(Call(op, (x, target), full, np.asarray(1.0)), 128)[1]
     assert found is not None
     for row in (slice(0, 1), slice(4094, 4095), slice(4095, 4096)):
         alone = refnn.truth(op, x[row], target[row], cotangent=np.asarray(1.0), **{**full, "reduction": "sum"}).grads[0]

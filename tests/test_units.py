@@ -10,7 +10,7 @@ from units import Dots, Tf32, judged
 
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.noise import Noise
-from refnn.inputs import cases
+from refnn.judging.cases import cases
 from refnn.models import MODELS
 from refnn.ops import OPS
 

@@ -10,8 +10,8 @@ import pytest
 
 import refnn
 from refnn.arithmetic.noise import Noise
-from refnn.check import false_alarm_line
-from refnn.inputs import varied
+from refnn.checking.check import false_alarm_line
+from refnn.judging.independence import varied
 
 Array = Any
 ONE = np.ones((), np.float32)

@@ -10,8 +10,9 @@ import pytest
 
 import refnn
 from refnn.arithmetic.balls import Balls
-from refnn.judge import check_case
+from refnn.judging.check_case import check_case
 from refnn.models import model
+from refnn.op import Variant
 from refnn.report import CONFORMING, OUT_OF_SCOPE, Report
 
 F32 = np.float32
@@ -20,7 +21,7 @@ Array = Any
 
 def own(forward: Any, vjp: Any, name: str = "mine") -> refnn.Op:
     """A record of one array."""
-    variants = ({"shapes": {"x": (64,)}, "params": {}}, {"shapes": {"x": (3, 7)}, "params": {}})
+    variants = (Variant({"x": (64,)}), Variant({"x": (3, 7)}))
     return refnn.Op(name, forward, vjp, {"x": refnn.Input()}, lambda i, p: None, variants)
 
 
@@ -286,7 +287,7 @@ def test_a_right_unit_near_a_tie_is_never_undecided() -> None:
         vjp,
         {"x": refnn.Input(), "b": refnn.Input()},
         lambda i, p: None,
-        ({"shapes": {"x": (3, 4), "b": (3, 4)}, "params": {}},),
+        (Variant({"x": (3, 4), "b": (3, 4)}),),
         kinks={"tie=first": "first", "tie=last": "last", "tie=split": "split"},
     )
 
@@ -302,7 +303,7 @@ def test_a_right_unit_near_a_tie_is_never_undecided() -> None:
         x = np.array([[1 + k * 2.0**-12] * 2], F32)
         x[0, 1] = np.nextafter(x[0, 0], F32(9))
         given = {"inputs": (x, np.full((1, 2), 1e3, F32)), "cotangent": np.array([1.37], F32)}
-        case = refnn.inputs.user_cases(op, "float32", given)[0]
+        case = refnn.judging.cases.user_cases(op, "float32", given)[0]
         _, findings, _ = check_case(case, forward, pulled, model("float32"))
         assert not [f for f in findings if f.verdict not in CONFORMING], str(findings[0])
         _, findings, _ = check_case(case, forward, lambda g, x, b: (2 * x * g, 2 * g + 0 * x), model("float32"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ import torch
 from torch import nn
 
 import refnn
-from refnn import cli, datasets, regression, train, zoo
+from refnn import cli
 from refnn.conformance import data
-from refnn.network import Network, fixtures
-from refnn.shapes import fields
+from refnn.networks import datasets, train, zoo
+from refnn.networks.account import fields
+from refnn.networks.network import Network, fixtures
+from refnn.teaching import regression
 from refnn.witnesses import torch as witness
 
 # The fixtures as PyTorch's own layers.
@@ -135,8 +136,8 @@ def test_pytorch_conforms_on_a_fixture_and_its_loss(name: str, dtype: str) -> No
 def test_the_report_is_of_initial_and_trained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the network whose initial weights are not stored, too."""
     given = []
-    monkeypatch.setattr(sys.modules["refnn.check"], "check", lambda net, module, **options: given.append(net))
-    for _, run in cli._subjects("*", ["float32"], 0):
+    monkeypatch.setattr("refnn.checking.check.check", lambda net, module, **options: given.append(net))
+    for _, run in cli.report._subjects("*", ["float32"], 0):
         run()
     nets = [net for net in given if isinstance(net, Network)]
     assert {net.name for net in nets} == set(zoo.ZOO) and all(net.inputs == ("x", "target") for net in nets)

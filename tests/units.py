@@ -11,8 +11,8 @@ import numpy as np
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction, matrix_product
 from refnn.formats import FORMATS
-from refnn.inputs import Case
-from refnn.judge import check_case
+from refnn.judging.case import Case
+from refnn.judging.check_case import check_case
 from refnn.models import model
 from refnn.report import Finding
 

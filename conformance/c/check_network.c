@@ -3,7 +3,7 @@
 
        cc -std=c99 check_network.c -o check_network -lm && ./check_network
 
-   Ends in 0 if all of it passes, in 2 if something does not. */
+   Exit status: 0 if all of it passes, 2 if something does not. */
 
 #include <stdio.h>
 

@@ -5,7 +5,7 @@
 #     sh verify_softmax.sh              the softmax of FORMAT.md
 #     sh verify_softmax.sh mine.c       yours: a file with a function of the same name and arguments
 #
-# Ends in 0 if every case passes, in 2 if one fails, in 3 if there was none, in 1 if it does not compile.
+# Exit status: 0 if every case passes, 2 if one fails, 3 if there was none, 1 if it does not compile.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 mine=${1:-}

@@ -16,7 +16,7 @@ from sympy import diff
 from derivations.claims import claim
 from derivations.notation import at, exact, gradient, symbols, total
 from refnn.arithmetic.windows import windows_over
-from refnn.storage import taps_form
+from refnn.teaching.storage import taps_form
 
 
 def outputs(length, taps, stride=1, padding=0):

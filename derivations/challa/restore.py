@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from refnn.network import Network
-from refnn.schedules import sample_by_sample
+from refnn.networks.network import Network
+from refnn.teaching.schedules import sample_by_sample
 
 Array = Any
 

@@ -22,7 +22,7 @@ Array = Any
 def conv2d(x: Array, weight: Array, bias: Array | None = None, **params: Any) -> Array:
     """refnn.conv2d of one image, in fractions."""
     arrays = [None if v is None else exact(v) for v in (x, weight, bias)]
-    return refnn.ops["conv2d"].forward(Fractions(), *arrays, **params)
+    return refnn.ops["conv2d"].forward_definition(Fractions(), *arrays, **params)
 
 
 # --- the definition, frame by frame ----------------------------------------------------------------------------------
@@ -125,4 +125,4 @@ def detect_and_pool(image: Array, kernel: Array, *, threshold: Any, size: int) -
     """Simple cells and complex cells: a filter detects, what exceeds a threshold passes, and the maximum over cells of
     size by size forgets where exactly it was: katsaros (V1, pooling)."""
     simple = each(lambda a: max(a - threshold, Fraction(0)), conv2d(image[None], kernel[None, None]))
-    return refnn.ops["max_pool2d"].forward(Fractions(), simple, kernel_size=size)[0]
+    return refnn.ops["max_pool2d"].forward_definition(Fractions(), simple, kernel_size=size)[0]

@@ -15,11 +15,10 @@ rounding. The coefficients (lowest power first, five a row) are those that mpmat
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-Array = Any
+from refnn.arithmetic.parts import in_blocks
 
 _NEAR = np.array(
     [
@@ -69,28 +68,23 @@ _TAIL = np.array(
 )
 
 _HIGH = np.int64(-(1 << 27))  # the sign, the exponent and the upper 25 fraction bits
-_BLOCK = 1 << 15  # elements whose intermediate results stay near a core, and outweigh the calls
 
 
-def erf(x: Array) -> np.ndarray:
+def erf(x: np.ndarray) -> np.ndarray:
     """2/sqrt(pi) times the integral of exp(-t^2) from 0 to x, for a float64 array of any shape."""
-    return _blockwise(_erf, x)
+    return _each(_erf, x)
 
 
-def erfc(x: Array) -> np.ndarray:
+def erfc(x: np.ndarray) -> np.ndarray:
     """1 - erf(x) without cancellation, down to the smallest subnormal number, for a float64 array of any shape."""
-    return _blockwise(_erfc, x)
+    return _each(_erfc, x)
 
 
-def _blockwise(function: Callable[[np.ndarray], np.ndarray], x: Array) -> np.ndarray:
+def _each(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, dtype=np.float64)
-    flat = x.reshape(-1)
-    y = np.empty_like(flat)
     with np.errstate(all="ignore"):
-        for first in range(0, flat.size, _BLOCK):
-            piece = slice(first, first + _BLOCK)
-            y[piece] = function(flat[piece])
-    return y.reshape(x.shape)
+        (y,) = in_blocks(lambda piece: (function(piece),), x.reshape(-1))
+    return np.reshape(y, x.shape)
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -114,7 +108,7 @@ def _pieces(x: np.ndarray, *pieces: tuple[np.ndarray, Callable[[np.ndarray], np.
 
 def _near(x: np.ndarray) -> np.ndarray:
     """erf(x) for |x| < 1."""
-    return x + x * _polynomial(_NEAR, x * x)
+    return np.asarray(x + x * _polynomial(_NEAR, x * x))
 
 
 def _tail(x: np.ndarray) -> np.ndarray:
@@ -132,7 +126,7 @@ def _tail(x: np.ndarray) -> np.ndarray:
     rest = (((power - q_high * d_high) - q_high * d_low) - q_low * d_high) - q_low * d_low
     rest -= q * divisor_low
     shape = _polynomial(_TAIL, (x - 4) / (x + 4))
-    return q + (q * (shape - square_low * (1 + shape)) + rest / divisor)
+    return np.asarray(q + (q * (shape - square_low * (1 + shape)) + rest / divisor))
 
 
 def _halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,24 +38,24 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any
+from typing import final
 
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
-from refnn.arithmetic.noise import chain_share, ramp_share
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
+from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
+from refnn.arithmetic.windows import Contraction, Windows
 from refnn.formats import Format
 from refnn.models import ULPS, Model, model
 
-Array = Any
-Radius = Any  # a float64 array, or the float 0.0 for "exact"
+Array = np.ndarray
+Radius = Part  # 0.0 is exact
 
 _U = 2.0**-53
 _TINY = 2.0**-1074
-_ENDLESS = math.inf  # roundings, where the radius covers what Noise knows nothing of
 _BELOW_ONE = 1.0 - 2.0**-53
 _LARGEST = float(np.finfo(np.float64).max)
 _EXPONENT = np.int64(0x7FF0000000000000)
@@ -104,19 +104,17 @@ def check_gradual_underflow() -> None:
         )
 
 
+@final
 class Ball(Operators):
     """Midpoints and radii; see the module's docstring.
 
-    `pure` marks exact powers of two and zeros: factors that do not round. `roundings` says how far the radius may be
-    above the standard deviation that `Noise` gives, to first order: by no more than for so many roundings of equal
-    size, radius <= sqrt(3 roundings) std, apart from what both allow for elementary functions and losses below the
-    normal range. Roundings add, by Cauchy and Schwarz; a sum counts more of them than it makes, because its partial
-    results may be far below their bounds. `library` is at most the part of the error, in unit roundoffs of the value,
-    that elementary functions are allowed beside the rounding of their result. `over` is a mask of the elements that
-    overflowed or may have (see above), or False.
+    `pure` marks exact powers of two and zeros: factors that do not round. `library` is at most the part of the error,
+    in unit roundoffs of the value, that elementary functions are allowed beside the rounding of their result. `over` is
+    a mask of the elements that overflowed or may have (see above), or False.
     """
 
-    __slots__ = ("ar", "library", "mid", "over", "pure", "rad", "roundings")
+    __slots__ = ("ar", "library", "mid", "over", "pure", "rad")
+    ar: Balls
 
     def __init__(
         self,
@@ -124,12 +122,10 @@ class Ball(Operators):
         mid: np.ndarray,
         rad: Radius,
         pure: bool = False,
-        roundings: float = 0,
         library: float = 0.0,
-        over: Any = False,
+        over: Mask = False,
     ) -> None:
-        self.ar, self.mid, self.rad, self.pure, self.roundings, self.library = ar, mid, rad, pure, roundings, library
-        self.over = over
+        self.ar, self.mid, self.rad, self.pure, self.library, self.over = ar, mid, rad, pure, library, over
 
     shape = property(lambda self: self.mid.shape)
     ndim = property(lambda self: self.mid.ndim)
@@ -138,36 +134,34 @@ class Ball(Operators):
     def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Ball:
         rad = self.rad if isinstance(self.rad, float) else f(np.broadcast_to(self.rad, self.mid.shape))
         over = self.over if self.over is False else f(np.broadcast_to(self.over, self.mid.shape))
-        return Ball(self.ar, f(self.mid), rad, self.pure, self.roundings, self.library, over)
+        return Ball(self.ar, f(self.mid), rad, self.pure, self.library, over)
 
     def __neg__(self) -> Ball:
-        return Ball(self.ar, -self.mid, self.rad, self.pure, self.roundings, self.library, self.over)
+        return Ball(self.ar, -self.mid, self.rad, self.pure, self.library, self.over)
 
 
 def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
-    """Run an elementwise method on pieces of large arrays: the same numbers, out of the cache instead of memory."""
+    """An elementwise method, in blocks."""
 
     @functools.wraps(method)
     def blocked(self: Balls, *balls: Ball) -> Ball:
-        shape = np.broadcast_shapes(*(b.shape for b in balls))
-        if math.prod(shape) < 2 * BLOCK:
-            return method(self, *balls)
-        if len(shape) > 1 and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
+        shape = balls[0].shape
+        large = len(shape) > 1 and math.prod(shape) >= 2 * BLOCK
+        if large and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
             return blocked(self, *(b.reshape(-1) for b in balls)).reshape(*shape)
-        rows = max(1, BLOCK * shape[0] // math.prod(shape))
-        mid, rad, over, exact = np.empty(shape), np.empty(shape), np.zeros(shape, bool), True
-        for first in range(0, shape[0], rows):
-            piece = slice(first, first + rows)
-            part = method(self, *(b[piece] if b.ndim == len(shape) and b.shape[0] > 1 else b for b in balls))
-            mid[piece], rad[piece], over[piece] = part.mid, part.rad, part.over
-            exact = exact and _exact(part.rad)
-        rad_ = 0.0 if exact else rad
-        return Ball(self, mid, rad_, roundings=part.roundings, library=part.library, over=_mask(over))
+        done: list[Ball] = []
+
+        def parts(*pieces: Ball) -> tuple[np.ndarray, Radius, Mask]:
+            done.append(method(self, *pieces))
+            return done[-1].mid, done[-1].rad, done[-1].over
+
+        mid, rad, over = in_blocks(parts, *balls)
+        return Ball(self, mid, rad, library=done[-1].library, over=over)
 
     return blocked
 
 
-class Balls:
+class Balls(Arithmetic[Ball]):
     """The arithmetic of worst cases under `model`; `convention` decides at kinks and ties."""
 
     name = "Balls"
@@ -189,13 +183,11 @@ class Balls:
         if self.model.flush:
             magnitude = np.abs(mid)
             lost = np.where(magnitude < self.model.storage.smallest_normal, magnitude, 0.0)
-            # Met exactly by what flushes, so wider than what is lost where an error is measured.
-            return (
-                Ball(self, mid, _up(lost, 64) * (lost > 0), roundings=_ENDLESS) if lost.any() else Ball(self, mid, 0.0)
-            )
+            # An implementation that flushes is off by exactly this: widened by what measuring that error may lose.
+            return Ball(self, mid, _up(lost, 64) * (lost > 0)) if lost.any() else Ball(self, mid, 0.0)
         return Ball(self, mid, 0.0)
 
-    def lift(self, x: Any) -> Ball:
+    def lift(self, x: Ball | int) -> Ball:
         if isinstance(x, Ball):
             return x
         if not isinstance(x, int):
@@ -204,7 +196,7 @@ class Balls:
             return Ball(self, np.asarray(float(x)), 0.0, pure=True)
         return self.real(float(x))  # a count may need more digits than the format has
 
-    def real(self, value: Any) -> Ball:
+    def real(self, value: Real) -> Ball:
         fmt, mid = self.model.compute, np.asarray(value, np.float64)
         # What float64 has no digits for, and an implementation may lose on its way.
         rest = abs(float(value - Fraction(float(value)))) if isinstance(value, Fraction) else 0.0
@@ -247,8 +239,8 @@ class Balls:
 
     def _top(self, mid: np.ndarray, prop: Radius) -> np.ndarray:
         """An upper bound of what is rounded: |t| + |v - t| before the rounding itself."""
-        top = np.abs(mid)
-        if not _exact(prop):
+        top = np.asarray(np.abs(mid))
+        if not is_zero(prop):
             top = top + 2 * prop
             top *= 1 + 2.0**-50
         return top
@@ -268,7 +260,7 @@ class Balls:
         fmt = self.model.compute
         return (2 * self._ulps[function] * fmt.unit_roundoff) * _binade(_at_least(top, fmt.smallest_normal))
 
-    def _flush(self, least: Array, fmt: Format) -> Array:
+    def _flush(self, least: Array, fmt: Format) -> Part:
         """What a rounded result of magnitude `least` or more may lose where subnormal numbers become zero."""
         return np.where(least < fmt.smallest_normal, fmt.smallest_normal, 0.0) if self.model.flush else 0.0
 
@@ -286,41 +278,39 @@ class Balls:
         fmt: Format,
         *,
         roundings: int = 12,
-        special: Any = False,
-        lost: Callable[[], Any] = lambda: False,
-        reach: Any = None,
+        special: Mask = False,
+        lost: Callable[[], Mask] = lambda: False,
+        reach: Array | None = None,
         partial: bool = False,
-        count: float = 1,
         library: float = 0.0,
         half: Callable[[], Array] | None = None,
-        surely: Any = False,
+        surely: Mask = False,
     ) -> Ball:
         """The ball of a result: the radius rounded outward, and what is not finite put in order. Of what overflowed in
         an operand nothing is known here. `what` names the operation.
 
         `reach` bounds what is rounded, by default the result itself; it includes `partial` results, where there are
         any. `special` says which elements are NaN or infinite by IEEE 754 although every operand is finite, `lost`
-        tells which of those that are not finite nothing is known about, `count` how many local roundings were made,
-        `library` is the result's own (see Ball); `half` the result is in the range of float64 where it is not itself,
-        and `surely` says which results overflow although float64 has no number for them.
+        tells which of those that are not finite nothing is known about. `library` is the result's own (see Ball).
+        `half` the result is in the range of float64 where it is not itself. `surely` says which results overflow
+        although float64 has no number for them.
         """
-        count += sum(b.roundings for b in operands)
         mid = np.asarray(mid)
-        if self.model.flush and not _exact(local):
+        if self.model.flush and not is_zero(local):
             local = local + (local > 0) * self._flush(np.abs(mid) - 2 * (prop + local), fmt)
         if isinstance(prop, float) and isinstance(local, float) and prop == local == 0.0:
             rad: Radius = 0.0
         elif fmt.name == "float64":
             rad = _up(prop + local, roundings)
         else:  # no coarser format holds numbers whose radii could underflow here
-            rad = local if _exact(prop) else prop if _exact(local) else prop + local
+            rad = local if is_zero(prop) else prop if is_zero(local) else prop + local
             rad = rad * _inflation(roundings + 12 * len(operands))  # and what `_outward` left
         used = [b.over for b in operands if b.over is not False]
         if special is False and mid.size and not used:
             # One number a side bounds all: NaN and infinities fail the comparison.
             most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
             if most <= fmt.max:
-                return Ball(self, mid, rad, roundings=count, library=library)
+                return Ball(self, mid, rad, library=library)
         if reach is None:
             reach = np.abs(mid) + rad
         mid, rad = np.array(mid), np.array(np.broadcast_to(rad, mid.shape))
@@ -351,15 +341,15 @@ class Balls:
         rad[fresh | unknown] = np.inf
         for lost_ in used:
             rad[np.broadcast_to(lost_, mid.shape)] = np.inf
-        return Ball(self, mid, rad, roundings=count, library=library, over=_mask(surely | (near & ~unknown)))
+        return Ball(self, mid, rad, library=library, over=_mask(surely | (near & ~unknown)))
 
-    def _lose(self, why: str, where: Any) -> None:
+    def _lose(self, why: str, where: Mask) -> None:
         """Note how many results are unknown, and why."""
         if n := int(np.count_nonzero(where)):
             self.unknown[why] += n
 
     def _still_over(
-        self, result: Ball, mid: Array, over: Any, surely: Any, within: Any = False, rad: Any = 0.0
+        self, result: Ball, mid: Array, over: Mask, surely: Mask, within: Mask = False, rad: Radius = 0.0
     ) -> Ball:
         """The result with what became of overflows put in: as `mid`, and `surely` infinite or perhaps, where nothing
         brings them back (`over`), a number `within` some `rad` of zero, and unknown elsewhere."""
@@ -375,7 +365,7 @@ class Balls:
             within = np.broadcast_to(within, shape)
             full[within], radius[within] = 0.0, np.broadcast_to(rad, shape)[within]
         kept = np.zeros(shape, bool) | over | result.over
-        return Ball(self, full, radius, False, result.roundings, result.library, _mask(kept))
+        return Ball(self, full, radius, False, result.library, _mask(kept))
 
     def _clamped(self, x: Ball) -> Ball:
         """x with half the largest number in place of what overflowed, for functions that are constant from there on, to
@@ -384,13 +374,13 @@ class Balls:
             return x
         mid = np.where(x.over, np.copysign(self.model.compute.max / 2, x.mid), x.mid)
         rad = np.where(x.over, 0.0, x.rad)
-        return Ball(self, mid, rad, roundings=x.roundings, library=x.library)
+        return Ball(self, mid, rad, library=x.library)
 
     def _far(self, x: Ball) -> Ball:
         """x, no further than where exponentials overflow every format but float64, in which they are to stay finite."""
         if self.model.compute.name == "float64" or np.max(x.mid, initial=0.0) <= 700:
             return x
-        return Ball(self, np.where(x.mid < np.inf, np.minimum(x.mid, 700.0), x.mid), x.rad, roundings=x.roundings)
+        return Ball(self, np.where(x.mid < np.inf, np.minimum(x.mid, 700.0), x.mid), x.rad)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -438,28 +428,28 @@ class Balls:
             mid, prop = balls[0].mid, balls[0].rad
             for f in balls[1:]:
                 # |va vb - ta tb| <= |ta| rb + |tb| ra + ra rb, and |t| <= |mid| + rad
-                if not _exact(prop) and not _exact(f.rad):
+                if not is_zero(prop) and not is_zero(f.rad):
                     prop = self._outward(np.abs(mid) * f.rad + (np.abs(f.mid) + 3 * f.rad) * prop, 8)
-                elif not _exact(prop):
+                elif not is_zero(prop):
                     prop = self._outward(np.abs(f.mid) * prop, 8)
-                elif not _exact(f.rad):
+                elif not is_zero(f.rad):
                     prop = self._outward(np.abs(mid) * f.rad, 8)
                 mid = mid * f.mid
             roundings = max(sum(not f.pure for f in balls) - 1, 0)
             # A power of two does not round, but it loses below the normal range where it makes a product smaller.
             losses = roundings + sum(f.pure and bool(np.any((f.mid != 0) & (np.abs(f.mid) < 1))) for f in balls)
-            special: Any = False
-            zero: Any = False  # where the divisor may be
+            special: Mask = False
+            zero: Mask = False  # where the divisor may be
             factors = balls
             if over is not None:
                 d = over
                 if not d.mid.all():
                     special = (d.mid == 0) & (d.rad == 0.0)
                 low = np.abs(d.mid) - 2 * d.rad
-                if not (_exact(prop) and _exact(d.rad)):
+                if not (is_zero(prop) and is_zero(d.rad)):
                     # |va/vd - ta/td| <= (|va - ta| + |ta/td| |vd - td|) / |vd|, and |vd|, |td| >= low
                     inverse = 1 / low
-                    moved = 0.0 if _exact(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
+                    moved = 0.0 if is_zero(d.rad) else (np.abs(mid) + prop) * inverse * (d.rad * inverse)
                     prop = self._outward(prop * inverse + moved, 12)
                     if not np.all(low > 0):
                         zero = ~(low > 0) & np.logical_not(special) & np.isfinite(d.mid)
@@ -470,7 +460,7 @@ class Balls:
                 losses += 1 if d.pure else 2
                 balls = [*balls, d]
 
-            def lost() -> Any:
+            def lost() -> Mask:
                 unsure = _infinite_times_unsure(balls)
                 self._lose("an infinity times what may be of either sign", unsure)
                 return unsure | zero
@@ -489,7 +479,7 @@ class Balls:
                 )
                 return self._over_in_product(result, mid, factors, over)
             local = np.abs(mid)
-            if not _exact(prop):
+            if not is_zero(prop):
                 local = local + 2 * prop
             local *= growth(fmt.unit_roundoff, roundings)
             reach = None
@@ -516,7 +506,6 @@ class Balls:
                 lost=lost,
                 reach=reach,
                 partial=reach is not None,
-                count=roundings,
                 library=sum(b.library for b in balls),
                 half=lambda: (
                     math.prod((f.mid for f in factors), start=np.asarray(0.5)) / (1.0 if over is None else over.mid)
@@ -531,27 +520,27 @@ class Balls:
         if all(b.over is False for b in every):
             return result
         most = self.model.compute.max
-        above: Any = False
-        surely: Any = False
-        grows: Any = True if over is None else ~np.asarray(over.over) & (np.abs(over.mid) + 2 * over.rad <= 1)
-        reach: Any = (1 + growth(self.model.compute.unit_roundoff, len(factors))) * _OUT40
-        size: Any = 1.0
+        above: Mask = False
+        surely: Mask = False
+        grows: Mask = True if over is None else ~np.asarray(over.over) & (np.abs(over.mid) + 2 * over.rad <= 1)
+        reach: Part = (1 + growth(self.model.compute.unit_roundoff, len(factors))) * _OUT40
+        size: Part = 1.0
         for f in factors:
             above, surely = above | np.asarray(f.over), surely | _surely(f)
             grows = grows & (np.asarray(f.over) | (np.isfinite(f.mid) & (np.abs(f.mid) - 2 * f.rad >= 1)))
             reach = reach * np.maximum(np.abs(f.mid) + 2 * f.rad, 1.0)
             size = size * (np.abs(f.mid) + 2 * f.rad)
         grows = grows & above & (True if over is None else over.mid != 0)
-        within: Any = False
-        rad: Any = 0.0
+        within: Mask = False
+        rad: Radius = 0.0
         if over is not None:
             within = np.asarray(over.over) & ~np.asarray(above) & (reach <= most)
             rad = _up(2 * size / most, 2 * len(factors) + 4)
-        self._lose("a product with what overflowed", _any_over(every) & ~grows & ~within)
+        self._lose("a product with what overflowed", np.asarray(_any_over(every)) & np.logical_not(grows | within))
         return self._still_over(result, mid, grows, surely, within, rad)
 
     def _partial_products_are_normal(
-        self, magnitudes: list[Any], over: Ball | None, roundings: int, fmt: Format
+        self, magnitudes: list[tuple[Array, Radius]], over: Ball | None, roundings: int, fmt: Format
     ) -> bool:
         """Whether one number a factor bounds all partial products away from underflow and overflow.
 
@@ -561,7 +550,7 @@ class Balls:
         highest, lowest = (1 + growth(fmt.unit_roundoff, roundings)) * _OUT40, 1.0
         for m, r in magnitudes:
             if m.size:
-                most, bottom = (float(np.max(m)), m) if _exact(r) else (float(np.max(m) + 2 * np.max(r)), m - 2 * r)
+                most, bottom = (float(np.max(m)), m) if is_zero(r) else (float(np.max(m) + 2 * np.max(r)), m - 2 * r)
                 smallest = float(np.min(bottom))
                 if smallest <= 0:  # an exact zero makes the product zero, whatever else underflows
                     smallest = float(np.min(bottom, where=(m > 0) | (r > 0), initial=1.0))
@@ -569,14 +558,16 @@ class Balls:
                 lowest *= min(1.0, max(0.0, smallest))
         if over is not None and over.size:
             size = np.abs(over.mid)
-            smallest = float(np.min(size if _exact(over.rad) else size - 2 * over.rad))
+            smallest = float(np.min(size if is_zero(over.rad) else size - 2 * over.rad))
             if smallest <= 0:
                 return False
             highest *= max(1.0, 1 / smallest)
             lowest *= min(1.0, 1 / float(np.max(size) + 2 * np.max(over.rad)))
         return bool(lowest >= 2 * fmt.smallest_normal and highest <= fmt.max)
 
-    def _partial_products(self, magnitudes: list[Any], roundings: int, losses: int, fmt: Format) -> tuple[Any, Any]:
+    def _partial_products(
+        self, magnitudes: list[tuple[Array, Radius]], roundings: int, losses: int, fmt: Format
+    ) -> tuple[Array, Array]:
         """What the partial products of any grouping may lose below the normal range, and how far they may reach.
 
         Each of `losses` operations may lose once, and the factors that follow enlarge what it lost.
@@ -591,29 +582,27 @@ class Balls:
         lost = np.where((least < fmt.smallest_normal) & ~zero, losses * self._loss(fmt) * above_one * grown, 0.0)
         return lost, above_one * grown
 
-    def sum(self, x: Ball, axis: Any = None, keepdims: bool = False) -> Ball:
+    def sum(self, x: Ball, axis: Axis = None, keepdims: bool = False) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
             terms = x.mid.size // max(np.size(mid), 1)
             prop: Radius = 0.0
-            if not _exact(x.rad):
+            if not is_zero(x.rad):
                 prop = np.sum(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=keepdims)
             if self.model.dot_flush:  # as a dot product with ones
                 size = np.abs(x.mid)
                 prop = prop + np.sum(self._unread(size, size + 3 * x.rad), axis=axis, keepdims=keepdims)
             if terms <= 1:
                 over = x.over if x.over is False else np.any(np.broadcast_to(x.over, x.shape), axis, keepdims=keepdims)
-                return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
+                return Ball(self, mid, prop, library=x.library, over=over)
             total = np.sum(np.abs(x.mid), axis=axis, keepdims=keepdims)
-            special: Any = False
+            special: Mask = False
             if not np.isfinite(total).all():
                 finite = np.isfinite(x.mid)
                 special = ~finite.all(axis=axis, keepdims=keepdims)
                 total = np.sum(np.where(finite, np.abs(x.mid), 0.0), axis=axis, keepdims=keepdims)
-                prop = 0.0 if _exact(prop) else np.where(special & np.isnan(prop), 0.0, prop)
-            one_sign = np.array_equal(np.abs(mid), total)
-            least = ramp_share(terms) if one_sign else chain_share(terms)
-            result = self._accumulated(mid, prop, total, terms - 1, 0, special, terms * x.roundings, least, x.library)
+                prop = 0.0 if is_zero(prop) else np.where(special & np.isnan(prop), 0.0, prop)
+            result = self._accumulated(mid, prop, total, terms - 1, 0, special, x.library)
             if x.over is False:
                 return result
             touched = np.any(np.broadcast_to(x.over, x.shape), axis=axis, keepdims=keepdims)
@@ -624,12 +613,9 @@ class Balls:
             surely = np.any(np.broadcast_to(_surely(x), x.shape), axis=axis, keepdims=keepdims)
             return self._still_over(self._unknown_where(result, touched), mid, grows, surely)
 
-    def _unknown_where(self, result: Ball, where: Any) -> Ball:
+    def _unknown_where(self, result: Ball, where: Mask) -> Ball:
         rad = np.where(where, np.inf, result.rad)
-        return Ball(self, result.mid, rad, result.pure, result.roundings, result.library, result.over)
-
-    def dot(self, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
+        return Ball(self, result.mid, rad, result.pure, result.library, result.over)
 
     def contract(self, form: Contraction, a: Ball, b: Ball, plus: Ball | None = None) -> Ball:
         terms = form.terms
@@ -641,7 +627,7 @@ class Balls:
             mid = applied(a.mid, b.mid)
             prop: Radius = 0.0
             wide_a, wide_b = _full(a), _full(b)
-            special: Any = False
+            special: Mask = False
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             odd_a, odd_b = ~np.isfinite(ma), ~np.isfinite(mb)
             if odd_a.any() or odd_b.any():
@@ -673,12 +659,10 @@ class Balls:
                 if not np.isfinite(plus.mid).all():
                     special = special | ~np.isfinite(plus.mid)
                     total = np.where(np.isfinite(total), total, 0.0)
-            count = max(terms, 1) * (a.roundings + b.roundings) + (0 if plus is None else plus.roundings)
-            least = chain_share(form.terms, plus=plus is not None)
-            result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, count, least, 0.0)
+            result = self._accumulated(mid, prop, total, terms + (plus is not None), terms, special, 0.0)
             if nothing.any() and not (self.model.flush or self.model.dot_flush):  # zeros add up to what is added
                 result.rad = np.where(nothing, 0.0 if plus is None else plus.rad, result.rad)
-            used: Any = False if plus is None else plus.over
+            used: Mask = False if plus is None else plus.over
             for x, y, met in ((a, b, True), (b, a, False)):
                 if x.over is not False:
                     mask, ones = np.broadcast_to(x.over, x.shape).astype(float), np.ones(y.shape)
@@ -701,19 +685,15 @@ class Balls:
         total: Array,
         roundings: int,
         products: int,
-        special: Any,
-        inherited: float,
-        least: float,
+        special: Mask,
         library: float,
         *,
         dot: bool = True,
     ) -> Ball:
-        """A sum with its own roundings, whose standard deviation is at `least` so many u / sqrt(3) of `total`, the sum
-        of magnitudes; those of its terms count as `inherited`. Units for `dot` products may make it."""
+        """A sum with its own roundings; `total` is the sum of magnitudes. Units for `dot` products may make it."""
         m, fmt = self.model, self.model.accumulate
         flush = m.flush or (dot and m.dot_flush)
         relative = growth(fmt.unit_roundoff, roundings)
-        count = inherited * (1 + 2 * relative) ** 2 + (relative / fmt.unit_roundoff / least) ** 2
         steps = products + (roundings if flush else 0)
         loss = fmt.smallest_normal if flush else self._loss(fmt)
         local = relative * (total + 2 * prop) + steps * (1 + relative) * loss
@@ -731,7 +711,6 @@ class Balls:
             special=special,
             reach=reach,
             partial=True,
-            count=count,
             library=library,
         )
 
@@ -747,7 +726,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.exp(x.mid)
             surely = x.mid - 2 * x.rad > math.log(fmt.max) + 1  # above the largest number by a factor of e
-            if _exact(x.rad):
+            if is_zero(x.rad):
                 local = self._ulps_of("exp", mid * _OUT48) * (x.mid != 0)  # exp(0) is exact
                 return self._close(
                     "exp",
@@ -784,10 +763,10 @@ class Balls:
             mid = np.log(x.mid)
             low = x.mid - 2 * x.rad
             # |log v - log t| <= -log(1 - r/t) <= r / (t - r), and t >= mid - r
-            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
+            prop: Radius = 0.0 if is_zero(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
             local = self._ulps_of("log", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 1) & (x.rad == 0.0), 0.0, local)
-            special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
+            special: Mask = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= 0)
             return self._logarithm("log", x, low, mid, prop, local, special)
 
     @_blockwise
@@ -797,7 +776,7 @@ class Balls:
             mid = np.tanh(x.mid)
             prop: Radius = 0.0
             top = np.abs(mid) * _OUT46  # an ulp of that is no more than one of 1
-            if not _exact(x.rad):  # the slope 1/cosh^2 is at most 4 exp(-2|.|) and at most 1
+            if not is_zero(x.rad):  # the slope 1/cosh^2 is at most 4 exp(-2|.|) and at most 1
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
                 prop = np.minimum(4 * np.exp(-2 * nearest) * _OUT46, 1.0) * x.rad
                 top = np.minimum((np.abs(mid) + 2 * prop) * _OUT46, 1.0)
@@ -810,7 +789,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.expm1(x.mid)
             prop: Radius = 0.0
-            if not _exact(x.rad):  # |e^v - e^t| <= e^t (e^r - 1) <= e^(mid + 2r) (1 - e^-r)
+            if not is_zero(x.rad):  # |e^v - e^t| <= e^t (e^r - 1) <= e^(mid + 2r) (1 - e^-r)
                 prop = np.exp(x.mid + 2 * x.rad) * -np.expm1(-x.rad) * _OUT40
             above, below = mid + 2 * prop, np.minimum((np.abs(mid) + 2 * prop) * _OUT46, _BELOW_ONE)
             local = self._ulps_of("expm1", np.maximum(above * _OUT46, below))
@@ -831,13 +810,13 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = np.log1p(x.mid)
             low = (1 + x.mid) * _IN50 - 2 * x.rad  # as for log; the sum is exact where it may cancel with r
-            prop: Radius = 0.0 if _exact(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
+            prop: Radius = 0.0 if is_zero(x.rad) else np.where(low > 0, x.rad / low * _OUT48, np.inf)
             local = self._ulps_of("log1p", (np.abs(mid) + 2 * prop) * _OUT46)
             local = np.where((x.mid == 0) & (x.rad == 0.0), 0.0, local)
-            special: Any = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
+            special: Mask = False if np.all(low > 0) else (x.rad == 0.0) & (x.mid <= -1)
             return self._logarithm("log1p", x, low, mid, prop, local, special)
 
-    def _logarithm(self, name: str, x: Ball, low: Array, mid: Array, prop: Radius, local: Array, special: Any) -> Ball:
+    def _logarithm(self, name: str, x: Ball, low: Array, mid: Array, prop: Radius, local: Array, special: Mask) -> Ball:
         """The ball of a logarithm, unknown where the argument may reach zero or overflowed; `low` is its least."""
         fmt = self.model.compute
         zero = False if special is False else ~(low > 0) & ~special & np.isfinite(x.mid) & (x.rad < np.inf)
@@ -859,7 +838,7 @@ class Balls:
         with np.errstate(all="ignore"):
             mid = function(x.mid)
             prop: Radius = 0.0
-            if not _exact(x.rad):
+            if not is_zero(x.rad):
                 # From n outward exp(-s^2) <= exp(-n^2) exp(-2n (s - n)), whose integral over a length r is
                 # exp(-n^2) (1 - exp(-2nr)) / 2n <= exp(-n^2) r / (1 + nr), because tanh z <= z; over r it grows with r.
                 nearest = np.maximum(np.abs(x.mid) - 2 * x.rad, 0.0)
@@ -872,21 +851,20 @@ class Balls:
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
     def abs(self, x: Ball) -> Ball:
-        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.roundings, x.library, x.over)
+        return Ball(self, np.abs(x.mid), x.rad, x.pure, x.library, x.over)
 
     def relu(self, x: Ball) -> Ball:
         mid, rad = np.maximum(x.mid, 0.0), x.rad
-        over: Any = False
+        over: Mask = False
         if x.over is not False:
             over, rad = x.over & (x.mid > 0), np.where(x.over & (x.mid < 0), 0.0, rad)
-        if _exact(rad):
+        if is_zero(rad):
             return Ball(self, mid, rad, library=x.library, over=over)
         # Below zero no value is above mid + 2 rad, and none of those below zero counts.
         with np.errstate(all="ignore"):
             low = (x.mid < 0) & (rad < np.inf)
             rad = np.where(low, np.clip(x.mid * _IN50 + 2 * rad, 0.0, rad), rad)
-        # Noise leaves nothing of them below zero.
-        return Ball(self, mid, rad, roundings=_ENDLESS, library=x.library, over=over)
+        return Ball(self, mid, rad, library=x.library, over=over)
 
     def branch(self, x: Ball, above: Ball | int, below: Ball | int, at: Ball | int = 0, kink: str = "0") -> Ball:
         above, below, at = self.lift(above), self.lift(below), self.lift(at)
@@ -904,23 +882,22 @@ class Balls:
                 part == 1, above.mid, np.where(part == 0, below.mid, part * above.mid + (1 - part) * below.mid)
             )
             rad: Radius = 0.0
-            if not (_exact(above.rad) and _exact(below.rad)):
+            if not (is_zero(above.rad) and is_zero(below.rad)):
                 rad = np.where(part == 1, above.rad, np.where(part == 0, below.rad, above.rad + below.rad))
                 rad = np.where(np.isnan(side), x.rad, rad)  # NaN, whatever the others are
-            count = x.roundings + above.roundings + below.roundings
-            if not _exact(doubt):
+            if not is_zero(doubt):
                 open_ = ~kinked & (np.abs(side) <= 2 * doubt)
                 if open_.any():
                     self.open_branches += int(np.count_nonzero(open_))
-                    # Met exactly by what chose the other side, so wider than what is lost where an error is measured.
+                    # One on the other side is off by exactly this: widened by what measuring that error may lose.
                     # |va - tb| <= |va - ta| + |ta - mid a| + |mid a - mid b| + |mid b - tb|
                     widths = above.rad + below.rad + np.maximum(above.rad, below.rad)
                     hull = _up(np.abs(above.mid - below.mid) + widths, 64)
-                    rad, count = np.where(open_, hull, rad), _ENDLESS
-            taken: Any = False
+                    rad = np.where(open_, hull, rad)
+            taken: Mask = False
             if _any_over((above, below)) is not False:
                 taken = np.where(part == 1, above.over, np.where(part == 0, below.over, False))
-            return Ball(self, mid, rad, roundings=count, over=taken)
+            return Ball(self, mid, rad, over=taken)
 
     def windows(self, x: Ball, w: Windows) -> Ball:
         return x._map(w.gather)
@@ -928,17 +905,14 @@ class Balls:
     def fold(self, x: Ball, w: Windows) -> Ball:
         with np.errstate(all="ignore"):
             mid = w.fold(x.mid)
-            prop: Radius = 0.0 if _exact(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
+            prop: Radius = 0.0 if is_zero(x.rad) else w.fold(np.broadcast_to(x.rad, x.shape))
             over = x.over if x.over is False else w.fold(np.broadcast_to(x.over, x.shape).astype(float)) > 0
             if w.coverage <= 1:
-                return Ball(self, mid, prop, roundings=x.roundings, library=x.library, over=over)
+                return Ball(self, mid, prop, library=x.library, over=over)
             finite = np.isfinite(x.mid)
             total = w.fold(np.where(finite, np.abs(x.mid), 0.0))
-            special: Any = False if finite.all() else w.fold((~finite).astype(float)) > 0
-            inherited, least = w.coverage * x.roundings, math.sqrt(w.coverage - 1)
-            result = self._accumulated(
-                mid, prop, total, w.coverage - 1, 0, special, inherited, least, x.library, dot=False
-            )
+            special: Mask = False if finite.all() else w.fold((~finite).astype(float)) > 0
+            result = self._accumulated(mid, prop, total, w.coverage - 1, 0, special, x.library, dot=False)
             self._lose("a sum with what overflowed", over)
             return result if over is False else self._unknown_where(result, over)
 
@@ -951,63 +925,60 @@ class Balls:
             high = np.where(x.over & (x.mid < 0), -self.model.compute.max / 2, high)
         if among is not None:
             low, high = np.where(among, low, -np.inf), np.where(among, high, -np.inf)
-        able = (high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid)
+        able = np.asarray((high >= np.max(low, axis=axis, keepdims=True)) | np.isnan(x.mid))
         return able if among is None else able & among
 
     def max(self, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         with np.errstate(all="ignore"):
             mid = np.max(x.mid if among is None else np.where(among, x.mid, -np.inf), axis=axis)
-            over: Any = False
+            over: Mask = False
             if x.over is not False:  # unless an infinity that is none takes part
                 top = x.mid == np.expand_dims(mid, axis)
                 over = np.any(x.over & top, axis=axis) & ~np.any(np.isinf(x.mid) & ~x.over & top, axis=axis)
-            if _exact(x.rad):
-                return Ball(self, mid, 0.0, roundings=x.roundings, library=x.library, over=over)
+            if is_zero(x.rad):
+                return Ball(self, mid, 0.0, library=x.library, over=over)
             # Only those that may be the maximum count, and it moves no further than the one that moves furthest.
             able, full = self._able(x, axis, among), np.broadcast_to(x.rad, x.shape)
             rad = np.max(np.where(able, full, 0.0), axis=axis)
-            count = x.roundings if np.count_nonzero(able) == mid.size else _ENDLESS
             # What is surely NaN or infinity stays so, whatever the others are.
             sure = np.any(hits(x.mid, axis, among, "any") & (full == 0), axis=axis) & ~(mid < np.inf)
-            return Ball(self, mid, np.where(sure, 0.0, rad), roundings=count, library=x.library, over=over)
+            return Ball(self, mid, np.where(sure, 0.0, rad), library=x.library, over=over)
 
     def route(self, g: Ball, x: Ball, axis: int, among: np.ndarray | None = None) -> Ball:
         rule = ties(self.convention)
         with np.errstate(all="ignore"):
             chosen = hits(x.mid, axis, among, rule)
             sent = g._map(lambda a: np.expand_dims(a, axis))
-            exact = _exact(x.rad) and x.over is False
+            exact = is_zero(x.rad) and x.over is False
             tied = hits(x.mid, axis, among, "any") if exact else self._able(x, axis, among)
             several = tied & (np.count_nonzero(tied, axis=axis, keepdims=True) > 1)
             if rule == "split":
                 cells = np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1)
                 part = self.product(sent, over=self.real(cells))
-                sent = Ball(self, part.mid, np.where(cells > 1, part.rad, sent.rad), roundings=part.roundings)
+                sent = Ball(self, part.mid, np.where(cells > 1, part.rad, sent.rad))
             elif rule == "any":  # a weight is at most 1: rounded itself, perhaps as a quotient, and its product
                 local = growth(self.model.compute.unit_roundoff, 3) * (np.abs(sent.mid) + 2 * sent.rad)
                 loose = _up(sent.rad + local + 2 * self._loss(self.model.compute), 64)
-                sent = Ball(self, sent.mid, np.where(several, loose, sent.rad), roundings=sent.roundings + 3)
+                sent = Ball(self, sent.mid, np.where(several, loose, sent.rad))
             mid = np.where(chosen, sent.mid, 0.0)
-            rad: Radius = 0.0 if _exact(sent.rad) else np.where(chosen, sent.rad, 0.0)
-            count = sent.roundings + x.roundings
+            rad: Radius = 0.0 if is_zero(sent.rad) else np.where(chosen, sent.rad, 0.0)
             unsure = several & np.any(tied & ((np.asarray(x.rad) != 0) | x.over), axis=axis, keepdims=True)
             self.kinks += int(np.count_nonzero(several & ~unsure))
             if unsure.any():  # whoever can be the maximum may get anything between nothing and all of it
                 self.open_branches += int(np.count_nonzero(unsure))
                 whole = g._map(lambda a: np.expand_dims(a, axis))
-                # Met exactly by what chose another one, so wider than what is lost where an error is measured.
-                rad, count = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 64), rad), _ENDLESS
+                # One that chose another is off by exactly this: widened by what measuring that error may lose.
+                rad = np.where(unsure, _up(np.abs(whole.mid) + 2 * whole.rad, 64), rad)
             over = sent.over if sent.over is False else chosen & sent.over
-            return Ball(self, mid, rad, roundings=count, library=sent.library, over=over)
+            return Ball(self, mid, rad, library=sent.library, over=over)
 
     def pivot(self, x: Ball, axis: int, finite: bool = False) -> Ball:
-        rad = x.rad if _exact(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
-        roundings = 0 if _exact(rad) else _ENDLESS  # Noise has none
+        rad = x.rad if is_zero(x.rad) else np.max(np.broadcast_to(x.rad, x.shape), axis=axis, keepdims=True)
         top = np.max(x.mid, axis=axis, keepdims=True)
-        over: Any = False
+        over: Mask = False
         if x.over is not False and not finite:
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
-        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, roundings=roundings, over=over)
+        return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, over=over)
 
     def saved(self, x: Ball, times: int = 1) -> Ball:
         for _ in range(times if self.model.saved else 0):
@@ -1019,14 +990,14 @@ class Balls:
 
     def optional(self, x: Ball) -> Ball:
         with np.errstate(all="ignore"):
-            return Ball(self, x.mid, _up(np.abs(x.mid) + x.rad, 2), roundings=_ENDLESS)
+            return Ball(self, x.mid, _up(np.abs(x.mid) + x.rad, 2))
 
     def either(self, first: Callable[[], Ball], second: Callable[[], Ball]) -> Ball:
         a, before = first(), (self.overflows, self.unknown.copy())
         b = second()
         self.overflows, self.unknown = before  # where the second overflows, it is not taken
         rad, over = a.rad, a.over
-        if not (_exact(a.rad) and _exact(b.rad)):
+        if not (is_zero(a.rad) and is_zero(b.rad)):
             # Both are of the same exact value, and the midpoint is that of the first.
             # What the second makes of an overflow is not taken, but of what only may overflow it may make a number.
             sound = np.isfinite(b.mid)
@@ -1034,15 +1005,15 @@ class Balls:
             if over is not False:  # the first alone is infinite
                 rad, over = np.where(over & sound, np.inf, rad), _mask(over & ~sound)
         library = min(a.library, b.library)
-        return Ball(self, a.mid, rad, roundings=max(a.roundings, b.roundings), library=library, over=over)
+        return Ball(self, a.mid, rad, library=library, over=over)
 
     def inexact(
         self,
         x: Ball,
         operands: tuple[Ball, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
     ) -> Ball:
         fmt = self.model.compute
         floor = self._loss(fmt) / fmt.unit_roundoff
@@ -1064,7 +1035,6 @@ class Balls:
                 reach=top,
                 partial=True,
                 lost=lambda: lost,
-                count=_ENDLESS,
             )
             given = all(b.over is False and np.isfinite(b.rad).all() for b in operands)
             if lost.any() and given and not all(np.isfinite(b.mid).all() for b in operands):
@@ -1074,9 +1044,9 @@ class Balls:
 
     def where(self, mask: np.ndarray, a: Ball | int, b: Ball | int) -> Ball:
         a, b = self.lift(a), self.lift(b)
-        rad = 0.0 if _exact(a.rad) and _exact(b.rad) else np.where(mask, a.rad, b.rad)
+        rad = 0.0 if is_zero(a.rad) and is_zero(b.rad) else np.where(mask, a.rad, b.rad)
         over = False if _any_over((a, b)) is False else np.where(mask, a.over, b.over)
-        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, a.roundings + b.roundings, over=over)
+        return Ball(self, np.where(mask, a.mid, b.mid), rad, a.pure and b.pure, over=over)
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Ball:
         return Ball(self, one_hot(target, classes, axis).astype(np.float64), 0.0, pure=True)
@@ -1098,22 +1068,22 @@ def _no_underflow(*factors: tuple[np.ndarray, np.ndarray | None]) -> bool:
     return math.prod(float(min(part)) for part in least) > 0
 
 
-def _infinite_times_unsure(balls: list[Ball]) -> Any:
+def _infinite_times_unsure(balls: list[Ball]) -> Mask:
     """Where an infinite factor meets one whose sign is open: the product may be of either sign, or NaN."""
-    lost: Any = False
+    lost: Mask = False
     if any(np.isinf(b.mid).any() for b in balls):
         for b in balls:
-            if not _exact(b.rad):
+            if not is_zero(b.rad):
                 lost = lost | ((b.rad > 0) & (np.abs(b.mid) <= 2 * b.rad))
         if lost is not False:
-            infinite: Any = False
+            infinite: Mask = False
             for b in balls:
                 infinite = infinite | np.isinf(b.mid)
             lost = lost & infinite
     return lost
 
 
-def _any_over(balls: Iterable[Ball]) -> Any:
+def _any_over(balls: Iterable[Ball]) -> Mask:
     """Where any of these overflowed, or False."""
     masks = [np.asarray(b.over) for b in balls if b.over is not False]
     return functools.reduce(np.logical_or, masks) if masks else False
@@ -1121,22 +1091,18 @@ def _any_over(balls: Iterable[Ball]) -> Any:
 
 def _surely(x: Ball) -> np.ndarray:
     """Where x overflowed in every evaluation."""
-    return np.asarray(x.over) & (np.asarray(x.rad) == 0)
+    return np.asarray(x.over & (np.asarray(x.rad) == 0))
 
 
-def _mask(over: np.ndarray) -> Any:
+def _mask(over: np.ndarray) -> Mask:
     return over if over.any() else False
 
 
-def _has_sign(x: Ball, like: Any) -> np.ndarray:
+def _has_sign(x: Ball, like: Part) -> np.ndarray:
     """Where the exact value of x, and what any evaluation makes of it, is zero or surely of the sign of `like`."""
     at_least = np.where(x.over, 1.0, np.abs(x.mid) - 2 * x.rad)  # where it may be zero, this is not above zero
     return np.asarray((x.mid * np.sign(like) >= 0) & (at_least >= 0))
 
 
-def _exact(radius: Radius) -> bool:
-    return isinstance(radius, float) and radius == 0.0
-
-
 def _full(ball: Ball) -> np.ndarray | None:
-    return None if _exact(ball.rad) else np.broadcast_to(ball.rad, ball.shape)
+    return None if is_zero(ball.rad) else np.broadcast_to(ball.rad, ball.shape)

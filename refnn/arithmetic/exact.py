@@ -15,12 +15,14 @@ import numpy as np
 
 from refnn.arithmetic import CONSTANTS, Convention, Unsupported, share, ties
 from refnn.arithmetic.floats import one_hot, take
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.protocol import Axis, Exact, Real
+from refnn.arithmetic.windows import Contraction, Windows
 
-Array = Any
+Array = np.ndarray  # of objects
+Element = Any  # one of them: flint, say, has no types
 
 
-class ObjectArrays:
+class ObjectArrays(Exact[Array]):
     """What arithmetics over object arrays share. A subclass says how to lift one number and what it refuses."""
 
     name: str
@@ -29,55 +31,25 @@ class ObjectArrays:
         self.convention = convention
         self.kinks = 0  # how many elements met a kink exactly
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Element) -> Element:
         raise NotImplementedError
 
-    def _each(self, f: Callable[..., Any], *arrays: Array) -> Array:
+    def _each(self, f: Callable[..., Element], *arrays: Array) -> Array:
         return np.asarray(np.frompyfunc(f, len(arrays), 1)(*arrays), dtype=object)
 
     def array(self, x: Array) -> Array:
         return self._each(self.number, np.asarray(x).astype(np.float64))
 
-    def store(self, x: Array) -> Array:
-        return x
-
-    def real(self, value: Any) -> Any:
+    def real(self, value: Real) -> Element:
         if isinstance(value, Fraction):
             return self.number(value.numerator) / value.denominator
         return self._each(self.number, np.asarray(value))[()]
 
-    def constant(self, name: str) -> Any:
-        return self._refuse("constant")
-
-    def _refuse(self, primitive: str) -> Any:
-        raise Unsupported(self.name, primitive)
-
-    def exp(self, x: Array) -> Array:
-        return self._refuse("exp")
-
-    def log(self, x: Array) -> Array:
-        return self._refuse("log")
-
-    def tanh(self, x: Array) -> Array:
-        return self._refuse("tanh")
-
-    def expm1(self, x: Array) -> Array:
-        return self._refuse("expm1")
-
-    def log1p(self, x: Array) -> Array:
-        return self._refuse("log1p")
-
-    def erf(self, x: Array) -> Array:
-        return self._refuse("erf")
-
-    def erfc(self, x: Array) -> Array:
-        return self._refuse("erfc")
-
-    def sign(self, value: Any) -> int | None:
+    def sign(self, value: Element) -> int | None:
         """-1, 0 or 1; None where the number does not tell."""
-        return (value > 0) - (value < 0)
+        return int(value > 0) - int(value < 0)
 
-    def union(self, a: Any, b: Any) -> Any:
+    def union(self, a: Element, b: Element) -> Element:
         raise Unsupported(self.name, "union")
 
     def abs(self, x: Array) -> Array:
@@ -86,10 +58,10 @@ class ObjectArrays:
     def relu(self, x: Array) -> Array:
         return self._each(lambda v: max(v, self.number(0)), x)
 
-    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+    def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:
         part = self.number(share(self.convention, kink))
 
-        def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
+        def choose(v: Element, a: Element, b: Element, edge: Element) -> Element:
             sign = self.sign(v - edge)
             if sign is None:
                 return self.union(a, b) + 0 * (v - edge)  # NaN where the side is
@@ -100,7 +72,7 @@ class ObjectArrays:
 
         return self._each(choose, x, *map(self._lifted, (above, below, at)))
 
-    def _lifted(self, x: Array) -> Array:
+    def _lifted(self, x: Array | int) -> Array:
         return self._each(self.number, np.asarray(x)) if isinstance(x, int) else x
 
     def windows(self, x: Array, w: Windows) -> Array:
@@ -109,7 +81,7 @@ class ObjectArrays:
     def fold(self, x: Array, w: Windows) -> Array:
         return self._each(self.number, w.fold(x))
 
-    def _largest(self, row: list[Any]) -> Any:
+    def _largest(self, row: list[Element]) -> Element:
         return max(row) if row else self._refuse("max of nothing")
 
     def max(self, x: Array, axis: int, among: np.ndarray | None = None) -> Array:
@@ -119,7 +91,7 @@ class ObjectArrays:
         result[:] = tops
         return result.reshape(np.moveaxis(x, axis, -1).shape[:-1])
 
-    def _rows(self, x: Array, axis: int, among: np.ndarray | None) -> tuple[Any, Any]:
+    def _rows(self, x: Array, axis: int, among: np.ndarray | None) -> tuple[list[list[Element]], list[list[bool]]]:
         """x, and who takes part, as lists along the axis."""
         kept = np.broadcast_to(True if among is None else among, x.shape)
         return tuple(np.moveaxis(a, axis, -1).reshape(-1, x.shape[axis]).tolist() for a in (x, kept))  # type: ignore
@@ -138,26 +110,23 @@ class ObjectArrays:
                 into[able] = self.union(zero, v)
         return np.moveaxis(sent.reshape(np.moveaxis(x, axis, -1).shape), -1, axis)
 
-    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+    def _tops(self, row: list[Element], places: list[int]) -> tuple[list[int], bool]:
         """The places that may hold the maximum among `places`, and whether it is surely at each of them."""
         top = max((row[t] for t in places), default=None)
         return [t for t in places if row[t] == top], True
 
-    def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    def sum(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, initial=self.number(0)), dtype=object)
 
-    def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
-
     def matmul(self, a: Array, b: Array) -> Array:
-        return np.matmul(a, b)
+        return np.asarray(np.matmul(a, b))
 
     def contract(self, form: Contraction, a: Array, b: Array, plus: Array | None = None) -> Array:
         result = self._each(self.number, form.apply(self.matmul, a, b))  # an empty sum is an integer
         return result if plus is None else result + plus
 
-    def product(self, *factors: Array, over: Array | None = None) -> Array:
-        result = factors[0]
+    def product(self, *factors: Array | int, over: Array | int | None = None) -> Array:
+        result = np.asarray(factors[0])
         for f in factors[1:]:
             result = result * f
         return result if over is None else result / over
@@ -165,29 +134,7 @@ class ObjectArrays:
     def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:
         return np.asarray(np.max(x, axis=axis, keepdims=True), dtype=object)
 
-    def saved(self, x: Array, times: int = 1) -> Array:
-        return x
-
-    def often(self, most: int, typical: int) -> int:
-        return most
-
-    def optional(self, x: Array) -> Array:
-        return x
-
-    def either(self, first: Callable[[], Array], second: Callable[[], Array]) -> Array:
-        return first()
-
-    def inexact(
-        self,
-        x: Array,
-        operands: tuple[Array, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
-    ) -> Array:
-        return x
-
-    def where(self, mask: np.ndarray, a: Array, b: Array) -> Array:
+    def where(self, mask: np.ndarray, a: Array | int, b: Array | int) -> Array:
         return np.where(mask, self._lifted(a), self._lifted(b))
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Array:
@@ -202,7 +149,7 @@ class Fractions(ObjectArrays):
 
     name = "Fractions"
 
-    def number(self, value: Any) -> Fraction:
+    def number(self, value: Element) -> Fraction:
         return Fraction(value)
 
 
@@ -221,17 +168,17 @@ class Arb(ObjectArrays):
         self.precision, self._flint = precision, flint
         self._number = flint.arb
 
-    def working(self) -> contextlib.AbstractContextManager[Any]:
+    def working(self) -> contextlib.AbstractContextManager[object]:
         return self._flint.ctx.workprec(self.precision)
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Element) -> Element:
         return self._number(value)
 
     def array(self, x: Array) -> Array:
         values = np.asarray(x).astype(np.float64)
         return np.asarray(np.frompyfunc(self._number, 1, 1)(values), dtype=object)
 
-    def constant(self, name: str) -> Any:
+    def constant(self, name: str) -> Element:
         p, q, power = CONSTANTS[name]
         return (self._number(p) / q * self._number.pi() ** power).sqrt()
 
@@ -256,14 +203,14 @@ class Arb(ObjectArrays):
     def erfc(self, x: Array) -> Array:
         return self._each(self._number.erfc, x)
 
-    def sign(self, value: Any) -> int | None:
+    def sign(self, value: Element) -> int | None:
         if value > 0:
             return 1
         if value < 0:
             return -1
         return 0 if value.is_zero() else None
 
-    def union(self, a: Any, b: Any) -> Any:
+    def union(self, a: Element, b: Element) -> Element:
         return a.union(b)
 
     def relu(self, x: Array) -> Array:
@@ -275,16 +222,16 @@ class Arb(ObjectArrays):
         tops = np.max(self._each(self._midpoint, x), axis=axis, keepdims=True)
         return self._each(lambda v: v if v.is_finite() or not finite else self.number(0), tops)
 
-    def _midpoint(self, value: Any) -> Any:
+    def _midpoint(self, value: Element) -> Element:
         return value.mid()
 
-    def _largest(self, row: list[Any]) -> Any:
+    def _largest(self, row: list[Element]) -> Element:
         top = self._number("-inf")
         for v in row:
             top = top.max(v)
         return top
 
-    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+    def _tops(self, row: list[Element], places: list[int]) -> tuple[list[int], bool]:
         able = [t for t in places if not any(row[s] > row[t] for s in places)]
         if any(row[t].is_nan() for t in able):
             return [next(t for t in able if row[t].is_nan())], True

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic import Convention, Unsupported, _erf, nearest, share, ties
+from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
 from refnn.arithmetic.windows import Contraction, Windows
 
-Array = Any
+Array = Any  # arrays of whatever namespace it is given
 
 
-class Floats:
+class Floats(Arithmetic[Array]):
     """NumPy floats of one dtype (or the arrays of any NumPy-like namespace `xp`).
 
     16-bit floats are computed in float32 and rounded where they are stored, unless `each_op` asks for a rounding of
@@ -38,7 +39,7 @@ class Floats:
         """Round a result to the format it is stored in."""
         return self.xp.asarray(x, dtype=self.dtype)
 
-    def real(self, value: Any) -> Array:
+    def real(self, value: Real) -> Array:
         return self.xp.asarray(value, dtype=self.compute)[()]
 
     def constant(self, name: str) -> Array:
@@ -95,7 +96,7 @@ class Floats:
         side = x - at  # zero only where they are equal; NaN where either is, or both are one infinity
         return self.xp.where(side > 0, above, self.xp.where(side == 0, equal, self.xp.where(side < 0, below, side)))
 
-    def sum(self, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    def sum(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
         return self.xp.sum(x, axis=axis, keepdims=keepdims)
 
     def dot(self, a: Array, b: Array, plus: Array | None = None) -> Array:
@@ -147,9 +148,9 @@ class Floats:
         self,
         x: Array,
         operands: tuple[Array, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
     ) -> Array:
         if all(self.xp.isfinite(o).all() for o in operands):
             return x
@@ -199,7 +200,7 @@ def one_hot(target: np.ndarray, classes: int, axis: int) -> np.ndarray:
     """A boolean array with a new `axis` of length `classes`, true where its index is the target."""
     shape = [1] * (target.ndim + 1)
     shape[axis] = classes
-    return np.expand_dims(target, axis) == np.arange(classes).reshape(shape)
+    return np.asarray(np.expand_dims(target, axis) == np.arange(classes).reshape(shape))
 
 
 def take(x: np.ndarray, target: np.ndarray, axis: int) -> np.ndarray:

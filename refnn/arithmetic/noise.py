@@ -9,35 +9,40 @@ add in quadrature; terms that share an ancestor, like those of y and of g - sum(
 magnitudes, which bounds the standard deviation whatever their correlation is. The same holds for a sum along an axis:
 in quadrature where the variables are independent, as magnitudes where they may be shared.
 
-The bias bounds what is no rounding: what elementary functions are off beside the rounding of their result (it repeats)
-and losses below the normal range.
+The bias bounds the errors that are not roundings: what elementary functions are off apart from the rounding of their
+result, which is the same each time, and losses below the normal range.
 
 A sum is taken as a chain, the longest way to add: from left to right, from right to left or in a random order,
-whichever has the larger partial sums. They are looked at where blocks of terms end, and between those as bridges of a
-random permutation of the block (mean squares (k/m)(1 - k/m) sum(p^2) around the straight line, a sixth of m sum(p^2) in
-all). Sums in blocks or trees err less.
+whichever has the larger partial sums. The partial sums are computed where blocks of m terms end. Inside a block they
+are modelled as a permutation bridge, the discrete Brownian bridge of terms p in random order: around the straight line
+between the ends the k-th one has the mean square (k/m)(1 - k/m) sum(p^2), which adds up to a sixth of m sum(p^2). Sums
+in blocks or trees err less.
 
-The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815; like theirs it fails for
-constant data and for truncating hardware, so what rests on it may raise a suspicion and never a claim.
+The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815. Like theirs it fails for
+constant data and for truncating hardware, so it supports a suspicion and never a claim.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import final
 
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.parts import Mask, Part, is_zero
+from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
+from refnn.arithmetic.windows import Contraction, Windows
+from refnn.formats import Format
 from refnn.models import Model, model
 
-Array = Any
+Array = np.ndarray
+OfArrays = Callable[[Array, Array], Array]
 _ROOT3 = math.sqrt(3.0)
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
@@ -57,10 +62,10 @@ class Term:
 
 def _root_sum(a: Array, b: Array) -> Array:
     """sqrt(a^2 + b^2), where squares neither vanish nor overflow; else np.hypot, at ten times the cost."""
-    return np.sqrt(a * a + b * b)
+    return np.asarray(np.sqrt(a * a + b * b))
 
 
-def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
+def _merge(terms: list[Term], quadrature: OfArrays = np.hypot) -> tuple[Term, ...]:
     """At most one term for each pattern of independence."""
     if len(terms) < 2:
         return tuple(terms)
@@ -73,12 +78,14 @@ def _merge(terms: list[Term], quadrature: Any = np.hypot) -> tuple[Term, ...]:
     return tuple(merged.values())
 
 
+@final
 class Noisy(Operators):
     """A midpoint with the noise around it; see the module's docstring."""
 
     __slots__ = ("ar", "bias", "mid", "pure", "terms")
+    ar: Noise
 
-    def __init__(self, ar: Noise, mid: Array, terms: Any = (), bias: Any = 0.0, pure: bool = False) -> None:
+    def __init__(self, ar: Noise, mid: Array, terms: Iterable[Term] = (), bias: Part = 0.0, pure: bool = False) -> None:
         self.ar, self.mid, self.terms, self.bias, self.pure = ar, np.asarray(mid), tuple(terms), bias, pure
 
     shape = property(lambda self: self.mid.shape)
@@ -99,7 +106,7 @@ class Noisy(Operators):
             total = self.ar.quadrature(total, s)
         return np.broadcast_to(total, self.shape)
 
-    def _map(self, f: Any) -> Noisy:
+    def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Noisy:
         """Reorder or select elements, none twice: what was independent everywhere stays so, the rest is shared."""
         mid, terms = f(self.mid), []
         for t in self.terms:
@@ -116,7 +123,7 @@ class Noisy(Operators):
         return Noisy(self.ar, -self.mid, self.terms, self.bias, self.pure)
 
 
-class Noise:
+class Noise(Arithmetic[Noisy]):
     """The arithmetic of expected errors under `model`."""
 
     name = "Noise"
@@ -136,12 +143,12 @@ class Noise:
         size = np.abs(mid)  # a subnormal input may be read as zero: a bound, no variance
         return Noisy(self, mid, bias=np.where(size < self.model.storage.smallest_normal, size, 0.0))
 
-    def lift(self, x: Any) -> Noisy:
+    def lift(self, x: Noisy | int) -> Noisy:
         if isinstance(x, Noisy):
             return x
-        return Noisy(self, float(x), pure=x == 0 or abs(x).bit_count() == 1)
+        return Noisy(self, np.asarray(float(x)), pure=x == 0 or abs(x).bit_count() == 1)
 
-    def real(self, value: Any) -> Noisy:
+    def real(self, value: Real) -> Noisy:
         # One rounding that every element shares: no variance to average out, so it counts as a bias.
         size = np.abs(np.asarray(value, np.float64))
         whole = (size == 0) | (np.frexp(size)[0] == 0.5) | ~np.isfinite(size)
@@ -157,7 +164,9 @@ class Noise:
             return x
         return self._rounded(x.mid, x.terms, x.bias, np.abs(x.mid) * (m.storage.unit_roundoff / _ROOT3), m.storage)
 
-    def _rounded(self, mid: Array, terms: Any, bias: Any, std: Any, fmt: Any = None, losses: Any = 1) -> Noisy:
+    def _rounded(
+        self, mid: Array, terms: Iterable[Term], bias: Part, std: Array, fmt: Format | None = None, losses: Part = 1
+    ) -> Noisy:
         """A result with its own rounding added: one fresh variable an element. As many operations as `losses` may each
         lose something below the normal range."""
         mid = np.asarray(mid)
@@ -165,7 +174,7 @@ class Noise:
         bias = bias + losses * self._loss(fmt or self.model.compute)
         return self._settled(mid, _merge([*self._spread(terms, mid.ndim), fresh], self.quadrature), bias)
 
-    def _settled(self, mid: Array, terms: Any, bias: Any) -> Noisy:
+    def _settled(self, mid: Array, terms: Iterable[Term], bias: Part) -> Noisy:
         """A result without noise where it is infinite or NaN: what surely is so is not rounded, and of what may be so
         nothing is known (Balls has an infinite radius there). Its noise would be NaN in all that follows."""
         with np.errstate(all="ignore"):
@@ -181,17 +190,17 @@ class Noise:
         it is about sqrt(n/2)."""
         return np.where(self.model.accumulate.unit_roundoff * chain > STAGNANT * terms, np.inf, chain)
 
-    def _loss(self, fmt: Any) -> float:
+    def _loss(self, fmt: Format) -> float:
         """What one operation may lose below the normal range; half of a subnormal number may be none in float64."""
         return float(fmt.smallest_normal if self.model.flush else fmt.smallest_subnormal)
 
     @staticmethod
-    def _spread(terms: Any, ndim: int) -> Iterator[Term]:
+    def _spread(terms: Iterable[Term], ndim: int) -> Iterator[Term]:
         """Terms of a broadcast operand: new axes share its variables."""
         for t in terms:
             yield Term(t.std, (1,) * (ndim - len(t.shape)) + t.shape, t.roots)
 
-    def _scaled(self, terms: Any, factor: Array) -> list[Term]:
+    def _scaled(self, terms: Iterable[Term], factor: Array) -> list[Term]:
         times = _times if self.model.compute.name == "float64" else _unless_zero
         return [Term(times(t.std, factor), t.shape, t.roots) for t in terms]
 
@@ -218,7 +227,7 @@ class Noise:
                 d = self.lift(over)
                 ndim, inverse, quotient = max(mid.ndim, d.ndim), 1 / np.abs(d.mid), mid / d.mid
                 terms = self._scaled(self._spread(terms, ndim), inverse)
-                if d.terms or not _none(d.bias):
+                if d.terms or not is_zero(d.bias):
                     # By one factor after the other: their product may vanish.
                     size = np.abs(quotient)
                     terms += self._scaled(self._scaled(self._spread(d.terms, ndim), inverse), size)
@@ -233,7 +242,7 @@ class Noise:
             std = np.abs(mid) * (self.model.compute.unit_roundoff * math.sqrt(roundings) / _ROOT3)
             return self._rounded(mid, terms, bias, std, losses=losses)
 
-    def sum(self, x: Noisy, axis: Any = None, keepdims: bool = False) -> Noisy:
+    def sum(self, x: Noisy, axis: Axis = None, keepdims: bool = False) -> Noisy:
         with np.errstate(all="ignore"):
             mid = np.sum(x.mid, axis=axis, keepdims=keepdims)
             axes = range(x.ndim) if axis is None else [a % x.ndim for a in np.atleast_1d(axis)]
@@ -271,9 +280,6 @@ class Noise:
             own = chain.reshape(np.shape(mid)) * (self.model.accumulate.unit_roundoff / _ROOT3)
             return self._rounded(mid, terms, bias, own, self.model.accumulate)
 
-    def dot(self, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
-
     def contract(self, form: Contraction, a: Noisy, b: Noisy, plus: Noisy | None = None) -> Noisy:
         def applied(x: Array, y: Array) -> Array:
             return np.asarray(form.apply(np.matmul, x, y))
@@ -288,10 +294,10 @@ class Noise:
             ma, mb = np.abs(a.mid), np.abs(b.mid)
             terms = [_contracted(t, a.shape, applied, mb, form.left, mid.ndim) for t in a.terms]
             terms += [_contracted(t, b.shape, lambda y, x: applied(x, y), ma, form.right, mid.ndim) for t in b.terms]
-            bias = 0.0
-            if not _none(a.bias):
+            bias: Part = 0.0
+            if not is_zero(a.bias):
                 bias = bias + applied(np.broadcast_to(a.bias, a.shape), mb)
-            if not _none(b.bias):
+            if not is_zero(b.bias):
                 bias = bias + applied(ma, np.broadcast_to(b.bias, b.shape))
             # One scale for each row and column of a matrix product, one for all of b or a where it is none.
             rows, row_scale = _scaled_along(a.mid, form.left, mid.ndim)
@@ -317,7 +323,7 @@ class Noise:
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
-    def _function(self, x: Noisy, mid: Array, slope: Array, name: str, exact: Any = False) -> Noisy:
+    def _function(self, x: Noisy, mid: Array, slope: Array, name: str, exact: Mask = False) -> Noisy:
         """K ulps are the rounding of the result, half an ulp like any other, and K - 1/2 of approximation, which repeat
         for equal arguments and may have one sign over a whole range: a bias. None where the result is `exact`."""
         fmt = self.model.compute
@@ -328,9 +334,9 @@ class Noise:
         return self._rounded(mid, self._scaled(x.terms, slope), bias, size * (fmt.unit_roundoff / _ROOT3))
 
     @staticmethod
-    def _given_zeros(x: Noisy) -> Any:
+    def _given_zeros(x: Noisy) -> Mask:
         """Zeros that are given, not computed: exp(0) and erfc(0) are exactly 1."""
-        return x.mid == 0 if not x.terms and _none(x.bias) else False
+        return x.mid == 0 if not x.terms and is_zero(x.bias) else False
 
     def exp(self, x: Noisy) -> Noisy:
         with np.errstate(all="ignore"):
@@ -408,7 +414,7 @@ class Noise:
         for t in x.terms:
             shape = (w.taps if t.shape == x.shape else 1, *(1,) * x.ndim)
             terms.append(Term(w.gather(np.broadcast_to(t.std, x.shape)), shape, t.roots))
-        bias = x.bias if _none(x.bias) else w.gather(np.broadcast_to(x.bias, x.shape))
+        bias = x.bias if is_zero(x.bias) else w.gather(np.broadcast_to(x.bias, x.shape))
         return Noisy(self, w.gather(x.mid), _merge(terms), bias, x.pure)
 
     def fold(self, x: Noisy, w: Windows) -> Noisy:
@@ -422,7 +428,7 @@ class Noise:
                     terms.append(Term(np.sqrt(w.fold(np.square(std / scale))) * scale, mid.shape, t.roots))
                 else:
                     terms.append(Term(w.fold(std), (1,) * mid.ndim, t.roots))
-            bias = x.bias if _none(x.bias) else w.fold(np.broadcast_to(x.bias, x.shape))
+            bias = x.bias if is_zero(x.bias) else w.fold(np.broadcast_to(x.bias, x.shape))
             if w.coverage <= 1:
                 return self._settled(mid, _merge(terms, self.quadrature), bias)
             # Every one of the few partial sums is at most the sum of magnitudes.
@@ -437,7 +443,7 @@ class Noise:
             Term(np.max(np.where(top, np.broadcast_to(t.std, x.shape), 0.0), axis=axis), (1,) * mid.ndim, t.roots)
             for t in x.terms
         ]
-        bias = 0.0 if _none(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
+        bias = 0.0 if is_zero(x.bias) else np.max(np.broadcast_to(x.bias, x.shape), axis=axis)
         return self._settled(mid, _merge(terms), bias)
 
     def route(self, g: Noisy, x: Noisy, axis: int, among: np.ndarray | None = None) -> Noisy:
@@ -454,14 +460,14 @@ class Noise:
                 )
                 for t in g.terms
             ]
-            bias = g.bias if _none(g.bias) else np.expand_dims(np.broadcast_to(g.bias, g.shape), place)
+            bias = g.bias if is_zero(g.bias) else np.expand_dims(np.broadcast_to(g.bias, g.shape), place)
             sent = Noisy(self, np.expand_dims(g.mid, place), terms, bias)
             if rule == "split":
                 sent = self.product(
                     sent, over=self.real(np.maximum(np.count_nonzero(chosen, axis=axis, keepdims=True), 1))
                 )
             routed = self.where(chosen, sent, 0)
-            if not x.terms and _none(x.bias):
+            if not x.terms and is_zero(x.bias):
                 return routed
             # As at a kink: where noise may decide the maximum, all of it may go to another cell.
             spread = _NEAR * x.std() + x.bias
@@ -503,9 +509,9 @@ class Noise:
         self,
         x: Noisy,
         operands: tuple[Noisy, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
     ) -> Noisy:
         fmt = self.model.compute
         floor = self._loss(fmt) / (2 * fmt.unit_roundoff)
@@ -530,19 +536,15 @@ class Noise:
         return x._map(lambda v: take(v, target, axis))
 
 
-def _none(bias: Any) -> bool:
-    return isinstance(bias, float) and bias == 0.0
-
-
-def _weighted(*parts: tuple[Any, Array]) -> Any:
+def _weighted(*parts: tuple[Part, Array]) -> Part:
     """The sum of biases times factors; 0.0 where there is no bias at all."""
-    return sum((_unless_zero(bias, factor) for bias, factor in parts if not _none(bias)), start=0.0)
+    return sum((_unless_zero(bias, factor) for bias, factor in parts if not is_zero(bias)), start=0.0)
 
 
-def _unless_zero(size: Any, factor: Array) -> Array:
+def _unless_zero(size: Part, factor: Array) -> Array:
     """size * factor, and zero where one of them is, whatever the other is: no error passes where the slope is zero, and
     no error is nothing times an infinite slope."""
-    product = size * factor
+    product = np.asarray(size * factor)
     if np.isnan(np.sum(product)):
         product = np.where((np.asarray(size) == 0) | (np.asarray(factor) == 0), 0.0, product)
     return product
@@ -556,14 +558,14 @@ def _times(std: Array, factor: Array) -> Array:
     return product + np.where((std != 0) & (factor != 0) & (product < _SMALL), 2.0**-1074, 0.0)
 
 
-def _scale(x: Array, axes: Any) -> Array:
+def _scale(x: Array, axes: Axis) -> Array:
     """The largest magnitude along `axes`, which stay with length 1: divided by it, squares neither vanish nor
     overflow."""
     scale = np.max(np.abs(x), axis=axes, keepdims=True, initial=0.0)
     return np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
 
 
-def _losses(factors: tuple[Noisy, ...], over: Noisy | None) -> Any:
+def _losses(factors: tuple[Noisy, ...], over: Noisy | None) -> Part:
     """How often the operations of a product lose below the normal range, each loss times the factors that may enlarge
     it. As in Balls, a power of two loses where it makes a product smaller."""
     impure = sum(not f.pure for f in factors)
@@ -579,7 +581,7 @@ def _norm(x: Array, axes: tuple[int, ...]) -> Array:
     """The square root of the sum of squares along `axes`, which stay with length 1."""
     scale = _scale(x, axes)
     scaled = x / scale
-    return np.sqrt(np.sum(scaled * scaled, axis=axes, keepdims=True)) * scale
+    return np.asarray(np.sqrt(np.sum(scaled * scaled, axis=axes, keepdims=True)) * scale)
 
 
 def _starts(n: int, blocks: int) -> list[int]:
@@ -587,7 +589,9 @@ def _starts(n: int, blocks: int) -> list[int]:
     return sorted({n * i // blocks for i in range(blocks)})
 
 
-def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, further: Any = None) -> Array:
+def _chain(
+    sizes: list[int], blocks: Iterable[Array], bridges: Array, squares: Array, further: Array | None = None
+) -> Array:
     """The root of the sum of squares of all partial sums, from left to right, from right to left or in a random order,
     whichever is most, of terms whose sums over each block are given; a `further` term comes first or last: either it
     moves all partial sums, or it makes one more.
@@ -604,8 +608,8 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, furthe
     """
     n = sum(sizes)
     left = bridges
-    line: Array = 0.0  # twice the sum of the straight partial sums, up to S
-    end: Array = 0.0
+    line: Part = 0.0  # twice the sum of the straight partial sums, up to S
+    end: Part = 0.0
     for block, m in zip(blocks, sizes, strict=True):
         if m:
             start, end = end, end + block
@@ -621,11 +625,16 @@ def _chain(sizes: list[int], blocks: Any, bridges: Array, squares: Array, furthe
         first = np.maximum(left + further * (line + end), right + further * (back + end * (n + 1)))
         first = np.maximum(first, mixed + further * end * (n + 1))
         most = np.maximum(last, first + n * further * further)
-    return np.sqrt(most)
+    return np.asarray(np.sqrt(most))
 
 
 def _contraction_roundings(
-    form: Contraction, a: Array, b: Array, shape: tuple[int, ...], further: Array | None, unless_stagnant: Any
+    form: Contraction,
+    a: Array,
+    b: Array,
+    shape: tuple[int, ...],
+    further: Array | None,
+    unless_stagnant: OfArrays,
 ) -> Array:
     """The root of the sum of squares of what is rounded in a contraction, products and partial sums; in pieces of the
     result that stay in the cache, where the first axis allows it."""
@@ -663,24 +672,6 @@ def _contraction_roundings(
     return result
 
 
-def chain_share(n: int, *, plus: bool = False) -> float:
-    """The least that `_chain` can be of the sum T of magnitudes of n terms, or of those and a further one (`plus`).
-
-    In a random order _chain^2 >= B^2 + n/3 S^2, with the bridge B^2 = (n - 1)/6 sum(p^2) and the sum S, and by Cauchy
-    and Schwarz T <= sqrt(n sum(p^2)) = sqrt(6n/(n - 1)) B. A further term f is at most |S + f| + |S|, and `_chain` adds
-    (S + f)^2; Cauchy and Schwarz once more. A single term is its own sum, and its chain at least |S|. It may have been
-    computed in float32.
-    """
-    squared = 6 * n / (n - 1) if n > 1 else 4.0 if plus else 1.0
-    return (1 - 2.0**-20) / math.sqrt(squared + (1 + 3 / n if plus and n > 1 else plus))
-
-
-def ramp_share(n: int) -> float:
-    """The least that `_chain` can be of the sum of magnitudes of n terms of one sign: partial sums P from one side and
-    S - P from the other have a mean square of at least S^2 / 4 in one of the two ways."""
-    return math.sqrt(n) / 2
-
-
 def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Array, Array]:
     """x divided by its largest magnitudes, and those as factors of the result of a contraction: one number for each
     index of the axis that survives, or one for all."""
@@ -692,7 +683,12 @@ def _scaled_along(x: Array, axis: tuple[int, int] | None, ndim: int) -> tuple[Ar
 
 
 def _contracted(
-    t: Term, shape: tuple[int, ...], applied: Any, other: np.ndarray, axis: tuple[int, int] | None, ndim: int
+    t: Term,
+    shape: tuple[int, ...],
+    applied: OfArrays,
+    other: np.ndarray,
+    axis: tuple[int, int] | None,
+    ndim: int,
 ) -> Term:
     """The noise of one factor after a contraction with the magnitudes of the other: independent along the axis that
     survives, if it was, and shared along the rest."""

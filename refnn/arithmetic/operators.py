@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-Array = Any
+N = TypeVar("N")
+
+
+class Operated(Protocol[N]):
+    """What the operators ask of an arithmetic."""
+
+    def lift(self, x: Any) -> N: ...
+
+    def add(self, a: N, b: N) -> N: ...
+
+    def product(self, *factors: N | int, over: N | int | None = None) -> N: ...
 
 
 class Operators:
@@ -17,41 +27,43 @@ class Operators:
     __slots__ = ()
     __array_ufunc__ = None  # NumPy must not take a number apart
 
-    ar: Any
+    ar: Operated[Self]
 
-    def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Any:
+    def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Self:
         raise NotImplementedError
 
-    def __neg__(self) -> Any:
+    def __neg__(self) -> Self:
         raise NotImplementedError
 
-    T = property(lambda self: self._map(lambda a: a.T))
+    @property
+    def T(self) -> Self:
+        return self._map(lambda a: a.T)
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *shape: Any) -> Self:
         return self._map(lambda a: a.reshape(*shape))
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Self:
         return self._map(lambda a: a[index])
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Self | int) -> Self:
         return self.ar.add(self, self.ar.lift(other))
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Self | int) -> Self:
         return self.ar.add(self, -self.ar.lift(other))
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: int) -> Self:
         return self.ar.add(self.ar.lift(other), -self)
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: Self | int) -> Self:
         return self.ar.product(self, self.ar.lift(other))
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: Self | int) -> Self:
         return self.ar.product(self, over=self.ar.lift(other))
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: int) -> Self:
         return self.ar.product(self.ar.lift(other), over=self)
 
-    def __pow__(self, exponent: int) -> Any:
+    def __pow__(self, exponent: int) -> Self:
         if exponent != 2:
             raise ValueError(f"the exponent is {exponent}, expected 2")
         return self.ar.product(self, self)

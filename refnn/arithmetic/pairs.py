@@ -23,18 +23,19 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
-from refnn.arithmetic import BLOCK, Convention, Unsupported, share, ties
+from refnn.arithmetic import Convention, share, ties
 from refnn.arithmetic.balls import check_gradual_underflow, growth
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
+from refnn.arithmetic.protocol import Axis, Exact, Real
+from refnn.arithmetic.windows import Contraction, Windows
 
-Array = Any
-Part = Any  # a float64 array, or the float 0.0 for "zero everywhere"
+Array = np.ndarray
 
 _U = 2.0**-53
 _OUTWARD = 1 + 2.0**-47  # makes an upper bound of a sum of magnitudes that rounded at most 30 times on any path
@@ -43,12 +44,14 @@ _DIGITS = 106  # what slices aim at: bits of a result relative to its largest po
 _REACH = 900  # exponents of factors, and of products, within which slices neither overflow nor vanish
 
 
+@final
 class Pair(Operators):
     """hi + lo, and the radius around it; see the module's docstring."""
 
     __slots__ = ("ar", "hi", "lo", "rad")
+    ar: Pairs
 
-    def __init__(self, ar: Pairs, hi: np.ndarray, lo: Part = 0.0, rad: Part = 0.0) -> None:
+    def __init__(self, ar: Pairs, hi: Part, lo: Part = 0.0, rad: Part = 0.0) -> None:
         self.ar, self.hi, self.lo, self.rad = ar, np.asarray(hi), lo, rad
 
     shape = property(lambda self: self.hi.shape)
@@ -57,47 +60,28 @@ class Pair(Operators):
     triple = property(lambda self: (self.hi, self.lo, self.rad))
 
     def _map(self, f: Callable[[np.ndarray], np.ndarray]) -> Pair:
-        return Pair(self.ar, *(p if _none(p) else f(np.broadcast_to(p, self.shape)) for p in self.triple))
+        return Pair(self.ar, *(p if is_zero(p) else f(np.broadcast_to(p, self.shape)) for p in self.triple))
 
     def __neg__(self) -> Pair:
         return Pair(self.ar, -self.hi, -self.lo, self.rad)
 
 
-def _blockwise(f: Callable[..., tuple[Part, ...]]) -> Callable[..., tuple[Part, ...]]:
-    """Run an elementwise function on pieces of large arrays: the same numbers, out of the cache instead of memory."""
-
-    @functools.wraps(f)
-    def blocked(*parts: Part) -> tuple[Part, ...]:
-        shape = np.broadcast_shapes(*(np.shape(p) for p in parts))
-        if math.prod(shape) < 2 * BLOCK:
-            return f(*parts)
-        rows = max(1, BLOCK * shape[0] // math.prod(shape))
-        results: list[Part] = []
-        for first in range(0, shape[0], rows):
-            piece = slice(first, first + rows)
-            part = f(*(p[piece] if np.ndim(p) == len(shape) and p.shape[0] > 1 else p for p in parts))
-            results = results or [0.0] * len(part)
-            for i, values in enumerate(part):
-                if not _none(values):
-                    if _none(results[i]):
-                        results[i] = np.zeros(shape)
-                    results[i][piece] = values
-        return tuple(results)
-
-    return blocked
+def _blockwise(f: Callable[..., tuple[Part, ...]]) -> Callable[..., Any]:
+    """An elementwise function of parts, in blocks."""
+    return functools.wraps(f)(functools.partial(in_blocks, f))
 
 
 # --- without error ---------------------------------------------------------------------------------------------------
 
 
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+def two_sum(a: Part, b: Part) -> tuple[Part, Part]:
     """a + b, rounded, and what was rounded away; the second is NaN where the first overflows."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
-def two_prod(a: Array, b: Array) -> tuple[Array, Array, Part]:
+def two_prod(a: Part, b: Part) -> tuple[Part, Part, Part]:
     """a * b, rounded, what was rounded away, and a bound of what is missing below the normal range.
 
     The second is NaN where the first overflows or a factor is beyond 2**996.
@@ -113,17 +97,18 @@ def two_prod(a: Array, b: Array) -> tuple[Array, Array, Part]:
     return p, np.where(small, 0.0, rest), np.where(small, size * _U + 2.0**-1074, 0.0)
 
 
-def _split(x: Array) -> tuple[Array, Array]:
+def _split(x: Part) -> tuple[Part, Part]:
     """A float64 as the sum of two of at most 26 bits."""
     c = x * 134217729.0  # 2**27 + 1
     high = c - (c - x)
     return high, x - high
 
 
-def distill(terms: Sequence[Part]) -> tuple[Array, Part, Part]:
+def distill(terms: Sequence[Part]) -> tuple[Part, Part, Part]:
     """hi, lo and a bound of the rest of the exact sum of the terms, which are best given in falling order."""
-    first, *others = [t for t in terms if not _none(t)] or [terms[0]]
-    low, rest = [], 0.0
+    first, *others = [t for t in terms if not is_zero(t)] or [terms[0]]
+    low: list[Part] = []
+    rest: Part = 0.0
     for t in others:
         first, error = two_sum(first, t)
         low.append(error)
@@ -136,26 +121,22 @@ def distill(terms: Sequence[Part]) -> tuple[Array, Part, Part]:
     return *two_sum(first, second), rest
 
 
-def _none(part: Part) -> bool:
-    return isinstance(part, float) and part == 0.0
-
-
 # --- upper bounds ----------------------------------------------------------------------------------------------------
 
 
 def _times(a: Part, b: Part) -> Part:
     """An upper bound of the product of two magnitudes; zero where one is."""
-    if _none(a) or _none(b):
+    if is_zero(a) or is_zero(b):
         return 0.0
     return _above_underflow(a * b * _OUTWARD, (a > 0) & (b > 0))
 
 
 def _over(a: Part, b: Array) -> Part:
     """An upper bound of the quotient of two magnitudes; zero where the first is."""
-    return 0.0 if _none(a) else _above_underflow(a / b * _OUTWARD, a > 0)
+    return 0.0 if is_zero(a) else _above_underflow(a / b * _OUTWARD, a > 0)
 
 
-def _above_underflow(bound: Array, positive: Array) -> Array:
+def _above_underflow(bound: Part, positive: Mask) -> Part:
     """The bound, or a coarser one where it may have lost digits below the normal range."""
     if np.all(bound >= 2.0**-1000):
         return bound
@@ -165,7 +146,7 @@ def _above_underflow(bound: Array, positive: Array) -> Array:
 # --- sums, products, quotients of (hi, lo, rad) ----------------------------------------------------------------------
 
 
-def _closed(hi: Array, lo: Part, rad: Part) -> tuple[Array, Part, Part]:
+def _closed(hi: Part, lo: Part, rad: Part) -> tuple[Part, Part, Part]:
     """hi, lo, and the radius rounded outward; it is infinite where something is not finite."""
     rad = rad * _OUTWARD  # sums of subnormal magnitudes are exact
     sane = np.isfinite(hi + lo + rad)
@@ -175,18 +156,18 @@ def _closed(hi: Array, lo: Part, rad: Part) -> tuple[Array, Part, Part]:
 
 
 @_blockwise
-def _total(rad: Part, *terms: Part) -> tuple[Array, Part, Part]:
+def _total(rad: Part, *terms: Part) -> tuple[Part, Part, Part]:
     """The sum of terms that together are known up to `rad`."""
     hi, lo, rest = distill(terms)
     return _closed(hi, lo, rad + rest)
 
 
 @_blockwise
-def _product(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Array, Part, Part]:
+def _product(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Part, Part, Part]:
     p, e, rad = two_prod(a, b)
     terms = [p, e]
     for x, y in ((a, b_lo), (b, a_lo)):
-        if not _none(y):
+        if not is_zero(y):
             cross, rest, missing = two_prod(x, y)
             terms.append(cross)
             rad = rad + np.abs(rest) + missing
@@ -198,14 +179,16 @@ def _product(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Par
 
 
 @_blockwise
-def _quotient(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Array, Part, Part]:
-    left, digits, missing = [a, a_lo], [], 0.0
+def _quotient(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Part, Part, Part]:
+    left: list[Part] = [a, a_lo]
+    digits: list[Part] = []
+    missing: Part = 0.0
     for _ in range(2):  # long division: each digit is a float64, what is left is known up to `missing`
         digits.append(left[0] / b)
         p, e, lost = two_prod(digits[-1], b)
         left.extend([-p, -e])
         missing = missing + lost
-        if not _none(b_lo):
+        if not is_zero(b_lo):
             p, e, lost = two_prod(digits[-1], b_lo)
             left.append(-p)
             missing = missing + np.abs(e) + lost
@@ -237,7 +220,7 @@ class Slices:
 
     def __init__(self, x: Pair, bits: int, count: int, axes: tuple[int, ...]) -> None:
         def top(v: Array) -> Array:
-            return np.max(np.abs(v), axis=axes, keepdims=True, initial=0.0)
+            return np.asarray(np.max(np.abs(v), axis=axes, keepdims=True, initial=0.0))
 
         rest, lo = x.hi, x.lo
         self.parts: list[Array] = []
@@ -247,10 +230,11 @@ class Slices:
         unit = np.ldexp(1.0, np.where(self.sure, self.exponent, 0) - bits)
         for _ in range(count):
             shift = unit * (1.5 * 2.0**52)  # its ulp is the unit
-            part = (rest + shift) - shift
+            part = np.asarray((rest + shift) - shift)
             rest = rest - part
-            if not _none(lo):
-                rest, lo = two_sum(rest, lo)
+            if not is_zero(lo):
+                total, lo = two_sum(rest, lo)
+                rest = np.asarray(total)
             self.parts.append(part)
             self.rests.append(rest)
             self.tops.append(top(rest))
@@ -276,7 +260,7 @@ def _plan(terms: int, factors: int) -> tuple[int, int]:
     return bits, min(8, -(-(_DIGITS - 53 + 2 * digits) // (bits + 1)))
 
 
-class Pairs:
+class Pairs(Exact[Pair]):
     """The arithmetic of double float64 with certified radii; `convention` decides at kinks and ties.
 
     RuntimeError in a thread that flushes subnormal numbers to zero.
@@ -293,7 +277,7 @@ class Pairs:
     def array(self, x: Array) -> Pair:
         return self._closed(np.asarray(x).astype(np.float64))
 
-    def lift(self, x: Any) -> Pair:
+    def lift(self, x: Pair | int) -> Pair:
         if isinstance(x, Pair):
             return x
         if not isinstance(x, int):
@@ -301,15 +285,12 @@ class Pairs:
         hi = float(x)
         return self._closed(np.asarray(hi), float(x - int(hi)))
 
-    def real(self, value: Any) -> Pair:
+    def real(self, value: Real) -> Pair:
         hi = np.asarray(value, np.float64)
         if not isinstance(value, Fraction):
             return self._closed(hi)
         rest = value - Fraction(float(value))
         return self._closed(hi, float(rest), 0.0 if float(rest) == rest else np.inf)
-
-    def store(self, x: Pair) -> Pair:
-        return x
 
     def _closed(self, hi: Array, lo: Part = 0.0, rad: Part = 0.0) -> Pair:
         with np.errstate(all="ignore"):
@@ -331,7 +312,7 @@ class Pairs:
 
     # --- long sums ---------------------------------------------------------------------------------------------------
 
-    def sum(self, x: Pair, axis: Any = None, keepdims: bool = False) -> Pair:
+    def sum(self, x: Pair, axis: Axis = None, keepdims: bool = False) -> Pair:
         axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         terms = math.prod(x.shape[i] for i in axes)
         total = self._added(x, lambda v: np.sum(v, axis=axes, keepdims=True), terms, axes)
@@ -345,7 +326,7 @@ class Pairs:
             top, sure = (v.reshape(()) if axes is None else v for v in (cut.tops[-1], cut.sure))
             # n - 1 additions, and the rounding of each rest
             rad = _times(np.asarray(terms * growth(_U, terms)), top)
-            if not _none(x.rad):
+            if not is_zero(x.rad):
                 rad = rad + add(np.broadcast_to(x.rad, x.shape)) * (1 + growth(_U, terms))
             if not sure.all():
                 rad = np.where(sure, rad, np.inf)
@@ -355,9 +336,6 @@ class Pairs:
         if w.coverage <= 1:
             return x._map(w.fold)
         return self._added(x, w.fold, w.coverage)
-
-    def dot(self, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
-        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     def contract(self, form: Contraction, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
         terms = form.terms
@@ -408,7 +386,7 @@ class Pairs:
         """An upper bound of sums of |a| rb + |b| ra + ra rb."""
         total: Part = 0.0
         for x, y in ((np.abs(a.hi), b.rad), (a.rad, np.abs(b.hi)), (a.rad, b.rad)):
-            if _none(x) or _none(y):
+            if is_zero(x) or is_zero(y):
                 continue
             x, y = np.broadcast_to(x, a.shape), np.broadcast_to(y, b.shape)
             wide = apply(x, y) * (1 + growth(_U, terms + 8))
@@ -421,16 +399,16 @@ class Pairs:
 
     def abs(self, x: Pair) -> Pair:
         sign = np.where(x.hi < 0, -1.0, 1.0)
-        return Pair(self, x.hi * sign, 0.0 if _none(x.lo) else x.lo * sign, x.rad)
+        return Pair(self, x.hi * sign, 0.0 if is_zero(x.lo) else x.lo * sign, x.rad)
 
     def relu(self, x: Pair) -> Pair:
         keep = x.hi > 0
-        rad = x.rad if _none(x.rad) else np.where(_clear(x) & ~keep, 0.0, x.rad)
-        return Pair(self, np.where(keep, x.hi, 0.0), 0.0 if _none(x.lo) else np.where(keep, x.lo, 0.0), rad)
+        rad = x.rad if is_zero(x.rad) else np.where(_clear(x) & ~keep, 0.0, x.rad)
+        return Pair(self, np.where(keep, x.hi, 0.0), 0.0 if is_zero(x.lo) else np.where(keep, x.lo, 0.0), rad)
 
     def branch(self, x: Pair, above: Pair | int, below: Pair | int, at: Pair | int = 0, kink: str = "0") -> Pair:
         at = self.lift(at)
-        side = x - at if np.any(at.hi) or not _none(at.rad) else x
+        side = x - at if np.any(at.hi) or not is_zero(at.rad) else x
         result = self.where(side.hi > 0, above, below)
         equal = (side.hi == 0) & (side.rad == 0)
         if equal.any():
@@ -446,9 +424,9 @@ class Pairs:
         # The maximum moves no further than the element that moves furthest.
         hi = x.hi if among is None else np.where(among, x.hi, -np.inf)
         top, lo, rad = np.max(hi, axis=axis), x.lo, x.rad
-        if not _none(lo):
+        if not is_zero(lo):
             lo = np.max(np.where(hi == np.expand_dims(top, axis), lo, -np.inf), axis=axis)
-        if not _none(rad):
+        if not is_zero(rad):
             rad = np.max(np.broadcast_to(rad, x.shape) if among is None else np.where(among, rad, 0.0), axis=axis)
         return self._closed(top, lo, rad)
 
@@ -476,31 +454,11 @@ class Pairs:
         """The largest hi: any constant will do, and this one is exact."""
         return self._closed(np.max(x.hi, axis=axis, keepdims=True))
 
-    def saved(self, x: Pair, times: int = 1) -> Pair:
-        return x
-
-    def often(self, most: int, typical: int) -> int:
-        return most
-
-    def optional(self, x: Pair) -> Pair:
-        return x
-
-    def either(self, first: Callable[[], Pair], second: Callable[[], Pair]) -> Pair:
-        return first()
-
-    def inexact(
-        self,
-        x: Pair,
-        operands: tuple[Pair, ...],
-        worst: Callable[..., np.ndarray],
-        expected: Callable[..., np.ndarray],
-        reach: Callable[..., np.ndarray] | None = None,
-    ) -> Pair:
-        return x
-
     def where(self, mask: np.ndarray, a: Pair | int, b: Pair | int) -> Pair:
         a, b = self.lift(a), self.lift(b)
-        lo, rad = (0.0 if _none(p) and _none(q) else np.where(mask, p, q) for p, q in ((a.lo, b.lo), (a.rad, b.rad)))
+        lo, rad = (
+            0.0 if is_zero(p) and is_zero(q) else np.where(mask, p, q) for p, q in ((a.lo, b.lo), (a.rad, b.rad))
+        )
         return Pair(self, np.where(mask, a.hi, b.hi), lo, rad)
 
     def one_hot(self, target: np.ndarray, classes: int, axis: int) -> Pair:
@@ -509,36 +467,7 @@ class Pairs:
     def take(self, x: Pair, target: np.ndarray, axis: int) -> Pair:
         return x._map(lambda a: take(a, target, axis))
 
-    # --- what no pair can bound --------------------------------------------------------------------------------------
-
-    def _refuse(self, primitive: str) -> Pair:
-        raise Unsupported(self.name, primitive)
-
-    def constant(self, name: str) -> Pair:
-        return self._refuse("constant")
-
-    def exp(self, x: Pair) -> Pair:
-        return self._refuse("exp")
-
-    def log(self, x: Pair) -> Pair:
-        return self._refuse("log")
-
-    def tanh(self, x: Pair) -> Pair:
-        return self._refuse("tanh")
-
-    def expm1(self, x: Pair) -> Pair:
-        return self._refuse("expm1")
-
-    def log1p(self, x: Pair) -> Pair:
-        return self._refuse("log1p")
-
-    def erf(self, x: Pair) -> Pair:
-        return self._refuse("erf")
-
-    def erfc(self, x: Pair) -> Pair:
-        return self._refuse("erfc")
-
 
 def _clear(x: Pair) -> np.ndarray:
     """Where the sign of the exact value is that of hi."""
-    return np.abs(x.hi) * (1 - 2.0**-50) > x.rad
+    return np.asarray(np.abs(x.hi) * (1 - 2.0**-50) > x.rad)

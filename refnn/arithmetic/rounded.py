@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic import Convention, nearest
-from refnn.arithmetic.exact import ObjectArrays
+from refnn.arithmetic.exact import Array, Element, ObjectArrays
 from refnn.formats import Format, certified_round
 from refnn.models import Model, model
-
-Array = Any
 
 # What the functions give where no real number is to be rounded: at minus infinity and at infinity.
 _ENDS = {
@@ -65,7 +63,7 @@ class Number(float):
     __sub__, __rsub__ = _rounding(operator.sub), _rounding(operator.sub, swapped=True)
     __truediv__, __rtruediv__ = _rounding(_quotient), _rounding(_quotient, swapped=True)
 
-    def __pow__(self, other: Any, mod: None = None) -> Number:
+    def __pow__(self, other: float, mod: None = None) -> Number:
         assert other == 2, f"the power is {other}, expected 2"
         return self.ar.number(float(self) * float(self))
 
@@ -88,7 +86,7 @@ class Rounded(ObjectArrays):
         super().__init__(convention=convention)
         self.model = model(rules)
 
-    def number(self, value: Any) -> Number:
+    def number(self, value: Element) -> Number:
         """Round a float64, which one operation gave, to the format of intermediates.
 
         One rounding to 53 bits before changes nothing in formats of at most 25 bits: sums, products and quotients of
@@ -133,10 +131,10 @@ class Rounded(ObjectArrays):
     def _function(self, name: str, x: Array) -> Array:
         return self._each(lambda v: self.number(correctly_rounded(name, float(v), self.model.compute)), x)
 
-    def _largest(self, row: list[Any]) -> Any:
+    def _largest(self, row: list[Element]) -> Element:
         return next((v for v in row if math.isnan(v)), None) or max(row)
 
-    def constant(self, name: str) -> Any:
+    def constant(self, name: str) -> Element:
         return self.number(nearest(name))
 
     def pivot(self, x: Array, axis: int, finite: bool = False) -> Array:

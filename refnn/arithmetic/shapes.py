@@ -3,14 +3,12 @@ few steps a number, are left out, and the numbers are zeros that take no memory.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction
 
-Array = Any
+Array = np.ndarray
 
 
 def zeros(shape: tuple[int, ...]) -> np.ndarray:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from refnn.arithmetic import CONSTANTS, Convention, share
-from refnn.arithmetic.exact import ObjectArrays
-
-Array = Any
+from refnn.arithmetic.exact import Array, Element, ObjectArrays
 
 
 class Symbols(ObjectArrays):
@@ -23,7 +19,7 @@ class Symbols(ObjectArrays):
 
         self.sympy = sympy
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: Element) -> Element:
         if isinstance(value, (float, np.floating)):
             return self.sympy.Rational(*float(value).as_integer_ratio())
         return self.sympy.sympify(value)
@@ -31,7 +27,7 @@ class Symbols(ObjectArrays):
     def array(self, x: Array) -> Array:
         return self._each(self.number, np.asarray(x))
 
-    def constant(self, name: str) -> Any:
+    def constant(self, name: str) -> Element:
         p, q, power = CONSTANTS[name]
         return self.sympy.sqrt(self.sympy.Rational(p, q) * self.sympy.pi**power)
 
@@ -62,18 +58,18 @@ class Symbols(ObjectArrays):
     def relu(self, x: Array) -> Array:
         return self._each(lambda v: self.sympy.Max(v, 0), x)
 
-    def branch(self, x: Array, above: Array, below: Array, at: Array | int = 0, kink: str = "0") -> Array:
+    def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:
         part = self.number(share(self.convention, kink))
 
-        def choose(v: Any, a: Any, b: Any, edge: Any) -> Any:
+        def choose(v: Element, a: Element, b: Element, edge: Element) -> Element:
             return self.sympy.Piecewise((a, v > edge), (b, v < edge), (part * a + (1 - part) * b, True))
 
-        return self._each(choose, x, above, below, at)
+        return self._each(choose, x, *map(self._lifted, (above, below, at)))
 
-    def _largest(self, row: list[Any]) -> Any:
+    def _largest(self, row: list[Element]) -> Element:
         return self.sympy.Max(*row)
 
-    def _tops(self, row: list[Any], places: list[int]) -> tuple[list[int], bool]:
+    def _tops(self, row: list[Element], places: list[int]) -> tuple[list[int], bool]:
         if not all(row[t].is_number for t in places):
             return self._refuse("route")
         return super()._tops(row, places)

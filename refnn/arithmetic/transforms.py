@@ -38,7 +38,7 @@ def norm(x: np.ndarray, shape: tuple[int, ...], rank: int) -> np.ndarray:
     rows = np.reshape(x, (*shape, math.prod(x.shape[x.ndim - rank :])))
     scale = np.max(rows, axis=-1, keepdims=True, initial=0.0)
     scale = np.where(scale > 0, scale, 1.0)
-    return np.sqrt(np.sum(np.square(rows / scale), axis=-1)) * scale[..., 0]
+    return np.asarray(np.sqrt(np.sum(np.square(rows / scale), axis=-1)) * scale[..., 0])
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Transformed:
         spread = np.sqrt(2 * stage * energy / self.places) * (scale[0] * scale[1])
         rank, cells = len(self.lengths), math.prod(y.shape[y.ndim - len(self.lengths) :])
         rms = norm(y, y.shape[: y.ndim - rank], rank) / math.sqrt(cells)
-        return np.hypot(self._placed(y, spread), math.sqrt(stage) * self._placed(y, rms))
+        return np.asarray(np.hypot(self._placed(y, spread), math.sqrt(stage) * self._placed(y, rms)))
 
     def reach(self, floor: float, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """How large numbers may become on the way: inverse transforms divide by their length at the end."""

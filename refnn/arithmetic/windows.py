@@ -13,11 +13,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import EllipsisType
+from typing import TypeVar, cast
 
 import numpy as np
 
-Array = Any
+Array = np.ndarray
+PerAxis = int | Sequence[int]  # one number for all spatial axes, or one for each
+Padding = int | str | Sequence[int | Sequence[int]]
+T = TypeVar("T")
 Matmul = Callable[[Array, Array], Array]
 
 
@@ -87,8 +91,8 @@ class Contraction:
     def _places(self, b: np.ndarray) -> int:
         """The elements of b in one sum, or their number along the axis that is cut."""
         if self.cut is not None:
-            return b.shape[self.cut[1]]
-        return math.prod(b.shape[axis] for axis in self.summed) // self.groups
+            return int(b.shape[self.cut[1]])
+        return int(math.prod(b.shape[axis] for axis in self.summed)) // self.groups
 
     def parts(self, a: np.ndarray, b: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The sum in at most `count` parts: the number of products of each, and a and b cut, or with zeros in b."""
@@ -117,18 +121,19 @@ def matrix_product(left: tuple[int, ...], right: tuple[int, ...]) -> Contraction
     return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1), cut=(1, 0))
 
 
-def per_axis(value: Any, rank: int) -> tuple[Any, ...]:
+def per_axis(value: T | Sequence[T], rank: int) -> tuple[T, ...]:
     """A parameter that is one number for all spatial axes, or one for each."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+    return tuple(value) if isinstance(value, (tuple, list)) else (cast(T, value),) * rank
 
 
-def sides(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+def sides(padding: Padding, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
     """How many cells of padding lie before and after each axis: a number of them, a pair, or "valid" for none, "same"
     for as many as keep the size (half padding; an odd one goes after), "full" for as many as leave a cell inside."""
     reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     if isinstance(padding, str):
         return [{"valid": (0, 0), "same": (r // 2, r - r // 2), "full": (r, r)}[padding] for r in reach]
-    return [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in per_axis(padding, len(kernel))]
+    pads: tuple[int | Sequence[int], ...] = per_axis(padding, len(kernel))
+    return [(p[0], p[1]) if isinstance(p, (tuple, list)) else (cast(int, p),) * 2 for p in pads]
 
 
 def windows_over(
@@ -166,9 +171,9 @@ class Windows:
         size: Sequence[int],
         kernel: Sequence[int],
         *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
         ceil_mode: bool = False,
     ) -> Windows:
         """As many windows as fit into `size` cells with their padding: floor((L + padding - d (k - 1) - 1) / s) + 1,
@@ -189,10 +194,10 @@ class Windows:
         count: Sequence[int],
         kernel: Sequence[int],
         *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        output_padding: Any = 0,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
+        output_padding: PerAxis = 0,
     ) -> Windows:
         """The `count` windows of the convolution that a transposed one goes back through, over
         (count - 1) s - padding + d (k - 1) + output_padding + 1 cells."""
@@ -243,7 +248,7 @@ class Windows:
             pads.append((self.before[a], max(0, reach - self.before[a] - self.size[a])))
         return pads
 
-    def _middle(self, pads: list[tuple[int, int]]) -> Any:
+    def _middle(self, pads: list[tuple[int, int]]) -> tuple[slice | EllipsisType, ...]:
         return (..., *(slice(p, p + n) for n, (p, _) in zip(self.size, pads, strict=True)))
 
     def view(self, x: np.ndarray) -> np.ndarray:
@@ -279,7 +284,7 @@ class Windows:
         pads = self._padding()
         whole = np.zeros((*lead, *(n + sum(p) for n, p in zip(self.size, pads, strict=True))), parts.dtype)
         for part, tap in zip(parts, np.ndindex(*self.kernel), strict=True):
-            place: list[Any] = [...]
+            place: list[slice | EllipsisType] = [...]
             for t, d, n, s in zip(tap, self.dilation, self.count, self.stride, strict=True):
                 place.append(slice(t * d, t * d + (n - 1) * s + 1, s))
             if self.coverage == 1:
@@ -329,7 +334,7 @@ class Windows:
         def apply(matmul: Matmul, x: Array, g: Array) -> Array:
             columns = np.swapaxes(self._columns(x, groups), 2, 3)
             each = matmul(g.reshape(batch, groups, out // groups, math.prod(self.count)), columns)
-            return each.sum(0).reshape(w_shape)
+            return np.asarray(each.sum(0)).reshape(w_shape)
 
         axes = (0, *range(2, 2 + self.rank))
         return Contraction(apply, batch * math.prod(self.count), summed=axes, right=(1, 0))

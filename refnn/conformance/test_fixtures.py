@@ -1,4 +1,4 @@
-"""The conformance suite: pytest --pyargs refnn.conformance --refnn-impl IMPL (options: refnn.pytest_plugin)."""
+"""The conformance suite: pytest --pyargs refnn.conformance --refnn-impl IMPL (options: refnn.suite.pytest_plugin)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refnn.fixtures.read import Suite
-from refnn.pytest_plugin import LINES, of_config
-from refnn.suite import Implementation, implementation, of_run, run_case, settle
+from refnn.suite.pytest_plugin import LINES, of_config
+from refnn.suite.read import Suite
+from refnn.suite.run import Implementation, implementation, of_run, run_case, settle
 
 if TYPE_CHECKING:
-    from refnn.fixtures import Fixture
+    from refnn.suite.fixture import Fixture
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,7 +25,8 @@ from math import inf, nan
 
 from refnn.arithmetic.transforms import TILE, Transformed
 from refnn.arithmetic.windows import Windows, per_axis, sides
-from refnn.op import Input, Special, check_choice
+from refnn.op import Input, Special, Variant
+from refnn.refusals import check_choice
 
 INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
 PADDINGS = ("valid", "same", "full")
@@ -271,7 +272,7 @@ def variant(x, weight, bias=True, small=None, outputs=lambda weight, params: wei
     def shapes(x, weight):
         return {"x": x, "weight": weight, "bias": outputs(weight, params) if bias else None}
 
-    return {"shapes": shapes(x, weight), "small": shapes(*(small or (x, weight))), "params": params}
+    return Variant(shapes(x, weight), params, small=shapes(*(small or (x, weight))))
 
 
 def transposed_variant(x, weight, bias=True, small=None, **params):

@@ -8,7 +8,7 @@ from typing import Any
 
 from refnn.arithmetic import Convention
 from refnn.arithmetic.windows import Windows, per_axis
-from refnn.op import Special
+from refnn.op import Special, Variant
 
 Array = Any
 
@@ -150,8 +150,8 @@ def each_row(ndim: int, params: Mapping[str, Any]) -> bool:
     return True
 
 
-def variant(shape: tuple[int, ...], small: tuple[int, ...] | None = None, **params: Any) -> Mapping[str, Any]:
-    return {"shapes": {"x": shape}, "small": {"x": small or shape}, "params": params}
+def variant(shape: tuple[int, ...], small: tuple[int, ...] | None = None, **params: Any) -> Variant:
+    return Variant({"x": shape}, params, small={"x": small or shape})
 
 
 # Tables of special values over one axis, for `special`.

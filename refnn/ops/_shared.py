@@ -9,7 +9,8 @@ from math import inf, nan
 from typing import Any
 
 from refnn.arithmetic.floats import one_hot
-from refnn.op import Special, Sum, check_choice, check_same_shape
+from refnn.op import Special, Sum, Variant
+from refnn.refusals import check_choice, check_same_shape
 
 Array = Any
 
@@ -22,9 +23,9 @@ REDUCTIONS = ("none", "mean", "sum")
 
 def elementwise(
     shapes: Sequence[tuple[int, ...]] = SHAPES, *, points: Sequence[float] = (), **params: Any
-) -> tuple[Mapping[str, Any], ...]:
+) -> tuple[Variant, ...]:
     """Variants of an elementwise op of x; `points` are those where its formula changes."""
-    return tuple({"shapes": {"x": shape}, "params": params, "points": points} for shape in shapes)
+    return tuple(Variant({"x": shape}, params, points=points) for shape in shapes)
 
 
 ELEMENTWISE = elementwise()
@@ -110,10 +111,10 @@ def check_reduction(op: str, x: Any, reduction: Any) -> None:
         raise ValueError(f"{op}: input has shape {x.shape}, the mean of no element is undefined")
 
 
-def pairs(shapes: Iterable[tuple[int, ...]], **params: Any) -> tuple[Mapping[str, Any], ...]:
+def pairs(shapes: Iterable[tuple[int, ...]], **params: Any) -> tuple[Variant, ...]:
     """Variants of a loss of two arrays of one shape, in every reduction."""
     return tuple(
-        {"shapes": {"input": shape, "target": shape}, "params": {"reduction": reduction, **params}}
+        Variant({"input": shape, "target": shape}, {"reduction": reduction, **params})
         for reduction in REDUCTIONS
         for shape in shapes
     )
@@ -243,7 +244,7 @@ def check_class_target(op: str, x: Any, target: Any, ignore_index: int) -> None:
         )
 
 
-def class_variant(shape: tuple[int, ...], kind: str = "classes", **params: Any) -> Mapping[str, Any]:
+def class_variant(shape: tuple[int, ...], kind: str = "classes", **params: Any) -> Variant:
     """A variant of a loss of classes, whose target holds what `kind` says."""
     target = shape if kind == "probabilities" else without(shape, class_axis(len(shape)))
-    return {"shapes": {"input": shape, "target": target}, "kinds": {"target": kind}, "params": params}
+    return Variant({"input": shape, "target": target}, params, kinds={"target": kind})

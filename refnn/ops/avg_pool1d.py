@@ -29,7 +29,7 @@ def vjp(ar, g, y, x, *, kernel_size, stride=None, padding=0, ceil_mode=False, co
 
 avg_pool1d = Op(
     name="avg_pool1d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("avg_pool1d", 1),
@@ -48,4 +48,5 @@ avg_pool1d = Op(
     ),
     special=_pool.special(1, _pool.MEANS),
     rowwise=_pool.each_row,
+    equations=("katsaros (average-pooling)",),
 )

@@ -34,7 +34,7 @@ def vjp(
 
 avg_pool2d = Op(
     name="avg_pool2d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("avg_pool2d", 2),
@@ -56,4 +56,5 @@ avg_pool2d = Op(
     ),
     special=_pool.special(2, _pool.MEANS),
     rowwise=_pool.each_row,
+    equations=("katsaros (average-pooling)",),
 )

@@ -34,7 +34,7 @@ def vjp(
 
 avg_pool3d = Op(
     name="avg_pool3d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("avg_pool3d", 3),
@@ -61,4 +61,5 @@ avg_pool3d = Op(
     ),
     special=_pool.special(3, _pool.MEANS),
     rowwise=_pool.each_row,
+    equations=("katsaros (average-pooling)",),
 )

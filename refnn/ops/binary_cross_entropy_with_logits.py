@@ -22,9 +22,10 @@ rounds to the target.
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special, check_same_shape
+from refnn.op import Drawn, Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce
+from refnn.refusals import check_same_shape
 
 
 def _given(ar, parameter):
@@ -119,12 +120,12 @@ def _broadcasts(shape, full):
 
 
 def _variant(shape, **params):
-    return {"shapes": {"input": shape, "target": shape}, "params": params}
+    return Variant({"input": shape, "target": shape}, params)
 
 
 binary_cross_entropy_with_logits = Op(
     name="binary_cross_entropy_with_logits",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input("unit")},
     validate=validate,
@@ -146,7 +147,7 @@ binary_cross_entropy_with_logits = Op(
         _variant((), pos_weight=None),
         _variant((0, 4), reduction="none"),
     ),
-    classes={
+    algorithms={
         "textbook": (from_below, textbook),
         "max(x, 0)": (forward_from_above, textbook),
         "log of a sum": (log_of_sum, textbook),
@@ -166,4 +167,5 @@ binary_cross_entropy_with_logits = Op(
     ),
     rowwise=lambda ndim, params: each_sample(ndim, params) and params["weight"] is params["pos_weight"] is None,
     summed=by_samples(every_element),
+    equations=("challa2023 (1)",),
 )

@@ -47,7 +47,7 @@ def validate(inputs, params):
 
 celu = Op(
     name="celu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
@@ -55,7 +55,7 @@ celu = Op(
         *elementwise(points=(0.0,)),
         *(v for a in (0.3, -0.75, 2.5) for v in elementwise(LONG, points=(0.0,), alpha=a)),
     ),
-    classes={"scaled": (forward, scaled), "textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
+    algorithms={"scaled": (forward, scaled), "textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, (1,), "the identity above 0"),

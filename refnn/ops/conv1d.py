@@ -13,7 +13,7 @@ from refnn.ops._shared import product_rows
 
 conv1d = Op(
     name="conv1d",
-    forward=_conv.forward,
+    forward_definition=_conv.forward,
     vjp_definition=_conv.vjp,
     inputs=_conv.INPUTS,
     validate=_conv.validate("conv1d", 1),
@@ -29,6 +29,18 @@ conv1d = Op(
         _conv.variant((1, 2, 15), (3, 2, 4), small=((1, 2, 7), (2, 2, 4)), stride=4),
         _conv.variant((0, 2, 5), (3, 2, 3)),
     ),
-    classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
+    algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(3, 3), *_conv.special(1)),
+    equations=(
+        "cnnmath (convolution)",
+        "katsaros (convolution)",
+        "challa2023 (32)",
+        "challa2023 (34)",
+        "challa2023 (38)",
+        "challa2023 (41)",
+        "challa2023 (39)",
+        "challa2023 (40)",
+        "challa2023 (36)",
+        "challa2023 (43)",
+    ),
 )

@@ -17,7 +17,7 @@ from refnn.ops._winograd import FOUR, SIX, TWO, winograd
 
 conv2d = Op(
     name="conv2d",
-    forward=_conv.forward,
+    forward_definition=_conv.forward,
     vjp_definition=_conv.vjp,
     inputs=_conv.INPUTS,
     validate=_conv.validate("conv2d", 2),
@@ -44,11 +44,23 @@ conv2d = Op(
         _conv.variant((2, 6, 5), (3, 2, 3, 2), small=((2, 4, 3), (3, 2, 3, 2))),
         _conv.variant((0, 2, 5, 4), (3, 2, 3, 3)),
     ),
-    classes={
+    algorithms={
         "winograd": winograd(TWO),
         "fft": (_conv.fft_forward, _conv.fft_vjp),
         "winograd 4x4": winograd(FOUR),
         "winograd 6x6": winograd(SIX),
     },
     special=(*product_rows(4, 4), *_conv.special(2)),
+    equations=(
+        "cnnmath (convolution)",
+        "katsaros (convolution)",
+        "challa2023 (32)",
+        "challa2023 (34)",
+        "challa2023 (38)",
+        "challa2023 (41)",
+        "challa2023 (39)",
+        "challa2023 (40)",
+        "challa2023 (36)",
+        "challa2023 (43)",
+    ),
 )

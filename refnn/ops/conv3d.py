@@ -13,7 +13,7 @@ from refnn.ops._shared import product_rows
 
 conv3d = Op(
     name="conv3d",
-    forward=_conv.forward,
+    forward_definition=_conv.forward,
     vjp_definition=_conv.vjp,
     inputs=_conv.INPUTS,
     validate=_conv.validate("conv3d", 3),
@@ -47,6 +47,18 @@ conv3d = Op(
         _conv.variant((1, 1, 2, 2, 7), (2, 1, 1, 2, 4), small=((1, 1, 2, 2, 7), (1, 1, 1, 2, 4)), stride=4),
         _conv.variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
-    classes={"fft": (_conv.fft_forward, _conv.fft_vjp)},
+    algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(5, 5), *_conv.special(3)),
+    equations=(
+        "cnnmath (convolution)",
+        "katsaros (convolution)",
+        "challa2023 (32)",
+        "challa2023 (34)",
+        "challa2023 (38)",
+        "challa2023 (41)",
+        "challa2023 (39)",
+        "challa2023 (40)",
+        "challa2023 (36)",
+        "challa2023 (43)",
+    ),
 )

@@ -13,7 +13,7 @@ from refnn.ops._shared import product_rows
 
 conv_transpose1d = Op(
     name="conv_transpose1d",
-    forward=_conv.transposed_forward,
+    forward_definition=_conv.transposed_forward,
     vjp_definition=_conv.transposed_vjp,
     inputs=_conv.INPUTS,
     validate=_conv.transposed_validate("conv_transpose1d", 1),
@@ -29,6 +29,7 @@ conv_transpose1d = Op(
         _conv.transposed_variant((1, 2, 3), (2, 3, 1), stride=2),
         _conv.transposed_variant((0, 2, 5), (2, 3, 3)),
     ),
-    classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(3, 3), *_conv.transposed_special(1)),
+    equations=("katsaros (reverse convolution)",),
 )

@@ -14,7 +14,7 @@ from refnn.ops._shared import product_rows
 
 conv_transpose2d = Op(
     name="conv_transpose2d",
-    forward=_conv.transposed_forward,
+    forward_definition=_conv.transposed_forward,
     vjp_definition=_conv.transposed_vjp,
     inputs=_conv.INPUTS,
     validate=_conv.transposed_validate("conv_transpose2d", 2),
@@ -43,6 +43,7 @@ conv_transpose2d = Op(
         _conv.transposed_variant((1, 2, 3, 2), (2, 3, 1, 1), stride=2),
         _conv.transposed_variant((0, 2, 5, 4), (2, 3, 3, 3)),
     ),
-    classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(4, 4), *_conv.transposed_special(2)),
+    equations=("katsaros (reverse convolution)",),
 )

@@ -14,7 +14,7 @@ from refnn.ops._shared import product_rows
 
 conv_transpose3d = Op(
     name="conv_transpose3d",
-    forward=_conv.transposed_forward,
+    forward_definition=_conv.transposed_forward,
     vjp_definition=_conv.transposed_vjp,
     inputs=_conv.INPUTS,
     validate=_conv.transposed_validate("conv_transpose3d", 3),
@@ -42,6 +42,7 @@ conv_transpose3d = Op(
         _conv.transposed_variant((1, 2, 2, 3, 2), (2, 3, 1, 1, 1), small=((1, 2, 1, 2, 2), (2, 1, 1, 1, 1)), stride=2),
         _conv.transposed_variant((0, 1, 2, 3, 2), (1, 1, 2, 2, 2)),
     ),
-    classes={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
+    algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(5, 5), *_conv.transposed_special(3)),
+    equations=("katsaros (reverse convolution)",),
 )

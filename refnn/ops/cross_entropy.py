@@ -20,7 +20,7 @@ log_softmax does; p is exp(z), or softmax itself. The classes are those of the f
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special, check_choice
+from refnn.op import Drawn, Input, Op, Special
 from refnn.ops import OPS
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import (
@@ -37,6 +37,7 @@ from refnn.ops._shared import (
     reduce,
     spread,
 )
+from refnn.refusals import check_choice
 
 _log_softmax = OPS["log_softmax"]  # the op, whose classes this one takes over
 
@@ -52,7 +53,7 @@ def _column(ar, weight, ndim, axis):
 
 def forward(ar, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward_definition(ar, input, axis=axis))
     factors = (z,) if weight is None else (z, _column(ar, weight, input.ndim, axis))
     if not _is_index(target):
         terms = ar.saved(ar.product(_smoothed(ar, target, classes, label_smoothing), *factors))
@@ -77,7 +78,7 @@ def _smoothed(ar, target, classes, label_smoothing):
 
 def vjp(ar, g, y, input, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     axis = class_axis(input.ndim)
-    classes, z = input.shape[axis], ar.saved(_log_softmax.forward(ar, input, axis=axis))
+    classes, z = input.shape[axis], ar.saved(_log_softmax.forward_definition(ar, input, axis=axis))
     column = () if weight is None else (_column(ar, weight, input.ndim, axis),)
     if reduction == "none":
         g = spread(g, input.shape, axis)
@@ -137,7 +138,7 @@ def validate(inputs, params):
 
 cross_entropy = Op(
     name="cross_entropy",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input("target", **CLASSES)},
     validate=validate,
@@ -177,4 +178,5 @@ cross_entropy = Op(
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
+    equations=("challa2023 (1)", "challa2023 (16)"),
 )

@@ -14,8 +14,9 @@ A dropped element may be multiplied by zero or left out, so what is infinite or 
 from fractions import Fraction
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_same_shape
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import each_element
+from refnn.refusals import check_same_shape
 
 
 def _kept(ar, p):
@@ -61,14 +62,14 @@ def validate(inputs, params):
 
 
 def _variant(shape, p):
-    return {"shapes": {"x": shape, "mask": shape}, "params": {"p": p}}
+    return Variant({"x": shape, "mask": shape}, {"p": p})
 
 
 _LEFT_OUT = "left out, or multiplied by zero"
 
 dropout = Op(
     name="dropout",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "mask": Input("mask", differentiable=False)},
     validate=validate,
@@ -82,7 +83,7 @@ dropout = Op(
         _variant((), 0.25),
         _variant((0, 4), 0.3),
     ),
-    classes={"rounded p": (forward_of_rounded, vjp_of_rounded)},
+    algorithms={"rounded p": (forward_of_rounded, vjp_of_rounded)},
     special=(
         Special((nan, 1.0), nan, (None, None), "NaN in gives NaN out"),
         Special((nan, 0.0), (0, nan), (0, None), _LEFT_OUT),
@@ -103,4 +104,5 @@ dropout = Op(
         Special((3.0, 1.0), 0, ((0, nan), None), f"all is dropped: {_LEFT_OUT}", {"p": 1.0}, cotangent=nan),
     ),
     rowwise=each_element,
+    equations=("challa2023 (variable D)",),
 )

@@ -35,7 +35,7 @@ def by_exp(ar, x, *, alpha=1.0):
 
 elu = Op(
     name="elu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
@@ -43,7 +43,7 @@ elu = Op(
         *elementwise(points=(0.0,)),
         *(v for a in (0.3, -0.75, 2.5, 0.0) for v in elementwise(LONG, points=(0.0,), alpha=a)),
     ),
-    classes={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
+    algorithms={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
     kinks={"elu'(0)=alpha": 0.0, "elu'(0)=1": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
@@ -56,4 +56,5 @@ elu = Op(
         Special((0.0,), 0, ((0.25, 1),), "at the kink either declared one", {"alpha": 0.25}),
     ),
     rowwise=each_element,
+    equations=("katsaros (ELU)",),
 )

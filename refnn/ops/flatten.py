@@ -10,7 +10,7 @@ row by row in the order of the axes (channels first). A 0-d array has one place 
 
 from math import inf, nan, prod
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 
 
 def forward(ar, x, *, start=1):
@@ -32,12 +32,12 @@ def validate(inputs, params):
 
 
 def _variant(shape, start):
-    return {"shapes": {"x": shape}, "params": {"start": start}}
+    return Variant({"x": shape}, {"start": start})
 
 
 flatten = Op(
     name="flatten",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
@@ -57,4 +57,5 @@ flatten = Op(
         Special(([[1.0, 2.0]],), [[1, 2]], ([[nan, nan]],), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim == 1 or (ndim > 1 and params["start"] % ndim != 0),
+    equations=("challa2023 (33)", "challa2023 (35)"),
 )

@@ -16,11 +16,13 @@ which loses all digits on the negative side: its bound is absolute, a small numb
 limits are zero; the formulas give NaN.
 """
 
+from dataclasses import replace
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_choice
+from refnn.op import Input, Op, Special
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import ELEMENTWISE, each_element
+from refnn.refusals import check_choice
 
 _CUBIC = 0.044715
 
@@ -83,12 +85,12 @@ def validate(inputs, params):
 
 gelu = Op(
     name="gelu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
-    variants=tuple({**v, "params": {"approximate": a}} for a in ("none", "tanh") for v in ELEMENTWISE),
-    classes={"sum": (by_sum, by_sum_vjp)},
+    variants=tuple(replace(v, params={"approximate": a}) for a in ("none", "tanh") for v in ELEMENTWISE),
+    algorithms={"sum": (by_sum, by_sum_vjp)},
     special=tuple(
         row
         for a in ({"approximate": "none"}, {"approximate": "tanh"})

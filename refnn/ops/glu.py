@@ -13,8 +13,9 @@ both definitions give NaN.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1):
@@ -81,19 +82,19 @@ def validate(inputs, params):
 
 glu = Op(
     name="glu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
     variants=(
-        {"shapes": {"x": (5, 14)}, "small": {"x": (3, 4)}, "params": {"axis": -1}},
-        {"shapes": {"x": (6, 7)}, "small": {"x": (4, 3)}, "params": {"axis": 0}},
-        {"shapes": {"x": (3, 10, 5)}, "small": {"x": (3, 4, 2)}, "params": {"axis": 1}},
-        {"shapes": {"x": (2, 1026)}, "small": {"x": (2, 6)}, "params": {"axis": 1}},
-        {"shapes": {"x": (2,)}, "params": {"axis": -1}},
-        {"shapes": {"x": (0, 4)}, "small": {"x": (0, 4)}, "params": {"axis": -1}},
+        Variant({"x": (5, 14)}, {"axis": -1}, small={"x": (3, 4)}),
+        Variant({"x": (6, 7)}, {"axis": 0}, small={"x": (4, 3)}),
+        Variant({"x": (3, 10, 5)}, {"axis": 1}, small={"x": (3, 4, 2)}),
+        Variant({"x": (2, 1026)}, {"axis": 1}, small={"x": (2, 6)}),
+        Variant({"x": (2,)}, {"axis": -1}),
+        Variant({"x": (0, 4)}, {"axis": -1}, small={"x": (0, 4)}),
     ),
-    classes={
+    algorithms={
         "exp(-x)": (by_exp, gated(_sigmoid.by_exp)[1]),
         "exp2(-x log2 e)": gated(_sigmoid.by_exp2),
         "(1 + tanh(x/2))/2": gated(_sigmoid.by_tanh),

@@ -7,8 +7,9 @@ input and target are (N, ...) of one shape and dtype. Reduction "none" gives (N,
 over N. A single sample may come without the batch axis only as a vector of N scalars.
 """
 
-from refnn.op import Input, Op, check_choice, check_same_shape
+from refnn.op import Input, Op
 from refnn.ops._shared import REDUCTIONS, by_samples, each_sample, pairs, reduce, squared_error_rows
+from refnn.refusals import check_choice, check_same_shape
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -38,7 +39,7 @@ def validate(inputs, params):
 
 half_squared_error = Op(
     name="half_squared_error",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate,
@@ -46,4 +47,5 @@ half_squared_error = Op(
     special=squared_error_rows(lambda v: [v]),
     rowwise=each_sample,
     summed=by_samples(lambda ar, input, target, **params: input.shape[0]),
+    equations=("you2022 (squared error)", "cnnmath (cost)"),
 )

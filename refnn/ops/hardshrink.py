@@ -33,7 +33,7 @@ def vjp(ar, g, y, x, *, lambd=0.5):
 
 hardshrink = Op(
     name="hardshrink",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

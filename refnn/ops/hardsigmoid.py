@@ -28,12 +28,12 @@ def affine(ar, x):
 
 hardsigmoid = Op(
     name="hardsigmoid",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=elementwise(points=(-3.0, 3.0)),
-    classes={"affine": (affine, vjp)},
+    algorithms={"affine": (affine, vjp)},
     kinks={"hardsigmoid'(3)=open": 0.0, "hardsigmoid'(3)=closed": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),

@@ -41,12 +41,12 @@ def affine(ar, x):
 
 hardswish = Op(
     name="hardswish",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=elementwise(points=(-3.0, 3.0, -1.5)),
-    classes={"textbook": (product, thirds), "x/6 + 1/2": (affine, thirds)},
+    algorithms={"textbook": (product, thirds), "x/6 + 1/2": (affine, thirds)},
     kinks={"hardswish'(3)=outside": 0.0, "hardswish'(3)=inside": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),

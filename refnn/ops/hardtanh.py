@@ -32,7 +32,7 @@ def validate(inputs, params):
 
 hardtanh = Op(
     name="hardtanh",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
@@ -53,4 +53,5 @@ hardtanh = Op(
         Special((-1.0,), -1, ((0, 1),), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (hardtanh)",),
 )

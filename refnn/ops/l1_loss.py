@@ -7,6 +7,7 @@ input and target have one shape and dtype. Reduction "none" keeps the shape, "su
 number of elements. Where input and target are equal the derivative is a convention: refnn takes 0 of [-1, 1].
 """
 
+from dataclasses import replace
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
@@ -25,11 +26,11 @@ def vjp(ar, g, y, input, target, *, reduction="mean"):
 
 l1_loss = Op(
     name="l1_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate_pair("l1_loss"),
-    variants=tuple({**v, "points": (0.0, 1.0)} for v in pairs(((), (5, 3), (3, 2, 5), (1031,)))),
+    variants=tuple(replace(v, points=(0.0, 1.0)) for v in pairs(((), (5, 3), (3, 2, 5), (1031,)))),
     kinks={"abs'(0)=0": 0.5, "abs'(0)=-1": 0.0, "abs'(0)=1": 1.0},
     special=(
         Special((nan, 1.0), nan, (None, nan), "NaN in gives NaN out"),
@@ -47,4 +48,5 @@ l1_loss = Op(
     ),
     rowwise=each_sample,
     summed=by_samples(every_element),
+    equations=("you2022 (L1 loss)",),
 )

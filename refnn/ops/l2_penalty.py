@@ -9,7 +9,8 @@ The factor may come before or after the sum, and before or after the half.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
+from refnn.op import Input, Op, Special, Variant
+from refnn.refusals import check_real
 
 
 def forward(ar, x, *, weight_decay):
@@ -28,12 +29,12 @@ def validate(inputs, params):
 
 
 def _variant(shape, weight_decay):
-    return {"shapes": {"x": shape}, "params": {"weight_decay": weight_decay}}
+    return Variant({"x": shape}, {"weight_decay": weight_decay})
 
 
 l2_penalty = Op(
     name="l2_penalty",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
@@ -55,4 +56,5 @@ l2_penalty = Op(
         Special((inf,), nan, (nan,), "zero times infinity", {"weight_decay": 0.0}),
         Special((3.0,), 2.25, (nan,), "NaN in the cotangent is handed on", {"weight_decay": 0.5}, cotangent=nan),
     ),
+    equations=("cnnmath (weight decay)",),
 )

@@ -24,7 +24,7 @@ def vjp(ar, g, y, x, *, negative_slope=0.01):
 
 leaky_relu = Op(
     name="leaky_relu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
@@ -46,4 +46,5 @@ leaky_relu = Op(
         Special((-0.0,), 0, ((0.25, 1),), "likewise", {"negative_slope": 0.25}),
     ),
     rowwise=each_element,
+    equations=("katsaros (leaky ReLU)",),
 )

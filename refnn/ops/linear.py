@@ -11,7 +11,7 @@ not, with the bias anywhere among them: ((1+u)^(n+1) - 1) (sum |w||x| + |b|).
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 
 
 def forward(ar, x, weight, bias=None):
@@ -47,12 +47,12 @@ def validate(inputs, params):
 
 
 def _variant(x, outputs, bias=True):
-    return {"shapes": {"x": x, "weight": (outputs, x[-1]), "bias": (outputs,) if bias else None}, "params": {}}
+    return Variant({"x": x, "weight": (outputs, x[-1]), "bias": (outputs,) if bias else None})
 
 
 linear = Op(
     name="linear",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "weight": Input(), "bias": Input(optional=True)},
     validate=validate,
@@ -80,5 +80,13 @@ linear = Op(
         Special(([[1, 1]], [[1, 1]], [inf]), [[inf]], ([[1, 1]], [[1, 1]], [1]), "an infinite bias"),
         Special(([[1, 1]], [[1, 1]], [-inf]), [[-inf]], ([[1, 1]], [[1, 1]], [1]), "likewise"),
         Special(([[0.0, -0.0]], [[1, 1]], [0]), [[0]], ([[1, 1]], [[0, 0]], [1]), "either sign of zero"),
+    ),
+    equations=(
+        "challa2023 (8)",
+        "challa2023 (19)",
+        "challa2023 (20)",
+        "challa2023 (26)",
+        "challa2023 (27)",
+        "challa2023 (23)",
     ),
 )

@@ -65,7 +65,7 @@ def _variant(x, weight, bias=True, small=None, **params):
 
 locally_connected2d = Op(
     name="locally_connected2d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs=_conv.INPUTS,
     validate=validate,
@@ -78,4 +78,5 @@ locally_connected2d = Op(
         _variant((0, 2, 3, 3), (2, 2, 2, 1, 2, 3)),
     ),
     special=product_rows(4, 6, 3),
+    equations=("katsaros (locally connected layer)",),
 )

@@ -15,9 +15,10 @@ computed in: of a probability near 1 no digit is left.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import along_axis, rescaled
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1):
@@ -59,12 +60,12 @@ def validate(inputs, params):
 
 log_softmax = Op(
     name="log_softmax",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
     variants=_softmax.softmax.variants,
-    classes={
+    algorithms={
         "softmax": (forward, from_softmax),
         "log(softmax)": (of_softmax, from_softmax),
         "x - logsumexp(x)": (less_logsumexp, vjp),
@@ -85,4 +86,5 @@ log_softmax = Op(
         Special(([0.0, 0.0],), None, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=_softmax.softmax.rowwise,
+    equations=("challa2023 (4)",),
 )

@@ -46,12 +46,12 @@ def by_exp_vjp(ar, g, y, x):
 
 logsigmoid = Op(
     name="logsigmoid",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "log(1 + exp(-x))": (by_log, complement),
         "log(sigmoid(x))": (of_sigmoid, complement),
         "exp(x)": (forward, by_exp_vjp),

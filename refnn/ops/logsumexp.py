@@ -12,11 +12,13 @@ Where all entries are minus infinity, so is y, and the gradient is 0, not 0/0: n
 of plus infinity has the limit 1 of its weight, and infinity over infinity in every formula; the others have 0.
 """
 
+from dataclasses import replace
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special
 from refnn.ops import softmax as _softmax
 from refnn.ops._shared import along_axis, kept, rescaled
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1, keepdims=False):
@@ -62,14 +64,14 @@ def validate(inputs, params):
 
 logsumexp = Op(
     name="logsumexp",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
     variants=tuple(
-        {**v, "params": {**v["params"], "keepdims": i % 2 == 1}} for i, v in enumerate(_softmax.softmax.variants)
+        replace(v, params={**v.params, "keepdims": i % 2 == 1}) for i, v in enumerate(_softmax.softmax.variants)
     ),
-    classes={"exp(x - y)": (forward, from_output), "online": (online, online_vjp)},
+    algorithms={"exp(x - y)": (forward, from_output), "online": (online, online_vjp)},
     special=along_axis(
         Special(([-inf, -inf],), -inf, ([0, 0],), "the logarithm of 0; nothing moves it to first order"),
         Special(([-inf],), -inf, ([0],), "likewise, of one entry"),
@@ -82,4 +84,5 @@ logsumexp = Op(
         Special(([nan, -inf],), nan, ([None, (0, nan)],), "NaN in gives NaN out; a weight of 0, or 0 over NaN"),
     ),
     rowwise=_softmax.softmax.rowwise,
+    equations=("challa2023 (4)",),
 )

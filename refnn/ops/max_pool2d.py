@@ -31,7 +31,7 @@ def vjp(ar, g, y, x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mo
 
 max_pool2d = Op(
     name="max_pool2d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("max_pool2d", 2),
@@ -49,4 +49,5 @@ max_pool2d = Op(
     kinks=_pool.TIES,
     special=_pool.special(2, _pool.MAXIMA),
     rowwise=_pool.each_row,
+    equations=("katsaros (max-pooling)",),
 )

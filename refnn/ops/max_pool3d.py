@@ -31,7 +31,7 @@ def vjp(ar, g, y, x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mo
 
 max_pool3d = Op(
     name="max_pool3d",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=_pool.validate("max_pool3d", 3),
@@ -44,4 +44,5 @@ max_pool3d = Op(
     kinks=_pool.TIES,
     special=_pool.special(3, _pool.MAXIMA),
     rowwise=_pool.each_row,
+    equations=("katsaros (max-pooling)",),
 )

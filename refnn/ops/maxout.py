@@ -36,7 +36,7 @@ def validate(inputs, params):
 
 maxout = Op(
     name="maxout",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
@@ -63,4 +63,5 @@ maxout = Op(
         ),
     ),
     rowwise=_pool.each_row,
+    equations=("katsaros (maxout)",),
 )

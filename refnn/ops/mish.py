@@ -41,12 +41,12 @@ def by_exp_vjp(ar, g, y, x):
 
 mish = Op(
     name="mish",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"log1p(exp(x))": (by_exp, by_exp_vjp)},
+    algorithms={"log1p(exp(x))": (by_exp, by_exp_vjp)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, ((1, nan),), "the slope's limit, or infinity times 0"),

@@ -22,7 +22,7 @@ def vjp(ar, g, y, input, target, *, reduction="mean"):
 
 mse_loss = Op(
     name="mse_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate_pair("mse_loss"),

@@ -14,7 +14,7 @@ Only the entry of each sample's own class is read: no other one can make the los
 
 from math import inf, nan
 
-from refnn.op import Drawn, Input, Op, Special, check_choice
+from refnn.op import Drawn, Input, Op, Special
 from refnn.ops._shared import (
     CLASSES,
     REDUCTIONS,
@@ -29,6 +29,7 @@ from refnn.ops._shared import (
     reduce,
     spread,
 )
+from refnn.refusals import check_choice
 
 
 def _weighted(ar, factor, weight, classes, over=None):
@@ -68,7 +69,7 @@ def validate(inputs, params):
 
 nll_loss = Op(
     name="nll_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input("classes", differentiable=False, **CLASSES)},
     validate=validate,
@@ -106,4 +107,5 @@ nll_loss = Op(
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
+    equations=("challa2023 (1)",),
 )

@@ -12,7 +12,7 @@ order, fused or not; elements above zero are exact zeros in it.
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import class_axis
 
 
@@ -42,12 +42,12 @@ def validate(inputs, params):
 
 
 def _variant(shape, channels):
-    return {"shapes": {"x": shape, "weight": (channels,)}, "params": {}}
+    return Variant({"x": shape, "weight": (channels,)})
 
 
 prelu = Op(
     name="prelu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "weight": Input()},
     validate=validate,
@@ -76,4 +76,5 @@ prelu = Op(
         Special((-inf, [0.0]), (0, nan), (0, -inf), "the constant 0, or 0 times minus infinity"),
         Special((-2.0, [-0.0]), 0, (0, -2), "either sign of zero"),
     ),
+    equations=("katsaros (parametric ReLU)",),
 )

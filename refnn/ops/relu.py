@@ -23,7 +23,7 @@ def vjp(ar, g, y, x):
 
 relu = Op(
     name="relu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
@@ -39,4 +39,5 @@ relu = Op(
         Special((-0.0,), 0, ((0, 1, 0.5),), "likewise"),
     ),
     rowwise=each_element,
+    equations=("challa2023 (21)", "challa2023 (22)", "challa2023 (26)"),
 )

@@ -24,7 +24,7 @@ def vjp(ar, g, y, x):
 
 relu6 = Op(
     name="relu6",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,

@@ -10,8 +10,9 @@ the derivative is a convention: refnn takes a of the interval between a and 1, a
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_same_shape
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import SHAPES, each_element
+from refnn.refusals import check_same_shape
 
 
 def forward(ar, x, slope):
@@ -28,11 +29,11 @@ def validate(inputs, params):
 
 rrelu = Op(
     name="rrelu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input(), "slope": Input("slope", differentiable=False)},
     validate=validate,
-    variants=tuple({"shapes": {"x": shape, "slope": shape}, "params": {}} for shape in SHAPES),
+    variants=tuple(Variant({"x": shape, "slope": shape}) for shape in SHAPES),
     kinks={"rrelu'(0)=slope": 0.0, "rrelu'(0)=1": 1.0},
     special=(
         Special((nan, 0.25), nan, (None, None), "NaN in gives NaN out"),
@@ -42,4 +43,5 @@ rrelu = Op(
         Special((-0.0, 0.25), 0, ((0.25, 1), None), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (randomized ReLU)",),
 )

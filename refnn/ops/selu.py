@@ -46,12 +46,12 @@ def by_exp(ar, x):
 
 selu = Op(
     name="selu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
+    algorithms={"textbook": (forward, textbook), "exp(x) - 1": (by_exp, textbook)},
     kinks={"selu'(0)=scale*alpha": 0.0, "selu'(0)=scale": 1.0},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
@@ -61,4 +61,5 @@ selu = Op(
         Special((-0.0,), 0, (None,), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (SELU)",),
 )

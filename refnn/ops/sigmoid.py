@@ -51,12 +51,12 @@ def textbook(ar, g, y, x):
 
 sigmoid = Op(
     name="sigmoid",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "textbook": (forward, textbook),
         "exp(-x)": (by_exp, textbook),
         "exp2(-x log2 e)": (by_exp2, textbook),
@@ -70,4 +70,5 @@ sigmoid = Op(
         Special((-0.0,), 0.5, (0.25,), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (sigmoid)",),
 )

@@ -47,12 +47,12 @@ def gated(sigmoid):
 
 silu = Op(
     name="silu",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "exp(-x)": (by_exp, gated(_sigmoid.by_exp)[1]),
         "exp2(-x log2 e)": gated(_sigmoid.by_exp2),
         "(1 + tanh(x/2))/2": gated(_sigmoid.by_tanh),

@@ -44,12 +44,12 @@ def validate(inputs, params):
 
 
 def _variants(beta, *shapes):
-    return tuple({**v, "points": (0.0, beta, 2 * beta)} for v in pairs(shapes, beta=beta))
+    return tuple(replace(v, points=(0.0, beta, 2 * beta)) for v in pairs(shapes, beta=beta))
 
 
 smooth_l1_loss = Op(
     name="smooth_l1_loss",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"input": Input(), "target": Input()},
     validate=validate,

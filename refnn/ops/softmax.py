@@ -17,8 +17,9 @@ The class `stored exponentials` rounds them to the format of the result, where t
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_axis
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import along_axis, rescaled
+from refnn.refusals import check_axis
 
 
 def forward(ar, x, *, axis=-1):
@@ -54,20 +55,20 @@ def validate(inputs, params):
 
 softmax = Op(
     name="softmax",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
     variants=(
-        {"shapes": {"x": (5, 7)}, "params": {"axis": -1}},
-        {"shapes": {"x": (7, 5)}, "params": {"axis": 0}},
-        {"shapes": {"x": (2, 11, 3)}, "params": {"axis": 1}},
-        {"shapes": {"x": (1, 1031)}, "params": {"axis": 1}},
-        {"shapes": {"x": (4,)}, "params": {"axis": -1}},
-        {"shapes": {"x": (3, 1)}, "params": {"axis": -1}},
-        {"shapes": {"x": (0, 3)}, "params": {"axis": -1}},
+        Variant({"x": (5, 7)}, {"axis": -1}),
+        Variant({"x": (7, 5)}, {"axis": 0}),
+        Variant({"x": (2, 11, 3)}, {"axis": 1}),
+        Variant({"x": (1, 1031)}, {"axis": 1}),
+        Variant({"x": (4,)}, {"axis": -1}),
+        Variant({"x": (3, 1)}, {"axis": -1}),
+        Variant({"x": (0, 3)}, {"axis": -1}),
     ),
-    classes={
+    algorithms={
         "online": (online, vjp),
         "exp(x - logsumexp(x))": (of_logarithm, vjp),
         "stored exponentials": (stored, vjp),
@@ -89,4 +90,5 @@ softmax = Op(
         Special(([0.0, 0.0],), 0.5, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
+    equations=("challa2023 (4)", "challa2023 (5)", "challa2023 (6)"),
 )

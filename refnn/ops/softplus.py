@@ -23,7 +23,7 @@ infinite, and the slope 1/2.
 import math
 from math import inf, nan
 
-from refnn.op import Input, Op, Special
+from refnn.op import Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import ELEMENTWISE, each_element
 
@@ -99,21 +99,21 @@ def validate(inputs, params):
 
 softplus = Op(
     name="softplus",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,
     variants=(
         *ELEMENTWISE,
-        {"shapes": {"x": (23,)}, "params": {}, "points": (_DEFAULT,)},
-        {"shapes": {"x": (331,)}, "params": {"beta": 0.1}},
-        {"shapes": {"x": (331,)}, "params": {"beta": -2.5}},
-        {"shapes": {"x": (331,)}, "params": {"threshold": 20.0}, "points": (20.0,)},
-        {"shapes": {"x": (331,)}, "params": {"threshold": 100.0}, "points": (100.0, 90.0)},
-        {"shapes": {"x": (13, 5, 2)}, "params": {"threshold": 2.0}, "points": (2.0,)},
-        {"shapes": {"x": (13, 5)}, "params": {"beta": -0.3, "threshold": -1.0}, "points": (1 / 0.3,)},
+        Variant({"x": (23,)}, points=(_DEFAULT,)),
+        Variant({"x": (331,)}, {"beta": 0.1}),
+        Variant({"x": (331,)}, {"beta": -2.5}),
+        Variant({"x": (331,)}, {"threshold": 20.0}, points=(20.0,)),
+        Variant({"x": (331,)}, {"threshold": 100.0}, points=(100.0, 90.0)),
+        Variant({"x": (13, 5, 2)}, {"threshold": 2.0}, points=(2.0,)),
+        Variant({"x": (13, 5)}, {"beta": -0.3, "threshold": -1.0}, points=(1 / 0.3,)),
     ),
-    classes={
+    algorithms={
         "log1p(exp(x))": (by_exp, by_exp_vjp),
         "log(1 + exp(x))": (by_log, by_exp_vjp),
         "exp(-x)": (forward, logistic_vjp),
@@ -133,4 +133,5 @@ softplus = Op(
         Special((-3.0,), inf, (0.5,), "likewise", params={"beta": 0.0}),
     ),
     rowwise=each_element,
+    equations=("katsaros (softplus)",),
 )

@@ -35,7 +35,7 @@ def validate(inputs, params):
 
 softshrink = Op(
     name="softshrink",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

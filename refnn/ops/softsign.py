@@ -34,12 +34,12 @@ def quotient_rule(ar, g, y, x):
 
 softsign = Op(
     name="softsign",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"quotient rule": (forward, quotient_rule)},
+    algorithms={"quotient rule": (forward, quotient_rule)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), (1, nan), ((0, nan),), "the limits, or infinity over infinity"),
@@ -49,4 +49,5 @@ softsign = Op(
         Special((1.0,), 0.5, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=each_element,
+    equations=("katsaros (softsign)",),
 )

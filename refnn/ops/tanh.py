@@ -59,12 +59,12 @@ def _quotient(ar, x):
 
 tanh = Op(
     name="tanh",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={
+    algorithms={
         "textbook": (forward, textbook),
         "exp(2x)": (by_exp, textbook),
     },
@@ -76,4 +76,5 @@ tanh = Op(
         Special((-0.0,), 0, (1,), "likewise"),
     ),
     rowwise=each_element,
+    equations=("katsaros (tanh)",),
 )

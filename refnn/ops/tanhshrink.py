@@ -31,12 +31,12 @@ def difference(ar, g, y, x):
 
 tanhshrink = Op(
     name="tanhshrink",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=any_array,
     variants=ELEMENTWISE,
-    classes={"difference": (forward, difference)},
+    algorithms={"difference": (forward, difference)},
     special=(
         Special((nan,), nan, (None,), "NaN in gives NaN out"),
         Special((inf,), inf, (1,), "infinity less 1"),

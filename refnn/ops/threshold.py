@@ -10,8 +10,9 @@ gradient are selections: only parameters that the format does not hold are round
 
 from math import inf, nan
 
-from refnn.op import Input, Op, Special, check_real
+from refnn.op import Input, Op, Special
 from refnn.ops._shared import LONG, each_element, elementwise
+from refnn.refusals import check_real
 
 
 def forward(ar, x, *, threshold, value):
@@ -30,7 +31,7 @@ _PARAMS = {"threshold": 0.5, "value": -2.0}
 
 threshold = Op(
     name="threshold",
-    forward=forward,
+    forward_definition=forward,
     vjp_definition=vjp,
     inputs={"x": Input()},
     validate=validate,

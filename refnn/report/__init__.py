@@ -1,7 +1,7 @@
-"""Reports: what was checked, how far off it is, by what right we call that fine.
+"""Reports: what was checked, how far off it is, and why that is right or wrong.
 
-A `Report` is data: a header, one `Result` for each case and each of its outputs and gradients, and the `Finding`s worth
-a look. JSON Lines is its written form; HTML, Markdown and JUnit are functions of it.
+A `Report` is data: a header, one `Result` for each output and gradient of each case, and a `Finding` for each element
+worth a look. JSON Lines is its written form; HTML, Markdown and JUnit are functions of it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MEANING: Mapping[str, str] = {
     "ok": "inside the expected error, or inside the worst case where no expected one applies",
     "convention": "at a kink or a tie, and inside the interval of generalised gradients",
     "suspect": "inside the worst case, outside the expected error",
-    "explained": "outside the accurate class, inside another declared algorithm class",
-    "violation": "outside the worst case of every declared class under the declared model",
+    "explained": "outside the bound of the accurate algorithm, inside that of another declared algorithm",
+    "violation": "outside the worst case of every declared algorithm under the declared model",
     "special": "NaN, infinity or the sign of a zero where the definition has another, or the other way round",
     "error": "raised, wrong shape or dtype, input modified, not reproducible, or undecided",
-    OUT_OF_SCOPE: "something on the way may overflow, or does and comes back: nothing is claimed",
+    OUT_OF_SCOPE: "a partial result may overflow, or overflows and becomes finite again: nothing is claimed",
 }
 
 
@@ -41,9 +41,9 @@ MEANING: Mapping[str, str] = {
 class Finding:
     """One element (the worst of `count` alike), or one call, that a reader should look at.
 
-    `expected` and `allowed` are float64; `error` is |got - expected|, `ratio` is error over allowed, `ulps` the error
-    in units of the last place of the expected value. `name` is the convention or the class. `replay` is a line of
-    Python.
+    `expected` and `allowed` are float64. `error` is |got - expected|, `ratio` is error/allowed, and `ulps` is the error
+    in units of the last place of the expected value. `name` is the convention or the algorithm. `replay` is a line of
+    Python that shows the finding again.
     """
 
     case: str
@@ -89,12 +89,12 @@ class Finding:
 
     @property
     def key(self) -> str:
-        """What it is called in a list of expected findings: case, result, verdict and name."""
+        """Its name in a list of expected findings: case, result, verdict and name."""
         return " ".join(filter(None, (self.case, self.what, self.verdict, self.name)))
 
     @property
     def digits_lost(self) -> str:
-        """How many of the format's decimal digits are wrong, in words; empty below one."""
+        """How many decimal digits of the format are wrong, in words; empty if fewer than one."""
         if not math.isfinite(self.ulps) or self.ulps < 5:
             return ""
         if self.error >= abs(self.expected):
@@ -104,9 +104,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one output or gradient of one case: elements by verdict, and the distribution of error/allowance
-    (`histogram` counts elements by floor(log2 ratio); those without any error are not in it). `scope` says why elements
-    are out of scope, and how many for each reason."""
+    """The outcome for one output or gradient of one case: its elements by verdict, and how error/allowance is
+    distributed.
+
+    `histogram` counts elements by floor(log2 ratio), without those that have no error. `scope` says why elements are
+    out of scope, and how many for each reason.
+    """
 
     case: str
     op: str
@@ -129,10 +132,10 @@ class Result:
 class Report:
     """The outcome of a check, or of several.
 
-    An expected finding is named by its case id, or by its `key`, with `*` for any text: `tanh/* grad[x] explained
-    textbook`. Where its reason begins with SOMETIMES it may be missing. `skips` says of cases why the implementation
-    left them out, wholly or in part. Where the header holds `required`, that many cases were asked for, and shares are
-    of them; `traces` in it, the objectives of training by name, are plotted on the page.
+    A case id or a `key` names an expected finding, with `*` for any text: `tanh/* grad[x] explained textbook`. If its
+    reason begins with SOMETIMES, it need not occur. `skips` says why the implementation left out a case or a part of
+    it. If the header has `required`, that many cases were asked for, and percentages are of them. If it has `traces`,
+    the objectives of training by name, the page plots them.
     """
 
     header: dict[str, Any]
@@ -173,7 +176,7 @@ class Report:
 
     @property
     def worst_ratio(self) -> float:
-        """The largest error/allowance among the elements that conform, under the class each was accepted by."""
+        """The largest error/allowance among the elements that conform, by the algorithm that accepted each of them."""
         return max((r.worst_ratio for r in self.results), key=nan_largest, default=0.0)
 
     def count(self, verdict: str) -> int:
@@ -315,7 +318,7 @@ class Report:
         return render(self)
 
     def to_html(self) -> str:
-        """One self-contained page."""
+        """One self-contained page. NotInstalled where there is no jinja2."""
         from refnn.report.html import render
 
         return render(self)

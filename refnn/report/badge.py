@@ -11,14 +11,13 @@ def render(report: Report) -> str:
     """How many of the required cases pass, with what is skipped, expected or accepted beside it."""
     failed = {f.case for f in report.findings if f.verdict not in report.accept}
     unexpected = {f.case for f in report.unexpected} | set(report.unlisted)
+    counts = {"failed": unexpected, "expected": failed - unexpected, "skipped": report.skips}
     beside = [
-        f"{len(unexpected):,} failed" * bool(unexpected),
-        f"{len(failed - unexpected):,} expected" * bool(failed - unexpected),
-        f"{len(report.skips):,} skipped" * bool(report.skips),
+        *(f"{len(cases):,} {what}" for what, cases in counts.items() if cases),
         *(f"{v} accepted" for v in sorted(report.accept - CONFORMING)),
-        "partial" * report.partial,
+        *(["partial"] if report.partial else []),
     ]
-    message = ", ".join([f"{report.passed:,} of {report.required:,}", *filter(None, beside)])
+    message = ", ".join([f"{report.passed:,} of {report.required:,}", *beside])
     if not report.elements:
         message, color = "nothing was checked", "lightgrey"
     else:

@@ -39,7 +39,7 @@ class Changes:
 
     def __str__(self) -> str:
         kinds = (
-            ("not comparable without more", self.header),
+            ("the headers differ, so compare with care", self.header),
             ("no longer conforms", self.broken),
             ("no longer checked", self.lost),
             ("conforms now", self.mended),
@@ -79,8 +79,12 @@ def compare(before: Report, after: Report) -> Changes:
         if math.isnan(now) and not math.isnan(ratio):
             found.broken.append(f"{_named(key)}: {number(ratio)} of the allowance, now NaN")
         elif was != is_:
-            kind = (was in accept, is_ in accept)
-            {(True, False): found.broken, (False, True): found.mended}.get(kind, found.other).append(row)
+            if was in accept and is_ not in accept:
+                found.broken.append(row)
+            elif is_ in accept and was not in accept:
+                found.mended.append(row)
+            else:
+                found.other.append(row)
         elif now != ratio and not (ratio / 2 <= now <= 2 * ratio):
             rows = found.smaller if now < ratio else found.larger
             rows.append(f"{_named(key)}: {number(ratio)} of the allowance, now {number(now)}")

@@ -1,5 +1,5 @@
-"""The page about one implementation: per op what is exact, what is ok, which class explains what is not, what nothing
-explains. A function of the same lines as every other form, short enough to be committed and read."""
+"""The page about one implementation: per op what is exact, what is ok, which algorithm explains the rest, and what
+nothing explains. A function of the same lines as every other form, short enough to be committed and read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _UNEXPLAINED = ("suspect", "violation", "special", "error")
 _LEFT_OUT = ("command", "cpu features", "seed")  # of the header: they say nothing about what was found
 _INTRODUCTION = """\
 `refnn report` writes this page as `findings.md`, from the lines in `report.jsonl`. `exact` is correctly rounded, `ok`
-is inside the derived bound; a convention is a choice at a kink or a tie. What is outside the accurate class is
-explained where it is inside another declared class of algorithms, which is named: sound, but less accurate. What
-nothing explains is outside every declared class under the declared model. Each kind is shown by its worst element, with
-the line of Python that shows it again."""
+is inside the derived bound; a convention is a choice at a kink or a tie. What is outside the bound of the accurate
+algorithm is explained if another declared algorithm, which is named, gives it: sound, but less accurate. What nothing
+explains is outside every declared algorithm under the declared model. Each kind is shown by its worst element, with the
+line of Python that shows it again."""
 
 
 def render(report: Report) -> str:
-    """The page. Findings of one kind (op, result, verdict, class, reason) share a row; the worst of them is shown."""
+    """The page. Findings of one kind (op, result, verdict, algorithm, reason) share a row; the worst of them is
+    shown."""
     explained = [f for f in report.findings if f.verdict == "explained"]
     unexplained = [f for f in report.findings if f.verdict in _UNEXPLAINED]
     shown = [(k, v) for k, v in rows(report.header) if k not in _LEFT_OUT]
@@ -31,10 +32,10 @@ def render(report: Report) -> str:
         f"# What {cell(subject(report))} does",
         f"**{cell(headline(report))}.** {cell(extent(report))}.",
         _INTRODUCTION,
-        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in shown)),
+        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in shown), "ll"),
         "## By op",
         _by_op(report),
-        "## What a declared class explains",
+        "## What another algorithm explains",
         _kinds(report, explained),
         "## What nothing explains",
         _kinds(report, unexplained),
@@ -116,7 +117,7 @@ def _stale(report: Report) -> list[str]:
     if not report.stale:
         return []
     body = ((code(what), cell(report.expected[what])) for what in report.stale)
-    return ["## What was expected and no longer occurs", table(("finding", "why it was expected"), body)]
+    return ["## What was expected and no longer occurs", table(("finding", "why it was expected"), body, "ll")]
 
 
 def _effort(report: Report) -> Iterator[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -32,6 +33,11 @@ def listed(about: Mapping[str, Any]) -> Iterator[str]:
     for key, value in about.items():
         if key != "cpu_features":
             yield f"- {key.replace('_', ' ')}: {value}"
+
+
+def read_listed(page: str) -> dict[str, str]:
+    """What `listed` wrote at the beginning of a page."""
+    return dict(re.findall(r"^- ([^:]*): (.*)$", page.partition("\n## ")[0], re.MULTILINE))
 
 
 def rows(header: Mapping[str, Any]) -> list[tuple[str, str]]:

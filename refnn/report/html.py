@@ -28,6 +28,7 @@ from refnn.report import (
 )
 from refnn.report.header import rows
 from refnn.report.markdown import by_reason
+from refnn.report.templates import template
 from refnn.report.words import (
     counted,
     cut,
@@ -53,17 +54,10 @@ INPUTS = 12  # input values shown with a finding
 
 def render(report: Report) -> str:
     """The page. Where findings are many or long it shows fewer of them, and says how many are left out."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"hex": hexadecimal, "short": number, "counted": counted}
-    template = environment.get_template("page.html.jinja")
-    page = ""
+    filters = {"hex": hexadecimal, "short": number, "counted": counted}
+    form, page = template(Path(__file__).with_name("page.html.jinja"), filters), ""
     for share in (1.0, 0.5, 0.25, 0.1, 0.0):
-        page = template.render(_view(report, share))
+        page = form.render(_view(report, share))
         if len(page.encode()) <= LIMIT:
             break
     return page
@@ -89,6 +83,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
     for card in [*shown, *(c for g in groups for c in g["cards"])]:
         anchors.setdefault(_key(card["f"]), card["id"])
     total = report.elements + report.count(OUT_OF_SCOPE)
+    required = f"{report.passed:,} of {report.required:,}"
     return {
         "title": title(report),
         "headline": headline(report),
@@ -98,10 +93,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "figures": [
             ("elements judged", f"{report.elements:,}"),
             ("cases", f"{report.cases:,}"),
-            *(
-                [("required cases that pass", f"{report.passed:,} of {report.required:,}")]
-                * ("required" in report.header)
-            ),
+            *([("required cases that pass", required)] if "required" in report.header else []),
             ("subjects", subjects(report)),
             ("largest error / allowance that conforms", number(report.worst_ratio)),
             ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),
@@ -147,7 +139,7 @@ def _traces(header: Mapping[str, Any]) -> str:
     """The traces of training that the header holds, as an image in the page itself; empty where it holds none."""
     if not header.get("traces"):
         return ""
-    from refnn.svg import plot
+    from refnn.report.svg import plot
 
     return f"data:image/svg+xml;base64,{base64.b64encode(plot(header['traces']).encode()).decode()}"
 

@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from xml.etree import ElementTree as ET
 
-from refnn.report import Finding, Report, Result, nan_largest, summary
+from refnn.ids import CaseId
+from refnn.report import SCOPE_LIMIT, Finding, Report, Result, nan_largest, summary
 from refnn.report.words import headline, place, share, size, subject, unfinished
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -25,8 +26,8 @@ def render(report: Report) -> str:
         if f.verdict not in report.accept:
             findings[f.case].append(f)
     for case in report.skips:
-        op, dtype = [*case.split("/"), ""][:2]
-        results[op, dtype][case] += []
+        skipped = CaseId.parse(case)
+        results[skipped.op, skipped.dtype][case] += []
     unlisted = set(report.unlisted)
     worst: dict[tuple[str, str], float] = {}
     for row in summary(report):
@@ -68,7 +69,7 @@ def _whole(root: ET.Element, report: Report) -> None:
         "something was checked": "" if report.elements else "nothing was checked",
         "the run was finished": unfinished(report) if report.partial else "",
         "expected findings still occur": "; ".join(f"no longer: {w} ({report.expected[w]})" for w in report.stale),
-        "little is out of scope": ", ".join(report.out_of_scope),
+        f"at most {SCOPE_LIMIT:.0%} is out of scope": ", ".join(report.out_of_scope),
     }
     for name, problem in tests.items():
         test = _test(suite, "report", name, 0.0)

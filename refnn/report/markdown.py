@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -29,7 +30,7 @@ def render(report: Report) -> str:
         f"# {cell(title(report))}",
         f"**{cell(headline(report))}.** {cell(extent(report))}.",
         *(f"Note: {cell(str(n))}." for n in report.header.get("notes", ())),
-        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in rows(report.header))),
+        table(("header", ""), ((cell(k), cell(cut(v, 400))) for k, v in rows(report.header)), "ll"),
         "## Verdicts",
         _verdicts(report),
     ]
@@ -41,7 +42,7 @@ def render(report: Report) -> str:
         parts += [f"## Expected: {cell(reason)}", _findings(found)]
     if report.stale:
         parts.append("## Expected findings that no longer occur")
-        parts.append(table(("case", "reason"), ((code(c), cell(report.expected[c])) for c in report.stale)))
+        parts.append(table(("case", "reason"), ((code(c), cell(report.expected[c])) for c in report.stale), "ll"))
     if report.skips:
         skipped = Counter(report.skips.values()).most_common()
         parts += ["## Skipped", table(("cases", "reason"), ((f"{n:,}", cell(why)) for why, n in skipped), "rl")]
@@ -101,10 +102,27 @@ def _cases(ids: Sequence[str]) -> str:
 
 
 def table(names: Sequence[str], body: Iterable[Sequence[str]], align: str = "") -> str:
-    """A table; `align` has an l or an r for each column."""
-    marks = {"l": "---", "r": "---:"}
-    rule = [marks[a] for a in align or "l" * len(names)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rule, *body))
+    """A table; `align` has an l or an r for each column. Cells are Markdown: only what would end one is escaped."""
+    marks = {"l": " --- |", "r": " ---: |"}
+    rule = "".join(marks[a] for a in align) or "---|" * len(names)
+    head, *lines = ("| " + " | ".join(_BAR.sub(r"\|", c) for c in cells) + " |" for cells in (names, *body))
+    return "\n".join([head, f"|{rule}", *lines])
+
+
+_BAR = re.compile(r"(?<!\\)\|")  # that is not escaped yet
+
+
+def read_tables(page: str) -> list[list[list[str]]]:
+    """The tables of a page, each as the cells of its lines: first its head."""
+    found: list[list[list[str]]] = []
+    inside = False
+    for line in page.splitlines():
+        if line.startswith("|") and not inside:
+            found.append([])
+        inside = line.startswith("|")
+        if inside:
+            found[-1].append([c.strip().replace(r"\|", "|") for c in _BAR.split(line)[1:-1]])
+    return [[head, *lines] for head, _, *lines in found]
 
 
 def cell(text: str) -> str:

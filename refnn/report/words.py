@@ -28,7 +28,7 @@ def headline(report: Report) -> str:
     reasons = [
         counted(len(report.unexpected), "unexpected finding"),
         f"{counted(len(report.unlisted), 'case')} without a finding that says why",
-        f"{counted(len(report.stale), 'expected finding')} no longer occur{'s' * (len(report.stale) == 1)}",
+        f"{counted(len(report.stale), 'expected finding')} no longer {'occurs' if len(report.stale) == 1 else 'occur'}",
         f"too much out of scope in {', '.join(report.out_of_scope)}" if report.out_of_scope else "",
     ]
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
@@ -50,7 +50,7 @@ def waived(report: Report) -> str:
     declared = report.header.get("algorithm", "accurate")
     part = f" in its {OUTPUTS}" if report.header.get("results") == OUTPUTS else ""
     more = sorted(report.accept - CONFORMING, key=severity)
-    taken = part + (f" in the class {declared}" if declared != "accurate" else "")
+    taken = part + (f" by the algorithm {declared}" if declared != "accurate" else "")
     taken += f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
     known = any(f.verdict not in report.accept and report.reason(f) is not None for f in report.findings)
     return taken + (", apart from expected findings" if known else "")
@@ -83,7 +83,10 @@ def subjects(report: Report) -> str:
     networks = {r.op for r in report.results if r.family == "network" or r.op.endswith(parts)}
     ops = len({r.op for r in report.results} - networks)
     names = {n.removesuffix(parts[0]).removesuffix(parts[1]) for n in networks}
-    return " and ".join([counted(ops, "op")] * bool(ops or not names) + [counted(len(names), "network")] * bool(names))
+    if not names:
+        return counted(ops, "op")
+    of_networks = counted(len(names), "network")
+    return f"{counted(ops, 'op')} and {of_networks}" if ops else of_networks
 
 
 def title(report: Report) -> str:
@@ -143,8 +146,8 @@ SURENESS = ("violation", "special", "error", "suspect", "explained")
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """First the worst of each kind (op, dtype, result, verdict, class), then the second of each, and so on, the surest
-    first among them: the many alike of one op do not hide what another does."""
+    """First the worst of each kind (op, dtype, result, verdict, algorithm), then the second of each, and so on, the
+    surest first among them: the many alike of one op do not hide what another does."""
 
     def rank(f: Finding) -> tuple[Any, ...]:
         sure = SURENESS.index(f.verdict) if f.verdict in SURENESS else len(SURENESS)

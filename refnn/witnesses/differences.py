@@ -186,7 +186,7 @@ def _perturbed(
                 def loss(t: Any, place: int = place, x: np.ndarray = x, index: tuple[int, ...] = index) -> Any:
                     moved = x.copy()
                     moved[index] = moved[index] + t
-                    y = op.forward(ar, *lifted[:place], moved, *lifted[place + 1 :], **params)
+                    y = op.forward_definition(ar, *lifted[:place], moved, *lifted[place + 1 :], **params)
                     return ar.sum(cotangent * y)[()]
 
                 grad[index] = derivative(loss)

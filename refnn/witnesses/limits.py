@@ -10,9 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from refnn.adapters.torch import to_numpy, to_torch
 from refnn.formats import FORMATS, Format
-from refnn.limits import RULES, Probe, Rule, bisect
+from refnn.implementations.torch import to_numpy, to_torch
+from refnn.limits.rules import RULES, Rule
+from refnn.limits.search import bisect
+from refnn.limits.subjects import Probe
 
 ROWS = 67  # of a vector: several of the processor's vectors and a rest
 LAYOUTS = ("single", "vector", "strided")
@@ -32,7 +34,7 @@ def _binary(target: float) -> Function:
     return lambda x: F.binary_cross_entropy_with_logits(x, torch.full_like(x, target), reduction="none")
 
 
-# Functions of rows (the last axis), under the names of refnn.limits.SUBJECTS.
+# Functions of rows (the last axis), under the names of refnn.limits.rules.SUBJECTS.
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
         "exp(x)": torch.exp,

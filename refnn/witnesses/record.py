@@ -1,7 +1,7 @@
-"""A record of one's own against itself: what the tests of refnn do for the catalogue, in the small.
+"""The verification of a record that is not in the catalogue, on a small scale what the tests of refnn do for the ops.
 
-Each variant runs in plain floats and in balls, the vjp of the smallest one is compared with the complex step, and what
-a record says of rows and samples is tried on its small variants: row by row they give what they give as a whole.
+Each variant runs in plain floats and in balls. The vjp of the smallest one is compared with the complex step. What the
+record says of rows and samples is tried on small variants: row by row they must give the same as a whole.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import numpy as np
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb
 from refnn.arithmetic.floats import Floats
-from refnn.inputs import Case, cases
-from refnn.judge import differentiable
+from refnn.arithmetic.protocol import Arithmetic
+from refnn.judging.call import differentiable
+from refnn.judging.case import Case
+from refnn.judging.cases import cases
 from refnn.op import Op, lift
-from refnn.truth import evaluate, run, summed
+from refnn.oracle.evaluate import run, summed
+from refnn.oracle.truth import evaluate
 from refnn.witnesses.differences import PRECISION, complex_step, promised_bits_complex_step
 
 SMALL = 100  # elements of the cases that are tried row by row, beside the smallest one
@@ -25,16 +28,18 @@ SMALL = 100  # elements of the cases that are tried row by row, beside the small
 
 @functools.cache
 def verify(op: Op) -> None:
-    """ValueError says in one sentence where the definitions of `op` cannot be run, give something else than one output
-    and a gradient of its shape for each input, where a vjp is not the derivative of its forward, or where rows that do
-    not touch each other, or samples that are summed, give something else than the whole."""
+    """Run and compare the definitions of `op`; ValueError says in one sentence what is wrong with them.
+
+    They must run, and give one output and for each input a gradient of its shape. Each vjp must be the derivative of
+    its forward. Rows that do not depend on each other, and samples that are summed, must give the same as the whole.
+    """
     try:
         found = list(cases(op, "float64", families=["normal"]))
     except Exception as e:
         raise ValueError(f"op {op.name!r}: no case can be drawn, {type(e).__name__}: {e}") from e
     smallest = min(found, key=lambda c: (c.elements == 0, c.elements))
     slopes: Any = None  # of the forward, by the complex step: the same for all
-    for algorithm in ("accurate", *op.classes):
+    for algorithm in ("accurate", *op.algorithms):
         for case in found:
             _runs(case, algorithm)
             if case is smallest or case.elements <= SMALL:
@@ -66,8 +71,8 @@ def _runs(case: Case, algorithm: str) -> None:
                 )
 
 
-def _called(case: Case, algorithm: str, ar: Any, which: int, *given: Any) -> Any:
-    """What the forward (0) or the vjp (1) of a class returns."""
+def _called(case: Case, algorithm: str, ar: Arithmetic[Any], which: int, *given: Any) -> Any:
+    """What the forward (0) or the vjp (1) of an algorithm returns."""
     try:
         with np.errstate(all="ignore"):
             return case.op.algorithm(algorithm)[which](ar, *given, **case.params)
@@ -84,7 +89,7 @@ def _splits(case: Case, algorithm: str) -> None:
     x = inputs[0]
     if x is None or x.ndim == 0 or len(x) < 2:
         return
-    if (total := summed(op, inputs, params, 1)) is not None:
+    if (total := summed(case.call(), 1)) is not None:
         said, single = "summed", total.of
     elif op.rowwise(x.ndim, params):
         said, single = "rowwise", params
@@ -93,10 +98,7 @@ def _splits(case: Case, algorithm: str) -> None:
     shapes = [np.shape(op(*inputs, **single)), *(v.shape for v in inputs if v is not None)]
     if any(shape[:1] != x.shape[:1] for shape in shapes):
         raise ValueError(f"op {op.name!r}: {said} speaks of rows, but results and inputs have the shapes {shapes}")
-    whole, rows = (
-        evaluate(op, op.algorithm(algorithm), inputs, params, case.cotangent, PRECISION, size=size)
-        for size in (x.size, 1)
-    )
+    whole, rows = (evaluate(case.call(algorithm), PRECISION, size) for size in (x.size, 1))
     for name, a, b in zip(("the output", *(f"the gradient for {n}" for n in op.inputs)), whole, rows, strict=True):
         if a is None or b is None:
             continue
@@ -114,7 +116,7 @@ def _differentiates(case: Case, algorithm: str, steps: Any) -> Any:
     op = case.op
     ar = Arb(PRECISION, convention=op.convention)
     with ar.working():
-        _, *own = run(ar, op.algorithm(algorithm), case.inputs, case.params, case.cotangent)
+        _, *own = run(ar, case.call(algorithm))
     steps = steps or complex_step(op, case.inputs, case.params, case.cotangent)
     for name, mine, theirs, wanted in zip(op.inputs, own, steps, differentiable(case), strict=True):
         if not wanted or mine is None or theirs is None:

@@ -42,7 +42,7 @@ def gradients(
         x if x is None or x.dtype.kind in "iu" else _symbols(ar, name, x, points)
         for name, x in zip(op.inputs, inputs, strict=True)
     ]
-    y = op.forward(ar, *lifted, **params)
+    y = op.forward_definition(ar, *lifted, **params)
     loss = sympy.sympify(ar.sum(ar.array(g) * y)[()])
     undefined = loss.has(sympy.nan, sympy.zoo)  # 0/0: diff would take NaN for a constant, with derivative zero
     terms: dict[Any, list[Any]] = {}  # of the sum, for each symbol those that hold it

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from refnn.adapters import torch as adapter
-from refnn.inputs import Case
-from refnn.network import Network, Node, Params
+from refnn.implementations import torch as adapter
+from refnn.judging.case import Case
+from refnn.networks.network import Network, Node, Params
 from refnn.op import Op
 from refnn.ops import find
 

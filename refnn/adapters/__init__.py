@@ -1,1 +1,0 @@
-"""Adapters: run other implementations as functions of NumPy arrays."""

@@ -1,0 +1,257 @@
+"""What an arithmetic is: the primitives that definitions are written in.
+
+`Arithmetic` says what each primitive means. An arithmetic is a class that inherits it and defines every primitive for
+its own kind of number. Python refuses to make an object of a class in which one is missing, and names it, so that no
+definition is run in half an arithmetic. A primitive that an arithmetic cannot answer raises `Unsupported`.
+
+`Exact` is the base of arithmetics without roundings.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from fractions import Fraction
+from typing import NoReturn, Protocol, TypeVar
+
+import numpy as np
+
+from refnn.arithmetic import Convention, Unsupported
+from refnn.arithmetic.windows import Contraction, Windows, matrix_product
+
+Axis = int | tuple[int, ...] | None
+Real = float | Fraction | np.ndarray
+OfMagnitudes = Callable[..., np.ndarray]
+
+
+class Shaped(Protocol):
+    """An array of numbers of some kind."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+N = TypeVar("N", bound=Shaped)  # the arrays of an arithmetic
+
+
+class Arithmetic(Protocol[N]):
+    """The primitives, each for arrays `N` of one kind of number.
+
+    Where an argument may be an integer, that is one number for all elements.
+    """
+
+    name: str
+    convention: Convention  # what decides at kinks and ties
+
+    # --- borders -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def array(self, x: np.ndarray) -> N:
+        """A NumPy array of floats, lifted exactly."""
+
+    @abstractmethod
+    def store(self, x: N) -> N:
+        """A result, rounded to the format that it is stored in. Definitions leave this to whoever runs them."""
+
+    @abstractmethod
+    def real(self, value: Real) -> N:
+        """A real parameter (a float, or a Fraction over a power of two), or an array of them: an implementation may
+        round each once."""
+
+    @abstractmethod
+    def constant(self, name: str) -> N:
+        """One of CONSTANTS, which an implementation may round once."""
+
+    @abstractmethod
+    def one_hot(self, target: np.ndarray, classes: int, axis: int) -> N:
+        """Exact zeros and ones: a new axis of so many classes, with a one where the target is."""
+
+    # --- sums and products -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def sum(self, x: N, axis: Axis = None, keepdims: bool = False) -> N:
+        """A sum in any order."""
+
+    def dot(self, a: N, b: N, plus: N | None = None) -> N:
+        """a @ b + plus of two matrices: sums in any order, products fused or not."""
+        return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
+
+    @abstractmethod
+    def contract(self, form: Contraction, a: N, b: N, plus: N | None = None) -> N:
+        """The same as `dot` for any sums of products, which `form` lists."""
+
+    @abstractmethod
+    def product(self, *factors: N | int, over: N | int | None = None) -> N:
+        """A product in any grouping, divided by `over`."""
+
+    @abstractmethod
+    def windows(self, x: N, w: Windows) -> N:
+        """The cells under each tap of the windows: (..., *size) to (taps, ..., *count)."""
+
+    @abstractmethod
+    def fold(self, x: N, w: Windows) -> N:
+        """The transpose of `windows`: what each tap gives is added to its cell."""
+
+    # --- elementary functions ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def exp(self, x: N) -> N:
+        """The exponential."""
+
+    @abstractmethod
+    def log(self, x: N) -> N:
+        """The natural logarithm."""
+
+    @abstractmethod
+    def tanh(self, x: N) -> N:
+        """The hyperbolic tangent."""
+
+    @abstractmethod
+    def expm1(self, x: N) -> N:
+        """exp(x) - 1, without cancellation near 0."""
+
+    @abstractmethod
+    def log1p(self, x: N) -> N:
+        """log(1 + x), without cancellation near 0."""
+
+    @abstractmethod
+    def erf(self, x: N) -> N:
+        """The error function."""
+
+    @abstractmethod
+    def erfc(self, x: N) -> N:
+        """1 - erf(x), without cancellation."""
+
+    # --- kinks and choices -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def abs(self, x: N) -> N:
+        """|x|."""
+
+    @abstractmethod
+    def relu(self, x: N) -> N:
+        """max(x, 0)."""
+
+    @abstractmethod
+    def branch(self, x: N, above: N | int, below: N | int, at: N | int = 0, kink: str = "0") -> N:
+        """`above` where x > at, `below` where x < at; where they are equal a convention for the kink of that name
+        decides."""
+
+    @abstractmethod
+    def max(self, x: N, axis: int, among: np.ndarray | None = None) -> N:
+        """The maximum along an axis, `among` a boolean array if not all take part."""
+
+    @abstractmethod
+    def route(self, g: N, x: N, axis: int, among: np.ndarray | None = None) -> N:
+        """g, sent to where x has its maximum along the axis: zero elsewhere, and nowhere if none takes part. A named
+        convention decides ties."""
+
+    @abstractmethod
+    def where(self, mask: np.ndarray, a: N | int, b: N | int) -> N:
+        """A choice by a plain boolean array, never by computed values."""
+
+    @abstractmethod
+    def take(self, x: N, target: np.ndarray, axis: int) -> N:
+        """The entries of x that integer targets select along an axis, which disappears."""
+
+    # --- what implementations are free in ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def pivot(self, x: N, axis: int, finite: bool = False) -> N:
+        """A constant near max(x) that cancels from the final result; 0 where that is infinite, if `finite` is asked
+        for."""
+
+    @abstractmethod
+    def saved(self, x: N, times: int = 1) -> N:
+        """x, a value that an implementation may store between two kernels, and round for that. A product may be stored
+        several `times`, after some of its factors."""
+
+    @abstractmethod
+    def often(self, most: int, typical: int) -> int:
+        """How often something is done that changes no exact value: at most, and where an error is only to be
+        expected."""
+
+    @abstractmethod
+    def optional(self, x: N) -> N:
+        """x, a term that an implementation may leave out."""
+
+    @abstractmethod
+    def either(self, first: Callable[[], N], second: Callable[[], N]) -> N:
+        """What two functions of nothing give: two formulas of one number, of which an implementation may take either,
+        the second where it stays finite."""
+
+    @abstractmethod
+    def inexact(
+        self,
+        x: N,
+        operands: tuple[N, ...],
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
+    ) -> N:
+        """x as an algorithm gives it that is not written down.
+
+        It is off by at most worst(floor, *magnitudes) unit roundoffs, with a standard deviation of about
+        expected(floor, *magnitudes), and by way of numbers up to reach(floor, *magnitudes), if given. These are plain
+        functions of the magnitudes of its operands, and of the number below which results lose digits. Where worst is
+        not finite since operands are not, the result is NaN."""
+
+
+PRIMITIVES = tuple(name for name, member in vars(Arithmetic).items() if name[0] != "_" and callable(member))
+
+
+class Exact(Arithmetic[N]):
+    """An arithmetic without roundings: what implementations are free in changes nothing, and what is irrational is
+    refused, unless a subclass knows better."""
+
+    def _refuse(self, primitive: str) -> NoReturn:
+        raise Unsupported(self.name, primitive)
+
+    def store(self, x: N) -> N:
+        return x
+
+    def constant(self, name: str) -> N:
+        self._refuse("constant")
+
+    def exp(self, x: N) -> N:
+        self._refuse("exp")
+
+    def log(self, x: N) -> N:
+        self._refuse("log")
+
+    def tanh(self, x: N) -> N:
+        self._refuse("tanh")
+
+    def expm1(self, x: N) -> N:
+        self._refuse("expm1")
+
+    def log1p(self, x: N) -> N:
+        self._refuse("log1p")
+
+    def erf(self, x: N) -> N:
+        self._refuse("erf")
+
+    def erfc(self, x: N) -> N:
+        self._refuse("erfc")
+
+    def saved(self, x: N, times: int = 1) -> N:
+        return x
+
+    def often(self, most: int, typical: int) -> int:
+        return most
+
+    def optional(self, x: N) -> N:
+        return x
+
+    def either(self, first: Callable[[], N], second: Callable[[], N]) -> N:
+        return first()
+
+    def inexact(
+        self,
+        x: N,
+        operands: tuple[N, ...],
+        worst: OfMagnitudes,
+        expected: OfMagnitudes,
+        reach: OfMagnitudes | None = None,
+    ) -> N:
+        return x

@@ -1,0 +1,1 @@
+"""The facade of checks: `refnn.check` and `refnn.assert_conforms`."""

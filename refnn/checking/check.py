@@ -1,0 +1,308 @@
+"""Check: an implementation of an op or of a network against the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refnn.implementations import adapter_for
+from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
+from refnn.judging.case import Case
+from refnn.judging.cases import cases, user_cases
+from refnn.judging.check_case import check_case
+from refnn.judging.judge import Judge
+from refnn.judging.network_cases import network_cases
+from refnn.models import Model, default_model, model
+from refnn.networks.network import Network
+from refnn.op import Op
+from refnn.ops import OPS, find
+from refnn.report import CONFORMING, Finding, Report, Result
+
+FALSE_ALARM = 1e-7
+
+
+def false_alarm_line(probability: float, elements: int) -> float:
+    """The number of standard deviations that the error of any of `elements` elements exceeds with at most this
+    probability.
+
+    It is a union bound over two normal tails; sums of bounded roundings have lighter tails.
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"false_alarm is {probability}, expected a probability between 0 and 1")
+    from statistics import NormalDist  # here, because it takes longer to import than all of refnn
+
+    return -NormalDist().inv_cdf(probability / (2 * max(elements, 1)))
+
+
+def check(
+    subject: str | Op | Network,
+    implementation: Any = None,
+    *,
+    forward: Forward | None = None,
+    vjp: Vjp | None = None,
+    framework: str | None = None,
+    dtype: str | None = None,
+    inputs: Any = None,
+    algorithm: str = "accurate",
+    where: Mapping[str, Any] | None = None,
+    families: Iterable[str] | None = None,
+    seed: int = 0,
+    model: str | Model | None = None,
+    false_alarm: float = FALSE_ALARM,
+    accept: Iterable[str] = (),
+    expected_failures: Mapping[str, str] | None = None,
+) -> Report:
+    """Check an implementation of an op, or of a network, against the oracle.
+
+        >>> case = {"inputs": (np.array([-1.0, 0.0, 2.0]),), "cotangent": np.ones(3)}
+        >>> print(refnn.check("relu", forward=lambda x: np.maximum(x, 0), vjp=lambda g, x: (g,), inputs=case))
+        refnn.check('relu', dtype='float64'): does not conform: 6 elements in 1 case (4 exact, 1 convention, ...
+          violation: grad[x][0] of relu/float64/user/0/given/0
+            got      1.0
+            expected 0.0
+        ...
+
+    The implementation is a pair of functions of NumPy arrays, `forward(*inputs, **params)` and
+    `vjp(g, *inputs, **params)`. Without a vjp the forward alone is checked. Or it is a function of a `framework`, whose
+    autograd gives the gradients. Of a network, `forward(params, *inputs)` gives the output, and
+    `vjp(g, params, *inputs)` a dict of gradients. Or `implementation` is a torch.nn.Module with the network's parameter
+    names; its layers are then checked one by one, too.
+
+    By default the check runs every case of the op in `dtype`, which is float32 if it is not given. `families` selects
+    input families, and `where` the values of parameters. Or `inputs` is one case or a list of cases. A case is a tuple
+    of the arrays in the op's order, a mapping with `inputs`, `cotangent` and `params`, or what `refnn.case` returns.
+
+    `model` says what the implementation computes in; the default is the model of the dtype, for a framework that of its
+    kernels. `algorithm` is the algorithm that it is judged by. `accept` has the verdicts that conform besides exact, ok
+    and convention. `expected_failures` gives the reason why the findings of a case are expected.
+
+    The record of an op that is not in the catalogue is verified first (see `refnn.witnesses.record`).
+
+    What the implementation does wrong is in the report, never in an exception. TypeError, ValueError and LookupError
+    say what is wrong with the call itself. RuntimeError says that this thread flushes subnormal numbers.
+    """
+    name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
+    own = isinstance(subject, Op) and OPS.get(name) is not subject
+    if framework is None and implementation is not None:
+        raise TypeError(
+            f"check({name!r}, {implementation!r}) names no framework: pass framework=, or forward= and vjp="
+        )
+    if framework is None and forward is None and vjp is None:
+        raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
+    adapter = None if framework is None else adapter_for(framework)
+    if isinstance(subject, Network):
+        if where or families:
+            raise ValueError(f"check({name!r}) checks a network: where= and families= select cases of ops only")
+        given = inputs.cotangent.dtype.name if isinstance(inputs, Case) else "float32"
+        chosen: Sequence[Case] = network_cases(subject, dtype or given, inputs, seed=seed)
+    else:
+        if own:
+            from refnn.witnesses.record import verify
+
+            verify(find(subject))
+        chosen = _chosen_cases(find(subject), dtype, inputs, where, families, seed)
+    if not chosen:
+        raise LookupError(
+            f"no case of {name} matches where={dict(where or {})}, families={families}: nothing was checked"
+        )
+    chosen[0].op.algorithm(algorithm)  # raises if it is not declared
+    dtype = chosen[0].cotangent.dtype.name
+    rules = _rules(model, dtype, framework)
+    elements = sum(c.elements for c in chosen)
+    if isinstance(subject, Network):  # at most as many again for each of its layers, stepwise
+        elements *= 1 + len(subject.nodes)
+    line = false_alarm_line(false_alarm, elements)
+    shown = "forward=f, vjp=v" if adapter is None else f"{adapter.spelled(implementation)}, framework={framework!r}"
+    report = Report(
+        {
+            "subject": name,
+            "dtype": dtype,
+            "implementation": shown,
+            "model": rules.name,
+            "models": [rules.describe()],
+            "algorithm": algorithm,
+            "seed": seed,
+            "false_alarm": false_alarm,
+            "deviations": line,
+            "notes": [],
+        },
+        accept=CONFORMING | frozenset(accept),
+        expected=dict(expected_failures or {}),
+    )
+    if isinstance(subject, Network):
+        _run_network(report, subject, chosen, rules, algorithm, line, adapter, implementation, forward, vjp)
+        return report
+    if adapter is not None:
+        forward, vjp = adapter.functions(find(subject), implementation)
+    if vjp is None:
+        report.header["notes"].append("no vjp was given: the forward alone was checked")
+    for case in chosen:
+        named = f"{case.id!r}, op" if own else repr(case.id)
+        given = "..." if case.family == "user" else f"refnn.case({named})"
+        imports = "import refnn" if adapter is None else adapter.imports(implementation)
+        replay = (
+            f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, inputs={given}))"
+        )
+        try:
+            results, findings, _ = check_case(case, forward, vjp, rules, algorithm, line, replay)
+        except Skipped as e:
+            report.skips[case.id] = str(e)
+            continue
+        report.results.extend(results)
+        report.findings.extend(findings)
+    return report
+
+
+def _run_network(
+    report: Report,
+    net: Network,
+    chosen: Sequence[Case],
+    rules: Model,
+    algorithm: str,
+    line: float,
+    adapter: Any,
+    module: Any,
+    forward: Forward | None,
+    vjp: Vjp | None,
+) -> None:
+    """Check a network end to end, and stepwise too if a framework shows what its layers computed from."""
+    if adapter is None:
+        report.header["notes"].append("end to end only: the values between the layers were not seen")
+    elif not callable(getattr(module, "named_modules", None)):
+        raise TypeError(f"check({net.name!r}, {module!r}, framework='torch') expected a torch.nn.Module")
+    for case in chosen:
+        replay = (
+            "import refnn, refnn.networks.train, refnn.networks.zoo, refnn.witnesses.torch as w; "
+            f"net = {_loaded(net)}; "
+            f"print(refnn.check(net, w.module(net), framework='torch', dtype={report.header['dtype']!r}))"
+        )
+        if adapter is None or case.family in ("user", "normal"):
+            replay = f"print(refnn.check(net, ..., dtype={report.header['dtype']!r}, inputs=...))"
+        if adapter is None:
+            f, v = of_dicts(net, forward, vjp)
+        else:
+            trace = adapter.trace(net, module, case)
+            f, v = trace.forward, trace.vjp
+            seen = {step.names["output"] for step in trace.steps}
+            unseen = ", ".join(n.name for n in net.nodes if n.name not in seen)
+            if seen and unseen and case is chosen[0]:
+                report.header["notes"].append(f"end to end only, because no layer of their names was seen: {unseen}")
+            for step in trace.steps:
+                own = algorithm if algorithm in step.case.op.algorithms else "accurate"
+                results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)
+                _file(report, f"{net.name} stepwise", step.names, results, findings)
+        results, findings, judge = check_case(case, f, v, rules, algorithm, line, replay)
+        _file(report, f"{net.name} end to end", {}, results, findings)
+        report.header["notes"].append(_width_note(case, judge))
+        if near := judge.worst.open_branches:
+            report.header["notes"].append(
+                f"near kink: at {near} values of {case.id} rounding decides the side, both are ok"
+            )
+
+
+def _loaded(net: Network) -> str:
+    """The Python expression for a fixture network, with the loss that it was trained with if it has one."""
+    loaded = f"refnn.networks.zoo.fixture({net.name!r})"
+    if "head" not in net.about or "target" not in net.inputs:
+        return loaded
+    return f"refnn.networks.train.with_loss({loaded}, {net.about['head']!r})"
+
+
+def _file(report: Report, op: str, names: Mapping[str, str], results: list[Result], findings: list[Finding]) -> None:
+    """Add the results and findings of a layer or of the whole, with the network's own names for its values."""
+    report.results.extend(replace(r, op=op, what=names.get(r.what, r.what)) for r in results)
+    report.findings.extend(replace(f, op=op, what=names.get(f.what, f.what)) for f in findings)
+
+
+def of_dicts(net: Network, forward: Forward | None, vjp: Vjp | None) -> tuple[Forward | None, Vjp | None]:
+    """f(params, *inputs) and v(g, params, *inputs), turned into functions of the network's arrays in order."""
+    count = len(net.parameters)
+
+    def whole(*arrays: np.ndarray) -> Any:
+        assert forward is not None
+        return forward(dict(zip(net.parameters, arrays[:count], strict=True)), *arrays[count:])
+
+    def pulled(g: np.ndarray, *arrays: np.ndarray) -> Any:
+        assert vjp is not None
+        grads = vjp(g, dict(zip(net.parameters, arrays[:count], strict=True)), *arrays[count:])
+        if not isinstance(grads, Mapping):
+            raise Misbehaviour(
+                f"the vjp returned a {type(grads).__name__}, expected a dict of gradients by parameter name"
+            )
+        if missing := [p for p in net.parameters if p not in grads]:
+            raise Misbehaviour(
+                f"the vjp returned no gradient for {missing[0]!r}, only for {', '.join(grads) or 'nothing'}"
+            )
+        return (*(grads[p] for p in net.parameters), *[None] * len(net.inputs))
+
+    return None if forward is None else whole, None if vjp is None else pulled
+
+
+def by_name(net: Network, forward: Forward, vjp: Vjp | None) -> tuple[Forward, Vjp | None]:
+    """The reverse of `of_dicts`: functions of the network's arrays in order, turned into f(params, *inputs) and
+    v(g, params, *inputs)."""
+
+    def whole(params: Mapping[str, Any], *inputs: Any) -> Any:
+        return forward(*(params[p] for p in net.parameters), *inputs)
+
+    def pulled(g: np.ndarray, params: Mapping[str, Any], *inputs: Any) -> dict[str, Any]:
+        assert vjp is not None
+        grads = vjp(g, *(params[p] for p in net.parameters), *inputs)
+        return dict(zip(net.parameters, grads, strict=False))  # those of the inputs are not asked for
+
+    return whole, None if vjp is None else pulled
+
+
+def _width_note(case: Case, judge: Judge) -> str:
+    """A note on the worst case of a whole network: the median of its ratio to the values that are not zero."""
+    shares = {}
+    for what, result in zip(["output", *case.op.inputs], judge.worst.results, strict=True):
+        if result is not None and result[0].any():
+            middle, worst = (part[result[0] != 0] for part in result)
+            with np.errstate(over="ignore"):
+                shares[what] = float(np.median(worst / np.abs(middle)))
+    what, share = max(shares.items(), key=lambda item: item[1], default=("output", 0.0))
+    verdict = "" if share < 1 else ", too wide to say anything"
+    return (
+        f"worst case end to end of {case.id}: median radius {min(shares.values(), default=0.0):.2g} to {share:.2g} "
+        f"of the values, widest for {what}{verdict}"
+    )
+
+
+def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Model:
+    rules = model(given or default_model(dtype, framework))
+    if rules.storage.name != dtype:
+        raise ValueError(f"model {rules.name!r} stores {rules.storage.name}, but the check runs in {dtype}")
+    return rules
+
+
+def _chosen_cases(
+    op: Op, dtype: str | None, inputs: Any, where: Mapping[str, Any] | None, families: Iterable[str] | None, seed: int
+) -> Sequence[Case]:
+    if inputs is None:
+        return list(cases(op, dtype or "float32", seed=seed, families=families, where=where))
+    if isinstance(inputs, Case):
+        inputs = [inputs]
+    if isinstance(inputs, list) and inputs and all(isinstance(i, Case) for i in inputs):
+        if foreign := [c.id for c in inputs if c.op is not op]:
+            raise ValueError(f"the case {foreign[0]!r} is not a case of {op.name}")
+        if dtype and (other := [c.id for c in inputs if c.cotangent.dtype.name != dtype]):
+            raise ValueError(f"the case {other[0]!r} is not of dtype {dtype}")
+        return inputs
+    return user_cases(op, dtype, inputs, seed=seed)
+
+
+def assert_conforms(subject: str | Op | Network, implementation: Any = None, **options: Any) -> None:
+    """Raise AssertionError with the text of the report, unless `check` with these arguments finds that all conforms.
+
+    >>> refnn.assert_conforms("relu", forward=lambda x: np.maximum(x, 0), vjp=lambda g, x: (g * (x > 0),))
+    >>> refnn.assert_conforms("relu", forward=lambda x: x, families=["grid"])
+    Traceback (most recent call last):
+    AssertionError: refnn.check('relu', dtype='float32'): does not conform: ...
+    """
+    report = check(subject, implementation, **options)
+    if not report.ok:
+        raise AssertionError(str(report))

@@ -1,0 +1,18 @@
+"""The command `refnn`: report, render, compare, check, gen, verify, export, ops, limits, power, renew.
+
+The exit status is 0 if all conforms, 1 after an error (also of usage), 2 if something does not conform, 3 if nothing
+was checked, and 130 after an interrupt. Each command imports for itself what takes time to import.
+Without typer, `refnn.__main__`, which the command starts with, makes a sentence of the NotInstalled that this raises.
+"""
+
+from __future__ import annotations
+
+from refnn.refusals import needed_by
+
+with needed_by("the command line"):
+    import typer  # noqa: F401  # before the commands, which all do
+
+from refnn.cli import report, check, suite, compare, ops, limits, power, renew  # isort: skip  # as --help lists them
+from refnn.cli.app import main
+
+__all__ = ["check", "compare", "limits", "main", "ops", "power", "renew", "report", "suite"]

@@ -1,0 +1,269 @@
+"""PyTorch functions as implementations: they take and return NumPy arrays, and autograd gives the gradients."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from refnn.judging.case import Case
+from refnn.judging.independence import varied
+from refnn.networks.network import Network, Node
+from refnn.op import Op
+from refnn.ops import find
+
+BFLOAT16 = "bfloat16"  # NumPy knows it through ml_dtypes, so its bits travel as int16
+
+
+def to_torch(x: np.ndarray) -> torch.Tensor:
+    """A tensor of the values of x, with its strides (a stride of 0 included)."""
+    if x.dtype.name == BFLOAT16:
+        return torch.from_numpy(_writable(x.view(np.int16))).view(torch.bfloat16)
+    return torch.from_numpy(_writable(x))
+
+
+def _writable(x: np.ndarray) -> np.ndarray:
+    """torch.from_numpy warns about read-only arrays, and refuses negative strides; nothing here writes to them."""
+    if any(s < 0 for s in x.strides):
+        x = x.copy()
+    if x.flags.writeable:
+        return x
+    y = np.lib.stride_tricks.as_strided(x, writeable=False)
+    if 0 in x.strides and x.size:
+        base = np.array(x[(slice(0, 1),) * x.ndim])
+        return np.lib.stride_tricks.as_strided(base, x.shape, x.strides)
+    return np.array(y)
+
+
+def to_numpy(x: torch.Tensor) -> np.ndarray:
+    x = x.detach().cpu()
+    if x.dtype == torch.bfloat16:
+        from ml_dtypes import bfloat16
+
+        return x.contiguous().view(torch.int16).numpy().view(bfloat16)
+    return x.numpy()
+
+
+SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
+
+
+def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+    """refnn's parameters under PyTorch's names: `dim` for `axis`, tensors for arrays, and its own default for None."""
+    given = {SPELLING.get(k, k): v for k, v in params.items() if v is not None}
+    return {k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
+
+
+def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A convolution of PyTorch's. Paddings that it does not support are added to its input."""
+
+    def convolution(
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        *,
+        padding: Any = 0,
+        dilation: Any = 1,
+        **params: Any,
+    ) -> torch.Tensor:
+        if padding in ("same", "full"):  # PyTorch's own "same" warns of even kernels
+            steps = dilation if isinstance(dilation, tuple) else (dilation,) * (weight.ndim - 2)
+            reach = [d * (k - 1) for k, d in zip(weight.shape[2:], steps, strict=True)]
+            padding = tuple((r, r) if padding == "full" else (r // 2, (r + 1) // 2) for r in reach)
+        if isinstance(padding, tuple) and isinstance(padding[0], tuple):
+            x, padding = F.pad(x, [cells for sides in reversed(padding) for cells in sides]), 0
+        return f(x, weight, bias, padding=padding, dilation=dilation, **params)
+
+    return convolution
+
+
+def _cropped(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A transposed convolution of PyTorch's. Pairs of paddings, which it does not support, are cut off its output."""
+
+    def convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, **params: Any) -> Any:
+        padding = params["padding"]
+        if not (isinstance(padding, tuple) and isinstance(padding[0], tuple)):
+            return f(x, weight, bias, **params)
+        y = f(x, weight, bias, **{**params, "padding": 0})
+        for axis, (before, after) in enumerate(padding, start=y.ndim - len(padding)):
+            y = y.narrow(axis, before, y.shape[axis] - before - after)
+        return y
+
+    return convolution
+
+
+# PyTorch's functions that have fewer parameters than refnn's ops of the same name, each with its replacement.
+SPELLED: Mapping[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = MappingProxyType(
+    {f: _padded(f) for f in (F.conv1d, F.conv2d, F.conv3d)}
+    | {f: _cropped(f) for f in (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)}
+)
+
+
+def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors."""
+    if not callable(f):
+        raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of torch tensors")
+    called = SPELLED.get(f, f)
+
+    def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        tensors = [None if x is None else to_torch(x) for x in inputs]
+        for t, declared in zip(tensors, op.inputs.values(), strict=True):
+            if t is not None and t.is_floating_point() and declared.differentiable:
+                t.requires_grad_()
+        y = called(*tensors, **arguments(params))
+        if not isinstance(y, torch.Tensor):
+            raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
+        return y, tensors
+
+    def forward(*inputs: Any, **params: Any) -> np.ndarray:
+        return to_numpy(run(inputs, params)[0])
+
+    def vjp(g: np.ndarray, *inputs: Any, **params: Any) -> tuple[np.ndarray | None, ...]:
+        y, tensors = run(inputs, params)
+        leaves = [t for t in tensors if t is not None and t.requires_grad]
+        grads = iter(torch.autograd.grad(y, leaves, to_torch(g)))
+        return tuple(to_numpy(next(grads)) if t is not None and t.requires_grad else None for t in tensors)
+
+    return forward, vjp
+
+
+# --- modules ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """The inputs and results of one layer, as a case; `names` are the network's names for its results."""
+
+    case: Case
+    forward: Callable[..., Any]
+    vjp: Callable[..., Any]
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One forward and backward pass of a module: its results, and a step for each of its layers."""
+
+    forward: Callable[..., Any]
+    vjp: Callable[..., Any]
+    steps: list[Step]
+
+
+def trace(net: Network, module: torch.nn.Module, case: Case) -> Trace:
+    """Run a module on a case of a network, and watch its layers through hooks.
+
+    The module has the parameters of the case during the run, and its own again afterwards.
+    """
+    count = len(net.parameters)
+    params = dict(zip(net.parameters, case.inputs[:count], strict=True))
+    own = dict(module.named_parameters())
+    if missing := [p for p in net.parameters if p not in own]:
+        raise ValueError(f"the module has no parameter {missing[0]!r}, it has {', '.join(own) or 'none'}")
+    saved = {n: (p.data, p.grad) for n, p in own.items()}
+    layers = dict(module.named_modules())
+    hasty = [layer for layer in layers.values() if getattr(layer, "inplace", False)]
+    seen: dict[str, dict[str, Any]] = {n.name: {} for n in net.nodes if n.name in layers}
+    hooks = [h for name in seen for h in _watch(layers[name], seen[name])]
+    try:
+        for layer in hasty:  # they would overwrite what is to be seen
+            layer.inplace = False
+        for n, p in own.items():
+            p.grad = None
+            if n in params:
+                p.data = to_torch(np.array(params[n]))
+        inputs = [to_torch(np.array(x)) for x in case.inputs[count:] if x is not None]
+        for x in inputs:
+            x.requires_grad_(x.is_floating_point())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Full backward hook is firing")  # of a layer whose inputs it does not see
+            y = module(*inputs)
+            y.backward(to_torch(np.array(case.cotangent)))
+        pulled = {n: own[n].grad for n in net.parameters}
+        grads = {n: None if t is None else to_numpy(t).copy() for n, t in pulled.items()}
+    except Exception as e:
+        failure = e
+
+        def failed(*arrays: Any) -> Any:
+            raise failure
+
+        return Trace(failed, failed, [])
+    finally:
+        for h in hooks:
+            h.remove()
+        for layer in hasty:
+            layer.inplace = True
+        for n, p in own.items():
+            p.data, p.grad = saved[n]
+    output = to_numpy(y)
+    whole = (*(grads[n] for n in net.parameters), *[None] * len(net.inputs))
+    passed = [node for node in net.nodes if _is_whole(node, seen.get(node.name, {}), params)]
+    steps = [_step(net, node, case, seen[node.name], params, grads) for node in passed]
+    return Trace(lambda *_: output, lambda *_: whole, steps)
+
+
+def _watch(layer: torch.nn.Module, seen: dict[str, Any]) -> list[Any]:
+    def forward(_: Any, inputs: Any, output: Any) -> None:
+        seen["inputs"] = [to_numpy(x).copy() for x in inputs]
+        seen["output"] = to_numpy(output).copy()
+
+    def backward(_: Any, grad_inputs: Any, grad_outputs: Any) -> None:
+        seen["grads"] = [None if g is None else to_numpy(g).copy() for g in grad_inputs]
+        seen["cotangent"] = to_numpy(grad_outputs[0]).copy()
+
+    return [layer.register_forward_hook(forward), layer.register_full_backward_hook(backward)]
+
+
+def _is_whole(node: Node, seen: dict[str, Any], params: dict[str, Any]) -> bool:
+    """Whether the hooks saw all inputs of a layer. They do not see inputs that are passed by name."""
+    return "cotangent" in seen and len(seen["inputs"]) == sum(name not in params for name in node.inputs)
+
+
+def _step(
+    net: Network, node: Node, case: Case, seen: dict[str, Any], params: dict[str, Any], grads: dict[str, Any]
+) -> Step:
+    op = find(node.op)
+    values, pulled = list(seen["inputs"]), list(seen["grads"])
+    for name in node.inputs[len(values) :]:
+        values.append(params[name])
+        pulled.append(grads[name])
+    padding = [None] * (len(op.inputs) - len(values))
+    output, every = seen["output"], (*pulled, *padding)
+    step = Case(
+        f"{case.id}/{node.name}",
+        op,
+        (*values, *padding),
+        {**op.defaults, **node.params},
+        seen["cotangent"],
+        case.family,
+        random=varied(*values, seen["cotangent"]),
+    )
+    names = {"output": node.name, **{f"grad[{s}]": f"grad[{n}]" for s, n in zip(op.inputs, node.inputs, strict=False)}}
+    return Step(step, lambda *_, **__: output, lambda *_, **__: every, names)
+
+
+def spelled(f: Any) -> str:
+    """The name of the function in a line of Python."""
+    module, name = _home(f)
+    return f"{module}.{name}" if module else name
+
+
+def imports(f: Any) -> str:
+    """The import statement of a line of Python that uses the function."""
+    module, _ = _home(f)
+    return f"import refnn, {module}" if module else "import refnn"
+
+
+def _home(f: Any) -> tuple[str, str]:
+    """The module in which a function is found, or an empty text, and its name there."""
+    name = getattr(f, "__name__", type(f).__name__)
+    for home, module in (("torch.nn.functional", torch.nn.functional), ("torch", torch)):
+        if getattr(module, name, None) is f:
+            return home, name
+    own = getattr(f, "__module__", None) or ""
+    return (own, name) if getattr(sys.modules.get(own), name, None) is f and own != "__main__" else ("", name)

@@ -1,0 +1,1 @@
+"""The numbers of an implementation against the oracle: cases, calls, verdicts."""

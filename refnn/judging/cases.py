@@ -1,0 +1,204 @@
+"""The cases of a check, each with a stable id.
+
+A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/large/x=5x7,axis=-1/random/0`.
+`case(id)` gives the same arrays on any machine, because each case seeds its own generator with its id.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic.floats import Floats
+from refnn.formats import Format, format_of
+from refnn.ids import CaseId
+from refnn.judging.case import LAYOUTS, Case
+from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
+from refnn.judging.independence import independent
+from refnn.op import Op, Params, Special, Variant, lift
+from refnn.ops import find
+
+
+def slug(variant: Variant) -> str:
+    """The name of a variant in an id: its shapes and parameters, without blanks."""
+    shapes = [f"{n}={'x'.join(map(str, s)) or '0d'}" for n, s in variant.shapes.items() if s is not None]
+    kinds = [f"{n}:{k}" for n, k in variant.kinds.items()]
+    params = [f"{n}={str(v).replace(', ', ',').replace(' ', '-')}" for n, v in variant.params.items()]
+    return ",".join([*shapes[:2], *kinds, *params])
+
+
+def _output_shape(op: Op, inputs: Sequence[np.ndarray | None], params: Params) -> tuple[int, ...]:
+    ar = Floats(np.float32)
+    with np.errstate(all="ignore"):
+        return np.shape(op.forward_definition(ar, *lift(ar, inputs), **params))
+
+
+def cases(
+    op: str | Op,
+    dtype: str,
+    *,
+    seed: int = 0,
+    families: Iterable[str] | None = None,
+    where: Params | None = None,
+    id: str = "*",
+) -> Iterator[Case]:
+    """The cases of an op in one dtype, in a fixed order.
+
+        >>> for c in refnn.cases("softmax", "float32", families=["large"], where={"axis": 0}):
+        ...     c.id, c.inputs[0].shape
+        ('softmax/float32/large/x=7x5,axis=0/wide/0', (7, 5))
+
+    `families` keeps the cases of these input families, `where` those whose parameters have these values, and `id` those
+    whose id matches the pattern. LookupError names an unknown family, TypeError an unknown dtype or parameter.
+    """
+    op, fmt = find(op), format_of(dtype)
+    for name in families or ():
+        if name not in NAMES:
+            raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}")
+    for name in where or ():
+        if name not in op.defaults:
+            raise TypeError(
+                f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}"
+            )
+    for place, family in enumerate(NAMES):
+        if family == "special":
+            chosen = () if families and family not in families else op.special
+            yield from special_cases(op, fmt, chosen, where or {}, id, seed)
+            continue
+        for number, variant in enumerate(op.variants):  # the position, so that a selection changes nothing in a case
+            if (families and family not in families) or (family == "kinks" and not variant.points):
+                continue
+            if not _matches(op, variant.params, where or {}):
+                continue
+            # Over the families each variant meets every cotangent, among those that are random, too, and every layout.
+            kind = sorted(COTANGENTS)[(number + place + place // len(COTANGENTS)) % len(COTANGENTS)]
+            name = str(CaseId(op.name, dtype, family, slug(variant), kind, seed))
+            if fnmatch.fnmatchcase(name, id) or name == id:
+                yield build(name, op, fmt, family, variant, kind, (number, place))
+
+
+def _matches(op: Op, params: Params, where: Params) -> bool:
+    full = {**op.defaults, **params}
+    return not any(full[k] != v for k, v in where.items())
+
+
+def special_cases(op: Op, fmt: Format, rows: Iterable[Special], where: Params, id: str, seed: int) -> Iterator[Case]:
+    """One case for each of these rows of the table of special values."""
+    for row in rows:
+        if not _matches(op, row.params, where):
+            continue
+        given = [*zip(op.inputs, row.inputs, strict=True), *row.params.items()]
+        given += [("g", row.cotangent)] if row.cotangent != 1 else []
+        values = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)
+        name = str(CaseId(op.name, fmt.name, "special", values, "given", seed))
+        if not (fnmatch.fnmatchcase(name, id) or name == id):
+            continue
+        inputs = tuple(
+            None if x is None else np.asarray(x, np.int64 if _are_classes(x, declared.kind) else fmt.dtype)
+            for x, declared in zip(row.inputs, op.inputs.values(), strict=True)
+        )
+        params = {**op.defaults, **row.params}
+        cotangent = np.full(_output_shape(op, inputs, params), row.cotangent, fmt.dtype)
+        yield Case(name, op, inputs, params, cotangent, "special", random=False, row=row)
+
+
+def _are_classes(x: object, kind: str) -> bool:
+    return kind == "classes" or (kind == "target" and np.asarray(x).dtype.kind in "iu")
+
+
+def _compact(value: object) -> str:
+    return re.sub(r"[\s'\"]", "", str(value)).replace("/", "|")
+
+
+def build(
+    name: str,
+    op: Op,
+    fmt: Format,
+    family: str,
+    variant: Variant,
+    kind: str,
+    turn: tuple[int, int] | None = None,
+) -> Case:
+    """The case of that id. The id seeds the generator of its numbers. `turn` has the number of the variant and that of
+    the family: they decide how the inputs and the cotangent lie in memory, and whether the implementation is called
+    twice. Without `turn` all arrays lie in C order, and the implementation is called once."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
+    params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant.params.items()}}
+    shape = _output_shape(op, inputs, params)
+    cotangent = COTANGENTS[kind](rng, shape, fmt)
+    return Case(
+        name,
+        op,
+        inputs,
+        params,
+        cotangent,
+        family,
+        random=family in RANDOM,
+        random_cotangent=kind in ("random", "wide"),
+        layout=LAYOUTS[0 if turn is None else sum(turn) % len(LAYOUTS)],
+        cotangent_layout=LAYOUTS[0 if turn is None else (turn[0] + 2 * turn[1] + 1) % len(LAYOUTS)],
+        repeat=turn is not None and sum(turn) % 6 == 1,
+    )
+
+
+def smaller(op: Op) -> Op:
+    """The op with variants small enough for one symbol for each element. A variant gets its `small` shapes. One that
+    has none gets the axis lengths 3, 4, ... in place of those above 2, in their order, so that equal lengths stay equal
+    and unequal ones unequal."""
+    variants: list[Variant] = []
+    for variant in op.variants:
+        lengths = sorted({n for shape in variant.shapes.values() for n in shape or () if n > 2})
+        short = {n: 3 + i for i, n in enumerate(lengths)}
+        shapes = variant.small or {
+            name: None if shape is None else tuple(short.get(n, n) for n in shape)
+            for name, shape in variant.shapes.items()
+        }
+        if (reduced := replace(variant, shapes=shapes)) not in variants:
+            variants.append(reduced)
+    return replace(op, variants=tuple(variants))
+
+
+def case(id: str, op: Op | None = None) -> Case | None:
+    """The case of that id, or None. `op` is the record of an op that is not in the catalogue."""
+    named = CaseId.parse(id)
+    if named.seed is None:
+        return None
+    drawn = cases(op or named.op, named.dtype, seed=named.seed, families=[named.family])
+    return next((c for c in drawn if c.id == id), None)
+
+
+# --- inputs given by the user ----------------------------------------------------------------------------------------
+
+
+def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[Case]:
+    """The cases that the `inputs=` of a check gives: a tuple in the op's order, a mapping with `inputs`, `cotangent`
+    and `params`, or a list of these. If no cotangent is given, a random one is drawn."""
+    items = given if isinstance(given, list) else [given]
+    if not items:
+        raise ValueError("inputs= is an empty list: nothing would be checked")
+    found = []
+    for i, item in enumerate(items):
+        spec = item if isinstance(item, Mapping) else {"inputs": item}
+        if not isinstance(spec.get("inputs"), tuple):
+            raise TypeError(
+                f"inputs= item {i} is {type(item).__name__}, expected a tuple of arrays or a mapping with 'inputs'"
+            )
+        arrays, params = op.bind(spec["inputs"], spec.get("params", {}))
+        dtype = dtype or op.dtype_of(arrays).name
+        if op.dtype_of(arrays).name != dtype:
+            raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check runs in {dtype}")
+        name = str(CaseId(op.name, dtype, "user", str(i), "given", seed))
+        shape, fmt = _output_shape(op, arrays, params), format_of(dtype)
+        g = spec.get("cotangent")
+        if g is None:
+            g = normal(np.random.default_rng(zlib.crc32(name.encode())), shape, fmt)
+        g = op.cotangent(g, shape, fmt.dtype)
+        found.append(Case(name, op, arrays, params, g, "user", independent(op, arrays, params, g)))
+    return found

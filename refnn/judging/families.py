@@ -1,0 +1,181 @@
+"""Input families and cotangents: how the numbers of a case are drawn."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from refnn.formats import Format
+from refnn.op import Drawn, Op, Variant
+
+# --- families --------------------------------------------------------------------------------------------------------
+
+Draw = Callable[..., np.ndarray]  # of a generator, a shape and a format
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.asarray(rng.normal(size=shape)).astype(fmt.dtype)
+
+
+def _large(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.asarray(rng.normal(size=shape) * rng.choice([10.0, 40.0, 300.0], size=shape))
+
+
+def _tiny(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.normal(size=shape) * 2.0 ** (-fmt.precision // 2)
+
+
+def _zeros(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.where(rng.random(shape) < 0.5, 0.0, -0.0)
+
+
+def _grid(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.integers(-4, 5, size=shape).astype(np.float64)
+
+
+def _negative(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return -800.0 - rng.random(shape)
+
+
+def _offset(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return min(1e6, fmt.max / 64) + rng.normal(size=shape)
+
+
+def _wide(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    # Products of three such numbers, and their sums, stay inside the range.
+    reach = (fmt.emax - 12) // 3
+    return rng.choice([-1.0, 1.0], size=shape) * rng.uniform(1, 2, shape) * 2.0 ** rng.integers(-reach, reach, shape)
+
+
+def _subnormal(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return rng.integers(-(2 ** (fmt.precision - 1)), 2 ** (fmt.precision - 1), shape) * fmt.smallest_subnormal
+
+
+def _limits(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Just under and over the points where an exponential overflows, becomes subnormal or zero, where sigmoid and tanh
+    saturate, and where squares and the format itself end: each with its neighbours, both signs."""
+    ln2 = float(np.log(2.0))
+    points = np.array(
+        [
+            (fmt.emax + 1) * ln2,
+            -fmt.emin * ln2,
+            (fmt.precision - fmt.emin) * ln2,
+            fmt.precision * ln2,
+            (fmt.precision + 1) * ln2 / 2,
+            2.0 ** ((fmt.emax + 1) / 2),
+            2.0 ** (fmt.emin / 2),
+            fmt.max * 0.375,
+            fmt.max,
+            fmt.smallest_normal,
+        ]
+    )
+    chosen = rng.choice(points, size=shape)
+    steps = rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
+    with np.errstate(over="ignore"):
+        moved = np.minimum(chosen + steps, fmt.max)
+    return np.asarray(moved * rng.choice([-1.0, 1.0], size=shape))
+
+
+def _nonfinite(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    special = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1.0], size=shape)
+    return np.where(rng.random(shape) < 0.15, special, rng.normal(size=shape))
+
+
+FAMILIES: Mapping[str, Draw] = {
+    "grid": _grid,
+    "large": _large,
+    "limits": _limits,
+    "negative": _negative,
+    "nonfinite": _nonfinite,
+    "normal": normal,
+    "offset": _offset,
+    "subnormal": _subnormal,
+    "tiny": _tiny,
+    "wide": _wide,
+    "zeros": _zeros,
+}
+NAMES = tuple(sorted([*FAMILIES, "kinks", "special"]))
+
+
+def _kinks(points: Sequence[float], rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Numbers on the points at which an op changes its formula, a few ulps beside them, and between them."""
+    chosen = rng.choice(np.asarray(points, np.float64), size=shape)
+    steps = rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
+    return np.where(rng.random(shape) < 0.25, chosen * rng.uniform(-1.5, 1.5, shape), chosen + steps)
+
+
+RANDOM = frozenset({"normal", "large", "tiny", "wide"})  # their roundings may be taken as independent
+
+
+# --- cotangents: never ones alone ------------------------------------------------------------------------------------
+
+
+def _one_hot(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    g = np.zeros(shape, fmt.dtype)
+    if g.size:
+        g.flat[rng.integers(g.size)] = 1
+    return g
+
+
+def _constant(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.broadcast_to(np.asarray(-1.375, fmt.dtype), shape)  # stride 0
+
+
+def _spread(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return _wide(rng, shape, fmt).astype(fmt.dtype)
+
+
+COTANGENTS: Mapping[str, Draw] = {"constant": _constant, "one-hot": _one_hot, "random": normal, "wide": _spread}
+
+
+# --- cases -----------------------------------------------------------------------------------------------------------
+
+
+def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    p = rng.random(shape) ** 4
+    return np.asarray(p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0))  # they need not sum to one
+
+
+def draw_input(
+    op: Op, name: str, variant: Variant, family: str, rng: np.random.Generator, fmt: Format
+) -> np.ndarray | None:
+    shape = variant.shapes[name]
+    draw = functools.partial(_kinks, variant.points) if family == "kinks" else FAMILIES[family]
+    if shape is None:
+        return None
+    declared = op.inputs[name]
+    kind = variant.kind(name, declared)
+    if kind == "probabilities":
+        return _probabilities(rng, shape, declared.classes(shape)).astype(fmt.dtype)
+    if kind == "unit":
+        p = rng.random(shape)
+        return np.where(rng.random(shape) < 0.5, p.round(), p).astype(fmt.dtype)  # every other one is 0 or 1
+    if kind == "slope":
+        return rng.uniform(1 / 8, 1 / 3, shape).astype(fmt.dtype)
+    if kind == "mask":
+        return (rng.random(shape) < 0.5).astype(fmt.dtype)
+    if kind in ("classes", "ignored"):
+        classes = rng.integers(0, variant.classes(declared), size=shape)
+        if declared.ignored is None:
+            return classes
+        share, ignored = 1.0 if kind == "ignored" else 0.2, {**op.defaults, **variant.params}[declared.ignored]
+        return np.where(rng.random(shape) < share, ignored, classes).astype(np.int64)
+    return draw(rng, shape, fmt).astype(fmt.dtype)
+
+
+WEIGHTS: Mapping[str, Draw] = {  # one for each of refnn.op.DRAWN
+    "positive": lambda rng, shape: rng.uniform(0.25, 2.0, shape),
+    "negative": lambda rng, shape: -rng.uniform(0.25, 2.0, shape),
+    "zeros and negatives": lambda rng, shape: rng.integers(-1, 3, shape),
+}
+
+
+def draw_parameter(value: Any, rng: np.random.Generator, variant: Variant, fmt: Format) -> Any:
+    """A parameter of a case: the value of the variant, or an array of numbers that are drawn as it says."""
+    if not isinstance(value, Drawn):
+        return value
+    shape = value.shape(variant.first)
+    return WEIGHTS[value.kind](rng, shape).astype(fmt.dtype)

@@ -1,0 +1,1 @@
+"""Where softmax and its like overflow, underflow and lose their digits: thresholds by rule and by search."""

@@ -1,0 +1,1 @@
+"""Networks of ops: their files, data, training and account, from which fixtures are made."""

@@ -1,6 +1,0 @@
-"""Detection power: how many wrong implementations a checker catches, and how many right ones it objects to.
-
-`refnn.power.catalogue` holds the mutants, each a right implementation with one small change; `refnn.power.baselines`
-the procedures that are in use today; `refnn.power.score` runs them against each other, `refnn.power.page` shows what
-came of it. The command is `refnn power`.
-"""

@@ -1,0 +1,1 @@
+"""Numbers as text: their bits, JSON and its schema. Below everything that writes files."""
