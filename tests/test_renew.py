@@ -78,9 +78,10 @@ def test_what_does_not_conform_is_written_and_told(root: Path) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from refnn.study.renew import Product, renew
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background would ignore
 renew(Product("it", ("made/*",), ("python {root}/slow.py",)), root=Path(sys.argv[1]))
 """
 SLOW = """
