@@ -35,6 +35,19 @@ AXES = {1: "L", 2: "HW", 3: "DHW"}
 
 # --- convolution -----------------------------------------------------------------------------------------------------
 
+EQUATIONS = (
+    "cnnmath (convolution)",
+    "katsaros (convolution)",
+    "challa2023 (32)",
+    "challa2023 (34)",
+    "challa2023 (38)",
+    "challa2023 (41)",
+    "challa2023 (39)",
+    "challa2023 (40)",
+    "challa2023 (36)",
+    "challa2023 (43)",
+)
+
 
 def batched(x, weight):
     """x with a batch axis, and its shape before the channels."""

@@ -31,16 +31,5 @@ conv1d = Op(
     ),
     algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(3, 3), *_conv.special(1)),
-    equations=(
-        "cnnmath (convolution)",
-        "katsaros (convolution)",
-        "challa2023 (32)",
-        "challa2023 (34)",
-        "challa2023 (38)",
-        "challa2023 (41)",
-        "challa2023 (39)",
-        "challa2023 (40)",
-        "challa2023 (36)",
-        "challa2023 (43)",
-    ),
+    equations=_conv.EQUATIONS,
 )

@@ -51,16 +51,5 @@ conv2d = Op(
         "winograd 6x6": winograd(SIX),
     },
     special=(*product_rows(4, 4), *_conv.special(2)),
-    equations=(
-        "cnnmath (convolution)",
-        "katsaros (convolution)",
-        "challa2023 (32)",
-        "challa2023 (34)",
-        "challa2023 (38)",
-        "challa2023 (41)",
-        "challa2023 (39)",
-        "challa2023 (40)",
-        "challa2023 (36)",
-        "challa2023 (43)",
-    ),
+    equations=_conv.EQUATIONS,
 )
