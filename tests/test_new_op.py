@@ -54,7 +54,7 @@ parabola = Op(
 )
 '''
 LINES = {"torch.py": '"parabola": torch.square,', "loops.py": '"parabola": lambda x: np.array(x * x, dtype=object),'}
-NEEDED = ("fixtures", "support", "reports", "tightness")
+NEEDED = ("fixtures", "support", "reports", "findings", "tightness")
 
 
 def run(tree: Path, *command: str) -> str:
