@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from refnn.formats import FORMATS
-from refnn.judging.call import differentiable
-from refnn.judging.case import Case
 from refnn.networks.network import subject
 from refnn.wire.encoding import INTEGER, attribute, decode, digits, encode, from_attribute, from_tensor, tensor
 from refnn.wire.schema import check, parse
@@ -56,14 +54,6 @@ class Answer:
     results: Mapping[str, np.ndarray] = field(default_factory=dict)
     skip: str | None = None
     errors: tuple[str, ...] = ()
-
-
-def of_case(case: Case, wants: Sequence[str] | None = None) -> Request:
-    """The request for a case: its output, and the gradient for every input that has one."""
-    wanted = [f"d/{n}" for n, w in zip(case.op.inputs, differentiable(case), strict=True) if w]
-    inputs = dict(zip(case.op.inputs, case.inputs, strict=True))
-    every = ("y", *wanted) if wants is None else tuple(wants)
-    return Request(case.id, case.op.name, case.cotangent.dtype.name, case.params, inputs, case.cotangent, every)
 
 
 # --- text lines ------------------------------------------------------------------------------------------------------
