@@ -33,7 +33,8 @@ def slug(variant: Variant) -> str:
     return ",".join([*shapes[:2], *kinds, *params])
 
 
-def _output_shape(op: Op, inputs: Sequence[np.ndarray | None], params: Params) -> tuple[int, ...]:
+def output_shape(op: Op, inputs: Sequence[np.ndarray | None], params: Params) -> tuple[int, ...]:
+    """The shape of what the op makes of these inputs."""
     ar = Floats(np.float32)
     with np.errstate(all="ignore"):
         return np.shape(op.forward_definition(ar, *lift(ar, inputs), **params))
@@ -104,7 +105,7 @@ def special_cases(op: Op, fmt: Format, rows: Iterable[Special], where: Params, i
             for x, declared in zip(row.inputs, op.inputs.values(), strict=True)
         )
         params = {**op.defaults, **row.params}
-        cotangent = np.full(_output_shape(op, inputs, params), row.cotangent, fmt.dtype)
+        cotangent = np.full(output_shape(op, inputs, params), row.cotangent, fmt.dtype)
         yield Case(name, op, inputs, params, cotangent, "special", random=False, row=row)
 
 
@@ -131,7 +132,7 @@ def build(
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
     params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant.params.items()}}
-    shape = _output_shape(op, inputs, params)
+    shape = output_shape(op, inputs, params)
     cotangent = COTANGENTS[kind](rng, shape, fmt)
     return Case(
         name,
@@ -195,7 +196,7 @@ def user_cases(op: Op, dtype: str | None, given: Any, *, seed: int = 0) -> list[
         if op.dtype_of(arrays).name != dtype:
             raise TypeError(f"inputs= item {i} has dtype {op.dtype_of(arrays).name}, but the check runs in {dtype}")
         name = str(CaseId(op.name, dtype, "user", str(i), "given", seed))
-        shape, fmt = _output_shape(op, arrays, params), format_of(dtype)
+        shape, fmt = output_shape(op, arrays, params), format_of(dtype)
         g = spec.get("cotangent")
         if g is None:
             g = normal(np.random.default_rng(zlib.crc32(name.encode())), shape, fmt)

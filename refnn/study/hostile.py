@@ -20,7 +20,7 @@ from refnn.arithmetic.sequential import Sequential
 from refnn.arithmetic.windows import Contraction
 from refnn.formats import FORMATS, Format
 from refnn.judging.case import Case
-from refnn.judging.cases import smaller
+from refnn.judging.cases import output_shape, smaller
 from refnn.models import model
 from refnn.op import Drawn, Op, Shape, Variant
 from refnn.oracle.allowance import worst_case
@@ -99,7 +99,7 @@ class Recipe:
             arrays.append(None if shape is None else self._lay(shape, along, fmt.dtype))
         params = {**self.op.defaults, **self.variant.params}
         self.op.validate(dict(zip(self.op.inputs, arrays, strict=True)), params)
-        made = np.asarray(run(Floats(fmt.dtype), Call(self.op, tuple(arrays), params))[0]).shape
+        made = output_shape(self.op, arrays, params)
         shape = tuple(self.axis if s == n else s for s in made)
         cotangent = self._lay(shape, COTANGENTS[self.cotangent](terms) if g is None else g, fmt.dtype)
         return Case(id, self.op, tuple(arrays), params, cotangent, "built", False)

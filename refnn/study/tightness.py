@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -110,26 +111,48 @@ SHORT_ROW = 10  # elements
 def large(op: Op, elements: int = 50_000) -> Op:
     """The op with larger shapes, for long runs: its first inputs have some `elements` each. There is the largest
     variant that is no loss, that adds up and that takes a mean, each with many rows, and one whose rows are short."""
-    largest: dict[Any, Variant] = {}
+    many: dict[Any, Variant] = {}
     for variant in sorted(op.variants, key=lambda v: -math.prod(v.first)):
         total = op.summed({**op.defaults, **variant.params})
-        largest.setdefault(total and total.over is not None, variant)
-    many = [with_rows(v, elements) for v in largest.values()]
-    return replace(op, variants=(*many, *(v for v in short_rows(op, elements) if v not in many)))
+        kind = total and total.over is not None
+        if kind not in many and (longer := with_rows(op, variant, elements)):
+            many[kind] = longer
+    short = (v for v in short_rows(op, elements) if v not in many.values())
+    return replace(op, variants=(*many.values(), *short))
 
 
 def short_rows(op: Op, elements: int) -> tuple[Variant, ...]:
     """The largest variant whose rows are short, with so many of them; none where an op has none."""
     short = [v for v in op.variants if 0 < math.prod(v.first[1:]) <= SHORT_ROW < math.prod(v.first)]
-    return tuple(with_rows(v, elements) for v in sorted(short, key=lambda v: -math.prod(v.first))[:1])
+    longer = (with_rows(op, v, elements) for v in sorted(short, key=lambda v: -math.prod(v.first)))
+    return tuple(itertools.islice(filter(None, longer), 1))
 
 
-def with_rows(variant: Variant, elements: int) -> Variant:
-    """The variant with so many rows that its first input has some `elements`."""
-    batch, *rest = variant.first
-    rows = elements // math.prod(rest) + 1
-    shapes = {n: (rows, *s[1:]) if s and s[0] == batch else s for n, s in variant.shapes.items()}
-    return replace(variant, shapes=shapes)
+def with_rows(op: Op, variant: Variant, elements: int) -> Variant | None:
+    """The variant with so many rows that its first input has some `elements`; None where its rows are no batch, such as
+    the channels of one image. A weight may have as many rows as the batch by chance: of the inputs, the fewest with
+    which the op takes more rows get them."""
+    batch = variant.first[0]
+
+    def times(k: int, names: tuple[str, ...]) -> Variant:
+        shapes = {n: (k * batch, *s[1:]) if s and n in names else s for n, s in variant.shapes.items()}
+        return replace(variant, shapes=shapes)
+
+    first, *others = (n for n, s in variant.shapes.items() if s and s[0] == batch)
+    for count in range(len(others) + 1):
+        for chosen in itertools.combinations(others, count):
+            if _takes(op, times(2, (first, *chosen))):
+                return times(elements // math.prod(variant.first) + 1, (first, *chosen))
+    return None
+
+
+def _takes(op: Op, variant: Variant) -> bool:
+    try:
+        [one] = cases(replace(op, variants=(variant,)), "float32", families=["normal"])
+        op.validate(dict(zip(op.inputs, one.inputs, strict=True)), one.params)
+    except (ValueError, IndexError):
+        return False  # the shapes do not go together
+    return True
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
