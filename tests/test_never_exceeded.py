@@ -149,7 +149,7 @@ def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
     yield from found
     yield from built(op, rules)
     # A 16-bit sum of a thousand exponentials may lose all digits, and its reciprocal is unbounded then.
-    if rules.accumulate.precision < 24 and long_axes(op) and (short := short_rows(op, 500)):
+    if rules.accumulate.precision < 24 and long_axes(op) and (short := short_rows(op, ENOUGH // 10)):
         yield from cases(dataclasses.replace(op, variants=short), rules.storage.name, seed=seed)
 
 
