@@ -20,6 +20,7 @@ from refnn.arithmetic.floats import Floats, keep_freed_memory
 from refnn.arithmetic.protocol import Arithmetic, N
 from refnn.formats import FORMATS
 from refnn.refusals import check_real
+from refnn.variants import DRAWN, Drawn, Shape, Variant, ordinary
 
 Array = np.ndarray
 Params = Mapping[str, Any]  # of whatever type an op takes each parameter
@@ -65,87 +66,6 @@ class Input:
     def classes(self, shape: tuple[int, ...]) -> int:
         """The axis of an array of this shape along which the classes count."""
         return self.axis(len(shape)) if callable(self.axis) else self.axis
-
-
-DRAWN = ("positive", "negative", "zeros and negatives")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A parameter of a variant that is an array. Each case draws its own numbers.
-
-    `kind` is "positive", "negative", or "zeros and negatives": whole numbers, not all of them positive. With `axis` the
-    array has one number for each place on that axis of the first input. With `along` it lies along these axes of the
-    first input, and broadcasts along the others. The id of a case shows the kind.
-    """
-
-    kind: str
-    axis: int | None = None
-    along: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.kind not in DRAWN:
-            raise ValueError(f"the kind of a drawn parameter is {self.kind!r}, expected one of {', '.join(DRAWN)}")
-        if (self.axis is None) == (not self.along):
-            raise ValueError(
-                f"Drawn({self.kind!r}) has axis {self.axis} and along {self.along}, expected one of the two"
-            )
-
-    def shape(self, first: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the array, for a first input of that shape."""
-        if self.axis is not None:
-            return (first[self.axis],)
-        axes = {a % len(first) for a in self.along}
-        return tuple(n if a in axes else 1 for a, n in enumerate(first) if a >= min(axes))
-
-    def __str__(self) -> str:
-        return " ".join([self.kind, *(("along", *map(str, self.along)) if self.along else ())])
-
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One configuration in which a check runs an op.
-
-        >>> variant = refnn.Variant({"x": (33, 129), "bias": (129,)}, {"axis": 1}, points=(0.0,))
-        >>> variant.first, variant.params, variant.small
-        ((33, 129), {'axis': 1}, None)
-
-    `shapes` has the shape of each input, or None where the input is absent. `params` has the parameters; a parameter
-    that is an array is a `Drawn`. `kinds` replaces the declared kind of an input for this variant. The kind "ignored"
-    means class indices that are all to be ignored. `points` are the inputs at which the formula changes; the family
-    "kinks" draws its numbers around them, and does not run without them. `small` has smaller shapes for tests that take
-    long for each element. It is needed only where the axes cannot be shortened one by one.
-    """
-
-    shapes: Mapping[str, Shape | None]
-    params: Params = field(default_factory=dict)
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    points: Sequence[float] = ()
-    small: Mapping[str, Shape | None] | None = None
-
-    @property
-    def first(self) -> Shape:
-        """The shape of the first input, which is never absent."""
-        shape = next(iter(self.shapes.values()))
-        assert shape is not None
-        return shape
-
-    def kind(self, name: str, declared: Input) -> str:
-        """What the input of that name holds. A target holds probabilities if it has the shape of the input that it is
-        of, and classes otherwise."""
-        kind = self.kinds.get(name, declared.kind)
-        if kind != "target":
-            return kind
-        return "probabilities" if self.shapes[name] == self.shapes[declared.of or name] else "classes"
-
-    def classes(self, declared: Input) -> int:
-        """The number of classes of an input."""
-        shape = self.shapes[declared.of or ""]
-        assert shape is not None
-        return shape[declared.classes(shape)]
 
 
 @dataclass(frozen=True)
@@ -204,7 +124,11 @@ class Op:
     `forward_definition(ar, *inputs, **params)` and `vjp_definition(ar, g, y, *inputs, **params)` are written in the
     primitives of an arithmetic `ar`. `g` is the cotangent and `y` the output. The vjp returns one gradient for each
     input. The methods `forward` and `vjp` take and return NumPy arrays. `validate(inputs, params)` raises ValueError
-    with one sentence. A check runs the op in each of its `variants`.
+    with one sentence.
+
+    A check runs the op in each of its `variants`, and in those of `usual(op)`. The variants are small and odd, so that
+    witnesses can follow each element. The usual ones are the shapes and parameters of real networks and the sizes at
+    which kernels work in another way; by default they are those of `refnn.variants.ordinary`.
 
     `algorithms` names other sound algorithms, each a pair of a forward and a vjp. An op also has the algorithms of the
     ops that its definition calls. For example, if it calls refnn.gelu.forward_definition, its algorithm "gelu: sum" is
@@ -232,6 +156,7 @@ class Op:
     rowwise: Callable[[int, Params], bool] = lambda ndim, params: False
     summed: Callable[[Params], Sum | None] = lambda params: None
     equations: tuple[str, ...] = ()
+    usual: Callable[[Op], Iterable[Variant]] = ordinary
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -278,16 +203,44 @@ class Op:
                     f"op {self.name!r}: {name} is ignored at {declared.ignored!r}, which is not one of its parameters"
                 )
         for variant in self.variants:
-            if not isinstance(variant, Variant):
-                raise TypeError(f"op {self.name!r}: a variant is {variant!r}, expected refnn.Variant(shapes, params)")
-            if list(variant.shapes) != list(self.inputs):
-                raise ValueError(
-                    f"op {self.name!r}: a variant has the shapes {variant.shapes}, expected {list(self.inputs)}"
-                )
-            if not set(variant.params) <= set(self.defaults):
-                raise ValueError(
-                    f"op {self.name!r}: a variant has the params {variant.params}, expected {list(self.defaults)}"
-                )
+            self._refuse_variant(variant)
+
+    def _refuse_variant(self, variant: Variant) -> None:
+        if not isinstance(variant, Variant):
+            raise TypeError(f"op {self.name!r}: a variant is {variant!r}, expected refnn.Variant(shapes, params)")
+        if list(variant.shapes) != list(self.inputs):
+            raise ValueError(
+                f"op {self.name!r}: a variant has the shapes {variant.shapes}, expected {list(self.inputs)}"
+            )
+        if not set(variant.params) <= set(self.defaults):
+            raise ValueError(
+                f"op {self.name!r}: a variant has the params {variant.params}, expected {list(self.defaults)}"
+            )
+
+    def takes(self, variant: Variant) -> bool:
+        """Whether the shapes and the parameters of a variant go together."""
+        try:
+            arrays, params = _filled(self, variant)
+            self.validate(dict(zip(self.inputs, arrays, strict=True)), params)
+            with np.errstate(all="ignore"):
+                self.forward_definition(Floats(np.float32), *arrays, **params)
+        except (ValueError, IndexError):
+            return False
+        return True
+
+    @cached_property
+    def configurations(self) -> tuple[Variant, ...]:
+        """What a check runs: the variants, and the usual ones that the op takes, each once."""
+
+        def told_apart(v: Variant) -> Any:
+            return v.shapes, {**self.defaults, **v.params}, v.kinds
+
+        found = list(self.variants)
+        for variant in self.usual(self):
+            self._refuse_variant(variant)
+            if told_apart(variant) not in map(told_apart, found) and self.takes(variant):
+                found.append(variant)
+        return tuple(found)
 
     @staticmethod
     def _signature(f: Half) -> Iterable[inspect.Parameter]:
@@ -541,6 +494,7 @@ __all__ = [
     "Drawn",
     "Input",
     "Op",
+    "Shape",
     "Special",
     "Sum",
     "Variant",

@@ -26,7 +26,7 @@ ORDER = (
     ("formats", "models", "refusals", "ids", "progress", "conformance"),  # the vocabulary
     ("wire",),
     ("arithmetic",),
-    ("op", "ops", "_moved"),
+    ("variants", "op", "ops", "_moved"),
     ("oracle",),
     ("networks",),
     ("report",),

@@ -45,14 +45,20 @@ class Case:
         return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "iu")
 
 
-LAYOUTS = ("C", "F", "strided", "reversed", "offset")
+LAYOUTS = ("C", "F", "strided", "reversed", "offset", "channels last", "broadcast")
 
 
 def layout(x: np.ndarray, order: str) -> np.ndarray:
-    """A fresh copy of x: in C order, in Fortran order, as every other element of a larger array ("strided"), with
-    negative strides ("reversed"), or from the second element of a larger array on ("offset")."""
+    """A fresh copy of x: in C order, in Fortran order, with axis 1 last ("channels last"), as every other element of a
+    larger array ("strided"), with negative strides ("reversed"), from the second element of a larger array on
+    ("offset"), or with the stride 0 along an axis on which it repeats ("broadcast").
+
+    An array that the order says nothing about, such as the channels of a vector, is copied in C order.
+    """
     if order == "F":
         return np.array(x, order="F")
+    if order == "channels last" and x.ndim > 2:
+        return np.moveaxis(np.array(np.moveaxis(x, 1, -1), order="C"), -1, 1)
     if order == "reversed" and x.ndim:
         backward = (slice(None, None, -1),) * x.ndim
         return np.array(x[backward], order="C")[backward]
@@ -65,4 +71,24 @@ def layout(x: np.ndarray, order: str) -> np.ndarray:
         view = base[..., ::2] if x.ndim else base
         view[...] = x
         return view
+    if order == "broadcast" and (axis := _long_axis(x)) is not None and same_bits(x, repeated(x)):
+        first = np.array(x.take([0], axis), order="C")
+        strides = tuple(0 if a == axis else s for a, s in enumerate(first.strides))
+        return np.lib.stride_tricks.as_strided(first, x.shape, strides)
     return np.array(x, order="C")
+
+
+def repeated(x: np.ndarray) -> np.ndarray:
+    """x with its first part along the first axis of several, over and over."""
+    axis = _long_axis(x)
+    return x if axis is None else np.repeat(x.take([0], axis), x.shape[axis], axis)
+
+
+def _long_axis(x: np.ndarray) -> int | None:
+    return next((a for a, n in enumerate(x.shape) if n > 1), None) if x.size else None
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits, NaN and the sign of zero included."""
+    whole = {2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
+    return bool(np.array_equal(a.view(whole), b.view(whole)))

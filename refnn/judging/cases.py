@@ -7,10 +7,11 @@ A case id reads `op/dtype/family/variant/cotangent/seed`, e.g. `softmax/float32/
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from refnn.arithmetic.floats import Floats
 from refnn.formats import Format, format_of
 from refnn.ids import CaseId
-from refnn.judging.case import LAYOUTS, Case
+from refnn.judging.case import LAYOUTS, Case, repeated
 from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
 from refnn.judging.independence import independent
 from refnn.op import Op, Params, Special, Variant, lift
@@ -67,21 +68,78 @@ def cases(
             raise TypeError(
                 f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}"
             )
-    for place, family in enumerate(NAMES):
-        if family == "special":
-            chosen = () if families and family not in families else op.special
-            yield from special_cases(op, fmt, chosen, where or {}, id, seed)
+    chosen = [(v, turns(op, v, dtype, seed)) for v in op.configurations if _matches(op, v.params, where or {})]
+    for family in NAMES:
+        if families and family not in families:
             continue
-        for number, variant in enumerate(op.variants):  # the position, so that a selection changes nothing in a case
-            if (families and family not in families) or (family == "kinks" and not variant.points):
+        if family == "special":
+            yield from special_cases(op, fmt, op.special, where or {}, id, seed)
+            continue
+        for variant, by_family in chosen:
+            if (turn := by_family.get(family)) is None:
                 continue
-            if not _matches(op, variant.params, where or {}):
-                continue
-            # Over the families each variant meets every cotangent, among those that are random, too, and every layout.
-            kind = sorted(COTANGENTS)[(number + place + place // len(COTANGENTS)) % len(COTANGENTS)]
-            name = str(CaseId(op.name, dtype, family, slug(variant), kind, seed))
+            name = str(CaseId(op.name, dtype, family, slug(variant), turn.cotangent, seed))
             if fnmatch.fnmatchcase(name, id) or name == id:
-                yield build(name, op, fmt, family, variant, kind, (number, place))
+                yield build(name, op, fmt, family, variant, turn)
+
+
+# The families of a variant one of whose arrays has more elements than that: they take as long as all others together,
+# and in float64, whose truth takes more digits than a float64 holds, several times as long.
+LARGE = {32_768: ("normal",), 4096: ("grid", "normal")}
+LARGE_IN_FLOAT64 = {32_768: (), 4096: ("normal",)}
+USUAL = 8  # families of a usual variant: as many as there are layouts, and one
+
+
+def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator) -> list[str]:
+    """The input families in which a variant is run, but the special values: all for the small variants of the record,
+    and for each of the usual ones some others beside "normal"."""
+    elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
+    large = LARGE_IN_FLOAT64 if dtype == "float64" else LARGE
+    possible = next((families for most, families in large.items() if elements > most), NAMES)
+    families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
+    if variant in op.variants or len(families) <= USUAL:
+        return families
+    others = rng.permutation([f for f in families if f != "normal"])[: USUAL - 1]
+    return [f for f in families if f == "normal" or f in others]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a case has besides its numbers: the kind of its cotangent, how arrays lie in memory, and whether the
+    implementation is called more than once."""
+
+    cotangent: str
+    layout: str = "C"
+    cotangent_layout: str = "C"
+    repeat: bool = False
+
+
+def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
+    """For each family of a variant its turn. Each choice is shuffled on its own, and over the families all of its values
+    come up, as long as there are as many families as values."""
+    rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
+    families = families_of(op, variant, dtype, rng)
+
+    def shuffled(values: Sequence[Any], count: int) -> list[Any]:
+        return rng.permutation(np.resize(rng.permutation(values), count)).tolist()
+
+    rolled = {name: shuffled(values, len(families)) for name, values in CHOICES.items()}
+    orders = rolled["layout"]
+    for i, family in enumerate(families):
+        if orders[i] == "broadcast" and family in RANDOM:  # rows that repeat are no independent numbers
+            j = next((j for j, f in enumerate(families) if f not in RANDOM and orders[j] != "broadcast"), None)
+            orders[i] = "C" if j is None else orders[j]
+            if j is not None:
+                orders[j] = "broadcast"
+    return {f: Turn(**{name: values[i] for name, values in rolled.items()}) for i, f in enumerate(families)}
+
+
+CHOICES: Mapping[str, Sequence[Any]] = {
+    "cotangent": sorted(COTANGENTS),
+    "layout": LAYOUTS,
+    "cotangent_layout": [order for order in LAYOUTS if order != "broadcast"],
+    "repeat": (True, False, False, False),
+}
 
 
 def _matches(op: Op, params: Params, where: Params) -> bool:
@@ -123,17 +181,16 @@ def build(
     fmt: Format,
     family: str,
     variant: Variant,
-    kind: str,
-    turn: tuple[int, int] | None = None,
+    turn: Turn,
 ) -> Case:
-    """The case of that id. The id seeds the generator of its numbers. `turn` has the number of the variant and that of
-    the family: they decide how the inputs and the cotangent lie in memory, and whether the implementation is called
-    twice. Without `turn` all arrays lie in C order, and the implementation is called once."""
+    """The case of that id. The id seeds the generator of its numbers."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
+    if turn.layout == "broadcast":
+        inputs = (repeated(inputs[0]), *inputs[1:])
     params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant.params.items()}}
     shape = output_shape(op, inputs, params)
-    cotangent = COTANGENTS[kind](rng, shape, fmt)
+    cotangent = COTANGENTS[turn.cotangent](rng, shape, fmt)
     return Case(
         name,
         op,
@@ -142,10 +199,10 @@ def build(
         cotangent,
         family,
         random=family in RANDOM,
-        random_cotangent=kind in ("random", "wide"),
-        layout=LAYOUTS[0 if turn is None else sum(turn) % len(LAYOUTS)],
-        cotangent_layout=LAYOUTS[0 if turn is None else (turn[0] + 2 * turn[1] + 1) % len(LAYOUTS)],
-        repeat=turn is not None and sum(turn) % 6 == 1,
+        random_cotangent=turn.cotangent in ("random", "wide"),
+        layout=turn.layout,
+        cotangent_layout=turn.cotangent_layout,
+        repeat=turn.repeat,
     )
 
 

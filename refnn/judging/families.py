@@ -41,7 +41,49 @@ def _negative(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> 
 
 
 def _offset(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
-    return min(1e6, fmt.max / 64) + rng.normal(size=shape)
+    return rng.choice([-1.0, 1.0]) * min(1e6, fmt.max / 64) + rng.normal(size=shape)
+
+
+def _far(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """All below the number that a maximum is often begun with, such as -1e9."""
+    return -min(4e9, fmt.max / 64) * rng.uniform(1, 1.25, shape)
+
+
+def _near(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Numbers that kernels compare with, and their neighbours: 0, powers of two, integers, the bounds of clamps."""
+    points = np.array([0.0, 0.125, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 16.0, 20.0, 32.0, 64.0, 88.0])
+    chosen = rng.choice(points, size=shape)
+    moved = chosen + rng.integers(-2, 3, size=shape) * fmt.ulp(chosen)
+    return np.asarray(moved * rng.choice([-1.0, 1.0], size=shape))
+
+
+def _masked(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Scores of which some are masked by -10000, in some rows all but one, and rows that are saturated."""
+    rows = (*shape[:-1], 1) if shape else ()
+    share = rng.choice([0.0, 0.5, 1.0], size=rows)
+    scores = rng.normal(size=shape) * rng.choice([1.0, 30.0], size=rows)
+    masked = np.asarray(rng.random(shape) < share)
+    if shape:
+        masked[..., :1] &= share < 1
+    return np.where(masked, scores - 1e4, scores)
+
+
+def _few(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Three numbers, over and over; none of them is exact in binary."""
+    return rng.choice([-0.7, 0.1, 0.3], size=shape)
+
+
+def _sorted(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Every row ascends, or every row descends."""
+    return np.sort(rng.normal(size=shape) + 0.5)[..., :: rng.choice([-1, 1])] if shape else rng.normal(size=())
+
+
+def _spike(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """One element is huge."""
+    x = np.asarray(rng.normal(size=shape))
+    if x.size:
+        x.flat[rng.integers(x.size)] = rng.choice([-1.0, 1.0]) * 2.0 ** (fmt.emax // 4)
+    return x
 
 
 def _wide(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
@@ -85,13 +127,19 @@ def _nonfinite(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) ->
 
 
 FAMILIES: Mapping[str, Draw] = {
+    "far": _far,
+    "few": _few,
     "grid": _grid,
     "large": _large,
     "limits": _limits,
+    "masked": _masked,
+    "near": _near,
     "negative": _negative,
     "nonfinite": _nonfinite,
     "normal": normal,
     "offset": _offset,
+    "sorted": _sorted,
+    "spike": _spike,
     "subnormal": _subnormal,
     "tiny": _tiny,
     "wide": _wide,
@@ -128,7 +176,23 @@ def _spread(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np
     return _wide(rng, shape, fmt).astype(fmt.dtype)
 
 
-COTANGENTS: Mapping[str, Draw] = {"constant": _constant, "one-hot": _one_hot, "random": normal, "wide": _spread}
+def _sparse(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    """Every other number is 0, as after a ReLU or dropout."""
+    return np.where(rng.random(shape) < 0.5, 0.0, rng.normal(size=shape)).astype(fmt.dtype)
+
+
+def _none(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
+    return np.zeros(shape, fmt.dtype)
+
+
+COTANGENTS: Mapping[str, Draw] = {
+    "constant": _constant,
+    "one-hot": _one_hot,
+    "random": normal,
+    "sparse": _sparse,
+    "wide": _spread,
+    "zeros": _none,
+}
 
 
 # --- cases -----------------------------------------------------------------------------------------------------------

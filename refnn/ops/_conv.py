@@ -27,6 +27,7 @@ from refnn.arithmetic.transforms import TILE, Transformed
 from refnn.arithmetic.windows import Windows, per_axis, sides
 from refnn.op import Input, Special, Variant
 from refnn.refusals import check_choice
+from refnn.variants import pairwise
 
 INPUTS: Mapping[str, Input] = {"x": Input(), "weight": Input(), "bias": Input(optional=True)}
 PADDINGS = ("valid", "same", "full")
@@ -290,6 +291,101 @@ def variant(x, weight, bias=True, small=None, outputs=lambda weight, params: wei
 
 def transposed_variant(x, weight, bias=True, small=None, **params):
     return variant(x, weight, bias, small, lambda weight, params: (weight[1] * params.get("groups", 1),), **params)
+
+
+# Along each spatial axis: the cells of a small image; of one of 8 channels and of one of 144, which threads share.
+SIDES = {1: (64, 4100, 256), 2: (8, 66, 16), 3: (4, 17, 6)}
+
+
+def usual(rank):
+    """Layers of ResNet, VGG, U-Net, MobileNet and ViT with fewer channels, large ones, and every two parameters."""
+
+    def variants(op):
+        side, wide, deep = SIDES[rank]
+        stem = 7 if rank < 3 else 3
+
+        def image(n, channels, cells=side):
+            return (n, channels, *(cells,) * rank)
+
+        def weight(outputs, channels, cells):
+            return (outputs, channels, *(cells,) * rank)
+
+        yield variant(image(2, 8), weight(8, 8, 3), False, padding=1)
+        yield variant(image(1, 3, 2 * side), weight(8, 3, stem), False, stride=2, padding=stem // 2)
+        yield variant(image(2, 8), weight(16, 8, 1), False, stride=2)
+        yield variant(image(5, 9), weight(10, 9, 3))
+        yield variant(image(2, 16), weight(16, 1, 3), padding=1, groups=16)
+        yield variant(image(2, 16), weight(16, 1, 3), False, stride=2, padding=1, groups=16)
+        yield variant(image(1, 3, 2 * side), weight(16, 3, 4), stride=4)
+        yield variant(image(2, 4), weight(8, 4, 2), stride=3)
+        yield variant(image(1, 160, deep), weight(144, 160, 1))
+        yield variant(image(1, 8, wide), weight(8, 8, 3), False, padding=1)
+        if rank == 1:
+            yield variant(image(2, 16, 33), weight(16, 1, 4), padding=((3, 0),), groups=16)  # causal, as in Mamba
+        yield from pairwise(
+            op,
+            {
+                "kernel": (3, 1, 2, "mixed"),
+                "groups": (1, 2, 4),
+                "stride": (1, 2, 3),
+                "padding": (0, 1, "same", "valid", "full", "sides"),
+                "dilation": (1, 2),
+                "bias": (True, False),
+                "batch": (2, 1, None),
+            },
+            lambda **factors: _factored(variant, rank, **factors),
+        )
+
+    return variants
+
+
+def transposed_usual(rank):
+    """Layers of U-Net and DCGAN with fewer channels, large ones, and every two parameters."""
+
+    def variants(op):
+        side, wide, deep = SIDES[rank]
+
+        def image(n, channels, cells=side // 2):
+            return (n, channels, *(cells,) * rank)
+
+        def weight(channels, outputs, cells):
+            return (channels, outputs, *(cells,) * rank)
+
+        yield transposed_variant(image(2, 8), weight(8, 8, 2), stride=2)
+        yield transposed_variant(image(2, 8), weight(8, 8, 4), False, stride=2, padding=1)
+        yield transposed_variant(image(2, 8), weight(8, 8, 3), stride=2, padding=1, output_padding=1)
+        yield transposed_variant(image(5, 9), weight(9, 10, 3), padding=1)
+        yield transposed_variant(image(4, 16, 1), weight(16, 8, 4), False)
+        yield transposed_variant(image(1, 160, deep), weight(160, 144, 1))
+        yield transposed_variant(image(1, 8, wide // 2), weight(8, 8, 2), stride=2)
+        yield from pairwise(
+            op,
+            {
+                "kernel": (3, 1, 2, "mixed"),
+                "groups": (1, 2, 4),
+                "stride": (1, 2, 3),
+                "padding": (0, 1, "sides"),
+                "output_padding": (0, 1),
+                "dilation": (1, 2),
+                "bias": (True, False),
+                "batch": (2, 1, None),
+            },
+            lambda **factors: _factored(transposed_variant, rank, **factors),
+        )
+
+    return variants
+
+
+def _factored(make, rank, *, kernel, groups, padding, bias, batch, **params):
+    """A variant of 4 channels; of kernel size "mixed", which differs along the axes, and with padding "sides", which
+    differs before and after them."""
+    cells = (3, 1, 2)[:rank] if kernel == "mixed" else (kernel,) * rank
+    padding = ((1, 0), (0, 2), (1, 1))[:rank] if padding == "sides" else padding
+    image = (3, 2, 2) if make is transposed_variant else (5, 4, 4) if rank == 3 else (8, 7)
+    x = (*(() if batch is None else (batch,)), 4, *image[:rank])
+    outputs = 1 if groups == 4 else 3 if make is transposed_variant else 6
+    weight = (4, outputs) if make is transposed_variant else (4 if groups == 4 else outputs, 4 // groups)
+    return make(x, (*weight, *cells), bias, padding=padding, groups=groups, **params)
 
 
 def _nested(values, depth):

@@ -9,6 +9,7 @@ from typing import Any
 from refnn.arithmetic import Convention
 from refnn.arithmetic.windows import Windows, per_axis
 from refnn.op import Special, Variant
+from refnn.variants import pairwise
 
 Array = Any
 
@@ -152,6 +153,47 @@ def each_row(ndim: int, params: Mapping[str, Any]) -> bool:
 
 def variant(shape: tuple[int, ...], small: tuple[int, ...] | None = None, **params: Any) -> Variant:
     return Variant({"x": shape}, params, small={"x": small or shape})
+
+
+# Along each spatial axis: even cells, and so many that threads share them.
+SIDES = {1: (16, 4128), 2: (8, 66), 3: (4, 17)}
+
+
+def usual(rank: int) -> Any:
+    """The pools of LeNet, VGG and ResNet, the mean over an image, and every two parameters."""
+
+    def variants(op: Any) -> Any:
+        side, large = SIDES[rank]
+        ceiled = {"ceil_mode": (False, True)}
+        own = {n: v for n, v in OWN.items() if n in op.defaults}
+        for cells, params in (
+            (side, {"kernel_size": 2, "stride": 2}),
+            (side, {"kernel_size": 3, "stride": 2, "padding": 1}),
+            (side, {"kernel_size": 3, "stride": 1, "padding": 1}),
+            (5, {"kernel_size": 5}),
+            (5, {"kernel_size": 2}),
+            (large, {"kernel_size": 2}),
+        ):
+            yield variant((2 if cells < large else 1, 8, *(cells,) * rank), **params)
+        yield from pairwise(
+            op,
+            {
+                "kernel_size": (2, 3, 1, (3, 1, 2)[:rank]),
+                "stride": (None, 1, 2, 3),
+                "padding": (0, 1),
+                **ceiled,
+                **own,
+                "batch": (2, 1, None),
+            },
+            lambda batch, **params: variant(
+                (*(() if batch is None else (batch,)), 2, *((5, 4, 4) if rank == 3 else (8, 7))[:rank]), **params
+            ),
+        )
+
+    return variants
+
+
+OWN = {"dilation": (1, 2), "count_include_pad": (True, False), "divisor_override": (None, 3)}  # of some pools alone
 
 
 # Tables of special values over one axis, for `special`.

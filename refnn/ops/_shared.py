@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf, nan
 from typing import Any
 
 from refnn.arithmetic.floats import one_hot
-from refnn.op import Special, Sum, Variant
+from refnn.op import Drawn, Op, Special, Sum, Variant
 from refnn.refusals import check_choice, check_same_shape
+from refnn.variants import ordinary, pairwise
 
 Array = Any
 
@@ -248,3 +249,62 @@ def class_variant(shape: tuple[int, ...], kind: str = "classes", **params: Any) 
     """A variant of a loss of classes, whose target holds what `kind` says."""
     target = shape if kind == "probabilities" else without(shape, class_axis(len(shape)))
     return Variant({"input": shape, "target": target}, params, kinds={"target": kind})
+
+
+# --- usual variants --------------------------------------------------------------------------------------------------
+
+
+def usual_pairs(**factors: Sequence[Any]) -> Callable[[Op], Iterator[Variant]]:
+    """Of a loss of two arrays: usual sizes in every reduction, and every two of its parameters."""
+
+    def variants(op: Op) -> Iterator[Variant]:
+        yield from ordinary(op)
+        yield Variant({"input": (33, 1025), "target": (33, 1025)}, {"reduction": "mean"})
+        yield from pairwise(
+            op,
+            {"shape": ((32, 10), (16,), (4, 3, 8, 8)), "reduction": REDUCTIONS, **factors},
+            lambda shape, **params: Variant({"input": shape, "target": shape}, params),
+        )
+
+    return variants
+
+
+def usual_classes(kinds: Sequence[str], **factors: Sequence[Any]) -> Callable[[Op], Iterator[Variant]]:
+    """Of a loss of classes: ImageNet, GPT and segmentation in small, usual sizes, and every two of its parameters."""
+
+    def variants(op: Op) -> Iterator[Variant]:
+        yield class_variant((8, 1000))
+        yield class_variant((64, 513), ignore_index=-1)
+        yield class_variant((2, 21, 8, 8), ignore_index=255)
+        yield from ordinary(op)
+        yield from pairwise(
+            op,
+            {
+                "shape": ((16, 10), (6,), (4, 5, 3), (2, 5, 4, 3)),
+                "kind": kinds,
+                "reduction": REDUCTIONS,
+                "weight": (None, *(Drawn(k, axis=1) for k in ("positive", "zeros and negatives"))),
+                "ignore_index": (-100, -1, 1),
+                **factors,
+            },
+            class_variant,
+        )
+
+    return variants
+
+
+def usual_axes(**factors: Sequence[Any]) -> Callable[[Op], Iterator[Variant]]:
+    """Of an op along an axis: scores of attention, a vocabulary, usual sizes, and every axis of up to four."""
+
+    def variants(op: Op) -> Iterator[Variant]:
+        yield Variant({"x": (2, 4, 16, 16)}, {"axis": -1})
+        yield Variant({"x": (2, 16, 8)}, {"axis": -2})
+        yield Variant({"x": (1, 4096)}, {"axis": -1})
+        yield from ordinary(op)
+        yield from pairwise(
+            op,
+            {"x": ((6,), (8, 10), (2, 4, 8), (4, 6, 2, 8)), "axis": (-1, 0, 1, 2, 3, -2, -3, -4), **factors},
+            lambda x, **params: Variant({"x": x}, params),
+        )
+
+    return variants

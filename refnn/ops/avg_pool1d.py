@@ -49,4 +49,5 @@ avg_pool1d = Op(
     special=_pool.special(1, _pool.MEANS),
     rowwise=_pool.each_row,
     equations=("katsaros (average-pooling)",),
+    usual=_pool.usual(1),
 )

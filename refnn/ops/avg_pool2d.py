@@ -57,4 +57,5 @@ avg_pool2d = Op(
     special=_pool.special(2, _pool.MEANS),
     rowwise=_pool.each_row,
     equations=("katsaros (average-pooling)",),
+    usual=_pool.usual(2),
 )

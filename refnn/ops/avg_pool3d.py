@@ -62,4 +62,5 @@ avg_pool3d = Op(
     special=_pool.special(3, _pool.MEANS),
     rowwise=_pool.each_row,
     equations=("katsaros (average-pooling)",),
+    usual=_pool.usual(3),
 )

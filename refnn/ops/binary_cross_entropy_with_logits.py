@@ -24,7 +24,7 @@ from math import inf, nan
 
 from refnn.op import Drawn, Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
-from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce
+from refnn.ops._shared import by_samples, check_reduction, each_sample, every_element, reduce, usual_pairs
 from refnn.refusals import check_same_shape
 
 
@@ -168,4 +168,5 @@ binary_cross_entropy_with_logits = Op(
     rowwise=lambda ndim, params: each_sample(ndim, params) and params["weight"] is params["pos_weight"] is None,
     summed=by_samples(every_element),
     equations=("challa2023 (1)",),
+    usual=usual_pairs(weight=(None, Drawn("positive", along=(-1,))), pos_weight=(None, Drawn("positive", along=(-1,)))),
 )

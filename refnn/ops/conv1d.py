@@ -32,4 +32,5 @@ conv1d = Op(
     algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(3, 3), *_conv.special(1)),
     equations=_conv.EQUATIONS,
+    usual=_conv.usual(1),
 )

@@ -52,4 +52,5 @@ conv2d = Op(
     },
     special=(*product_rows(4, 4), *_conv.special(2)),
     equations=_conv.EQUATIONS,
+    usual=_conv.usual(2),
 )

@@ -50,4 +50,5 @@ conv3d = Op(
     algorithms={"fft": (_conv.fft_forward, _conv.fft_vjp)},
     special=(*product_rows(5, 5), *_conv.special(3)),
     equations=_conv.EQUATIONS,
+    usual=_conv.usual(3),
 )

@@ -32,4 +32,5 @@ conv_transpose1d = Op(
     algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(3, 3), *_conv.transposed_special(1)),
     equations=("katsaros (reverse convolution)",),
+    usual=_conv.transposed_usual(1),
 )

@@ -46,4 +46,5 @@ conv_transpose2d = Op(
     algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(4, 4), *_conv.transposed_special(2)),
     equations=("katsaros (reverse convolution)",),
+    usual=_conv.transposed_usual(2),
 )

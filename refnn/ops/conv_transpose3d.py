@@ -45,4 +45,5 @@ conv_transpose3d = Op(
     algorithms={"fft": (_conv.transposed_fft_forward, _conv.transposed_fft_vjp)},
     special=(*product_rows(5, 5), *_conv.transposed_special(3)),
     equations=("katsaros (reverse convolution)",),
+    usual=_conv.transposed_usual(3),
 )

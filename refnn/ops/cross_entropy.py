@@ -36,6 +36,7 @@ from refnn.ops._shared import (
     hit,
     reduce,
     spread,
+    usual_classes,
 )
 from refnn.refusals import check_choice
 
@@ -179,4 +180,5 @@ cross_entropy = Op(
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
     equations=("challa2023 (1)", "challa2023 (16)"),
+    usual=usual_classes(("classes", "probabilities", "ignored"), label_smoothing=(0.0, 0.1, 1.0)),
 )

@@ -8,7 +8,7 @@ over N. A single sample may come without the batch axis only as a vector of N sc
 """
 
 from refnn.op import Input, Op
-from refnn.ops._shared import REDUCTIONS, by_samples, each_sample, pairs, reduce, squared_error_rows
+from refnn.ops._shared import REDUCTIONS, by_samples, each_sample, pairs, reduce, squared_error_rows, usual_pairs
 from refnn.refusals import check_choice, check_same_shape
 
 
@@ -48,4 +48,5 @@ half_squared_error = Op(
     rowwise=each_sample,
     summed=by_samples(lambda ar, input, target, **params: input.shape[0]),
     equations=("you2022 (squared error)", "cnnmath (cost)"),
+    usual=usual_pairs(),
 )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import inf, nan
 
 from refnn.op import Input, Op, Special
-from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, validate_pair
+from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, usual_pairs, validate_pair
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -49,4 +49,5 @@ l1_loss = Op(
     rowwise=each_sample,
     summed=by_samples(every_element),
     equations=("you2022 (L1 loss)",),
+    usual=usual_pairs(),
 )

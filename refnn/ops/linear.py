@@ -12,6 +12,7 @@ not, with the bias anywhere among them: ((1+u)^(n+1) - 1) (sum |w||x| + |b|).
 from math import inf, nan
 
 from refnn.op import Input, Op, Special, Variant
+from refnn.variants import ordinary
 
 
 def forward(ar, x, weight, bias=None):
@@ -88,5 +89,11 @@ linear = Op(
         "challa2023 (26)",
         "challa2023 (27)",
         "challa2023 (23)",
+    ),
+    usual=lambda op: (
+        *ordinary(op),
+        _variant((2, 17, 64), 48),
+        _variant((8, 784), 10),
+        _variant((4, 64), 64, bias=False),
     ),
 )

@@ -79,4 +79,13 @@ locally_connected2d = Op(
     ),
     special=product_rows(4, 6, 3),
     equations=("katsaros (locally connected layer)",),
+    usual=lambda op: (
+        _variant((2, 3, 10, 10), (4, 3, 8, 8, 3, 3)),
+        _variant((3, 4, 6, 6), (4, 4, 3, 3, 2, 2), False, stride=2),
+        _variant((1, 2, 7, 7), (3, 2, 2, 2, 3, 3), stride=3),
+        _variant((2, 4, 5, 5), (8, 4, 5, 5, 1, 1)),
+        _variant((2, 16, 4, 4), (16, 16, 2, 2, 3, 3)),
+        _variant((4, 6, 5), (2, 4, 3, 4, 4, 2)),
+        _variant((1, 9, 10, 10), (8, 9, 8, 8, 3, 3)),
+    ),
 )

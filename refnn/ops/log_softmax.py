@@ -17,7 +17,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special
 from refnn.ops import softmax as _softmax
-from refnn.ops._shared import along_axis, rescaled
+from refnn.ops._shared import along_axis, rescaled, usual_axes
 from refnn.refusals import check_axis
 
 
@@ -87,4 +87,5 @@ log_softmax = Op(
     ),
     rowwise=_softmax.softmax.rowwise,
     equations=("challa2023 (4)",),
+    usual=usual_axes(),
 )

@@ -17,7 +17,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special
 from refnn.ops import softmax as _softmax
-from refnn.ops._shared import along_axis, kept, rescaled
+from refnn.ops._shared import along_axis, kept, rescaled, usual_axes
 from refnn.refusals import check_axis
 
 
@@ -85,4 +85,5 @@ logsumexp = Op(
     ),
     rowwise=_softmax.softmax.rowwise,
     equations=("challa2023 (4)",),
+    usual=usual_axes(keepdims=(False, True)),
 )

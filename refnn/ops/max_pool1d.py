@@ -52,4 +52,5 @@ max_pool1d = Op(
     special=_pool.special(1, _pool.MAXIMA),
     rowwise=_pool.each_row,
     equations=("katsaros (max-pooling)",),
+    usual=_pool.usual(1),
 )

@@ -50,4 +50,5 @@ max_pool2d = Op(
     special=_pool.special(2, _pool.MAXIMA),
     rowwise=_pool.each_row,
     equations=("katsaros (max-pooling)",),
+    usual=_pool.usual(2),
 )

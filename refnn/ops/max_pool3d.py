@@ -45,4 +45,5 @@ max_pool3d = Op(
     special=_pool.special(3, _pool.MAXIMA),
     rowwise=_pool.each_row,
     equations=("katsaros (max-pooling)",),
+    usual=_pool.usual(3),
 )

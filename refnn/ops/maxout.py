@@ -12,6 +12,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special
 from refnn.ops import _pool
+from refnn.variants import ordinary
 
 
 def _grouped(x, groups):
@@ -64,4 +65,5 @@ maxout = Op(
     ),
     rowwise=_pool.each_row,
     equations=("katsaros (maxout)",),
+    usual=lambda op: (*ordinary(op), _pool.variant((32, 1032), groups=4), _pool.variant((2, 8, 6, 6), groups=2)),
 )

@@ -7,7 +7,16 @@ The bound of 2 (x - t) g / N holds for every grouping of its factors.
 """
 
 from refnn.op import Input, Op
-from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, squared_error_rows, validate_pair
+from refnn.ops._shared import (
+    by_samples,
+    each_sample,
+    every_element,
+    pairs,
+    reduce,
+    squared_error_rows,
+    usual_pairs,
+    validate_pair,
+)
 
 
 def forward(ar, input, target, *, reduction="mean"):
@@ -30,4 +39,5 @@ mse_loss = Op(
     special=squared_error_rows(lambda v: v),
     rowwise=each_sample,
     summed=by_samples(every_element),
+    usual=usual_pairs(),
 )

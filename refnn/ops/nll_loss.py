@@ -28,6 +28,7 @@ from refnn.ops._shared import (
     hit,
     reduce,
     spread,
+    usual_classes,
 )
 from refnn.refusals import check_choice
 
@@ -108,4 +109,5 @@ nll_loss = Op(
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
     equations=("challa2023 (1)",),
+    usual=usual_classes(("classes", "ignored")),
 )

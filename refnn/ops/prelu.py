@@ -14,6 +14,7 @@ from math import inf, nan
 
 from refnn.op import Input, Op, Special, Variant
 from refnn.ops._shared import class_axis
+from refnn.variants import ordinary
 
 
 def _slopes(weight, x):
@@ -77,4 +78,5 @@ prelu = Op(
         Special((-2.0, [-0.0]), 0, (0, -2), "either sign of zero"),
     ),
     equations=("katsaros (parametric ReLU)",),
+    usual=lambda op: (*ordinary(op), _variant((2, 16, 8, 8), 16), _variant((2, 16, 8, 8), 1)),
 )

@@ -14,7 +14,7 @@ from math import nan
 
 from refnn.op import Input, Op, Special
 from refnn.ops import l1_loss as _l1_loss
-from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, validate_pair
+from refnn.ops._shared import by_samples, each_sample, every_element, pairs, reduce, usual_pairs, validate_pair
 
 
 def forward(ar, input, target, *, beta=1.0, reduction="mean"):
@@ -71,4 +71,5 @@ smooth_l1_loss = Op(
     ),
     rowwise=each_sample,
     summed=by_samples(every_element),
+    usual=usual_pairs(beta=(1.0, 0.25, 0.0)),
 )

@@ -18,7 +18,7 @@ The class `stored exponentials` rounds them to the format of the result, where t
 from math import inf, nan
 
 from refnn.op import Input, Op, Special, Variant
-from refnn.ops._shared import along_axis, rescaled
+from refnn.ops._shared import along_axis, rescaled, usual_axes
 from refnn.refusals import check_axis
 
 
@@ -91,4 +91,5 @@ softmax = Op(
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
     equations=("challa2023 (4)", "challa2023 (5)", "challa2023 (6)"),
+    usual=usual_axes(),
 )

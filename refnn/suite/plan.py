@@ -24,7 +24,7 @@ import numpy as np
 from refnn.formats import FORMATS
 from refnn.ids import CaseId
 from refnn.judging.case import Case
-from refnn.judging.cases import build, slug, smaller, special_cases
+from refnn.judging.cases import Turn, build, slug, smaller, special_cases
 from refnn.judging.cases import case as of_check
 from refnn.judging.families import COTANGENTS, FAMILIES
 from refnn.limits.boundaries import ELEMENTS, ROWS, boundary_cases, single
@@ -114,8 +114,7 @@ def planned(id: str) -> Case | None:
 def _made(op: Op, dtype: str, family: str, draw: str, variant: Variant, cotangent: str) -> Case:
     label = slug(variant) if draw == family or family == "smoke" else f"{draw},{slug(variant)}"
     name = str(CaseId(op.name, dtype, family, label))
-    # Number 0: arrays in C order, which is all that a file can hold.
-    return replace(build(name, op, FORMATS[dtype], draw, variant, cotangent), random=False)
+    return replace(build(name, op, FORMATS[dtype], draw, variant, Turn(cotangent)), random=False)
 
 
 def _full(variants: Sequence[Variant]) -> list[Variant]:
@@ -184,7 +183,7 @@ def _limits(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     for variant in _full(variants):
         extreme = _made(op, dtype, "limits", "limits", variant, "constant")
         rng = np.random.default_rng(len(extreme.id))
-        ordinary = build(extreme.id, op, FORMATS[dtype], "normal", variant, "constant")
+        ordinary = build(extreme.id, op, FORMATS[dtype], "normal", variant, Turn("constant"))
         for share in (1.0, 1 / 4, 1 / 16):
             pairs = zip(extreme.inputs, ordinary.inputs, strict=True)
             mixed = tuple(None if x is None or n is None else _mixed(rng, share, x, n) for x, n in pairs)
