@@ -55,12 +55,11 @@ def test_a_variant_meets_every_layout_and_every_cotangent(name: str, dtype: str)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_choices_of_a_case_do_not_depend_on_each_other(name: str) -> None:
-    """In the cases of an op every two choices meet, and every family meets every choice."""
-    met = [(f, *_choices(t)) for of in rolled(refnn.ops[name]).values() for f, t in of.items()]
+    """In the cases of an op, of four seeds, every two choices meet."""
+    met = [_choices(t) for seed in range(4) for of in rolled(refnn.ops[name], seed=seed).values() for t in of.values()]
     every: list[Sequence[Any]] = [sorted(COTANGENTS), LAYOUTS[:-1], LAYOUTS[:-1], (True, False)]
     for a, b in itertools.combinations(range(len(every)), 2):
-        missing = {*itertools.product(every[a], every[b])} - {(m[1 + a], m[1 + b]) for m in met}
-        assert len(missing) <= len(every[a]) * len(every[b]) // 10, f"{name}: {missing}"
+        assert {(m[a], m[b]) for m in met} >= {*itertools.product(every[a], every[b])}
 
 
 def _choices(turn: Any) -> tuple[Any, ...]:

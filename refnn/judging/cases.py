@@ -115,7 +115,7 @@ class Turn:
 
 
 def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
-    """For each family of a variant its turn. Each choice is shuffled on its own, and over the families all of its values
+    """For each family of a variant its turn. Each choice is shuffled on its own. Over the families all of its values
     come up, as long as there are as many families as values."""
     rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
     families = families_of(op, variant, dtype, rng)

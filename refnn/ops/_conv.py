@@ -378,14 +378,19 @@ def transposed_usual(rank):
 
 def _factored(make, rank, *, kernel, groups, padding, bias, batch, **params):
     """A variant of 4 channels; of kernel size "mixed", which differs along the axes, and with padding "sides", which
-    differs before and after them."""
+    differs before and after them. The small one has as few channels as its groups allow."""
+    transposed = make is transposed_variant
     cells = (3, 1, 2)[:rank] if kernel == "mixed" else (kernel,) * rank
     padding = ((1, 0), (0, 2), (1, 1))[:rank] if padding == "sides" else padding
-    image = (3, 2, 2) if make is transposed_variant else (5, 4, 4) if rank == 3 else (8, 7)
-    x = (*(() if batch is None else (batch,)), 4, *image[:rank])
-    outputs = 1 if groups == 4 else 3 if make is transposed_variant else 6
-    weight = (4, outputs) if make is transposed_variant else (4 if groups == 4 else outputs, 4 // groups)
-    return make(x, (*weight, *cells), bias, padding=padding, groups=groups, **params)
+
+    def shapes(image, each, batch):
+        inside, outside = (each, 1 if groups == 4 else each + 1)  # channels of each group
+        x = (*(() if batch is None else (batch,)), inside * groups, *image[:rank])
+        return x, ((inside * groups, outside) if transposed else (outside * groups, inside)) + cells
+
+    image = (3, 2, 2) if transposed else (5, 4, 4) if rank == 3 else (8, 7)
+    few = shapes((2, 2, 1) if transposed else (4, 3, 2), 1, batch and 1)
+    return make(*shapes(image, max(4 // groups, 1), batch), bias, few, padding=padding, groups=groups, **params)
 
 
 def _nested(values, depth):

@@ -186,7 +186,9 @@ def usual(rank: int) -> Any:
                 "batch": (2, 1, None),
             },
             lambda batch, **params: variant(
-                (*(() if batch is None else (batch,)), 2, *((5, 4, 4) if rank == 3 else (8, 7))[:rank]), **params
+                (*(() if batch is None else (batch,)), 2, *((5, 4, 4) if rank == 3 else (8, 7))[:rank]),
+                (*(() if batch is None else (1,)), 1, *(4, 3, 3)[:rank]),
+                **params,
             ),
         )
 

@@ -14,7 +14,7 @@ generator of the numbers. So cases that are added later change neither. The dtyp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -37,6 +37,13 @@ from refnn.oracle.allowance import worst_case
 FORMATS_HELD = ("float32", "float64")
 NAMES = ("smoke", "normal", "hard", "special", "limits")
 MOST = 30  # elements of an input of a small case: a mebibyte has room for 30,000 results
+SMALL = 120  # elements of an input of a usual variant
+FIRST = (
+    "constant",
+    "one-hot",
+    "random",
+    "wide",
+)  # the cotangents of the cases that came first: they keep their numbers
 ADVERSARIAL = ("wide", "large", "zeros", "subnormal", "offset", "grid", "negative", "tiny")
 AIMS: Mapping[str, str] = {
     "grid": "small integers: ties, zeros and exact results",
@@ -52,11 +59,11 @@ AIMS: Mapping[str, str] = {
 }
 
 
-def compact(op: Op) -> tuple[Variant, ...]:
-    """The variants of an op with few elements: long axes become 17, which is beyond most SIMD widths, or where that is
+def compact(op: Op, variants: Iterable[Variant]) -> tuple[Variant, ...]:
+    """Variants of an op with few elements: long axes become 17, which is beyond most SIMD widths, or where that is
     still too much, those of `smaller`, and one less where no axis of length 2 gets mixed up with another."""
     found: dict[str, Variant] = {}
-    for variant in op.variants:
+    for variant in variants:
         shapes: Mapping[str, Shape | None] = {
             n: s if s is None else tuple(min(a, 17) for a in s) for n, s in variant.shapes.items()
         }
@@ -77,7 +84,7 @@ def _elements(shapes: Mapping[str, Any]) -> int:
 def cases(op: str | Op, family: str | None = None) -> Iterator[Case]:
     """The cases of an op, in one family or in all, in a fixed order."""
     op = find(op)
-    variants = compact(op)
+    variants = compact(op, op.variants)
     for name in NAMES if family is None else (family,):
         for dtype in FORMATS_HELD:
             yield from (replace(c, family=name) for c in PLANS[name](op, variants, dtype))
@@ -139,10 +146,17 @@ def _smoke(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
 
 
 def _normal(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
-    """All variants in float32, whose cases have bounds for float64 too; every fourth one with digits of float64."""
+    """All variants in float32, whose cases have bounds for float64 too, every fourth one with digits of float64; and in
+    float32 the usual ones as far as they can be made small."""
     kinds = sorted(COTANGENTS)
     for i, variant in enumerate(variants):
         if dtype == "float32" or i % 4 == 0:
+            yield _made(op, dtype, "normal", "normal", variant, FIRST[i % len(FIRST)])
+    if dtype == "float32":
+        known = {slug(v) for v in variants}
+        usual = compact(op, (v for v in op.configurations if v not in op.variants))
+        few = [v for v in usual if slug(v) not in known and _elements(v.shapes) <= SMALL and op.takes(v)]
+        for i, variant in enumerate(few):
             yield _made(op, dtype, "normal", "normal", variant, kinds[i % len(kinds)])
 
 
@@ -150,7 +164,7 @@ def _hard(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     """As many cases as there are variants or families, in float64 as there are families; each dtype pairs them
     differently."""
     families = (*ADVERSARIAL, *(("kinks",) if any(v.points for v in variants) else ()))
-    full, kinds, shift = _full(variants), sorted(COTANGENTS), FORMATS_HELD.index(dtype)
+    full, kinds, shift = _full(variants), FIRST, FORMATS_HELD.index(dtype)
     for i in range(max(len(families), len(full)) if dtype == "float32" else len(families)):
         family, variant = families[i % len(families)], full[(i + shift) % len(full)]
         if family == "kinks" and not variant.points:
