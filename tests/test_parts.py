@@ -81,6 +81,13 @@ def test_an_absent_input_at_the_end_is_not_passed_to_who_does_not_take_it() -> N
     ).ok
 
 
+def test_the_place_of_a_parameter_is_no_place_of_an_input() -> None:
+    report = refnn.check(
+        "conv2d", forward=lambda x, w, stride=1: refnn.conv2d(x, w, stride=stride), families=["normal"]
+    )
+    assert not report.findings and "bias" in report.unsupported
+
+
 def test_arrays_are_compared_with_defaults() -> None:
     report = refnn.check(
         "cross_entropy", forward=lambda x, t: refnn.cross_entropy(x, t), families=["normal"], where={"rank": 2}
@@ -155,6 +162,9 @@ def test_groups_name_what_no_supported_case_has() -> None:
     out = [c for c in every if c.inputs[0].ndim == 3 or c.params["groups"] != 1]
     said = named(out, [c for c in every if c not in out])
     assert set(said) == {c.id for c in out} and set(said.values()) == {"unbatched input", "groups other than 1"}
+    out = [c for c in every if "padding in pairs" in groups(c)]  # of which some have a stride that others have, too
+    assert set(named(out, [c for c in every if c not in out]).values()) == {"padding in pairs"}
+    assert named(out, every) == {c.id: " with ".join(groups(c)) for c in out}
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -59,8 +59,12 @@ def passed(
     except (TypeError, ValueError):
         return [*given], dict(params)
     arrays = [*given]
+    spelled = {n: (spelling or {}).get(n, n) for n in op.defaults}
     if not any(p.kind is p.VAR_POSITIONAL for p in signature):
-        places = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature)
+        places = sum(
+            p.kind is p.POSITIONAL_ONLY or (p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in spelled.values())
+            for p in signature
+        )
         for (name, declared), x in zip([*op.inputs.items()][::-1], given[::-1], strict=False):
             if len(arrays) <= places or not declared.optional:
                 break
@@ -69,8 +73,8 @@ def passed(
             arrays.pop()
     if any(p.kind is p.VAR_KEYWORD for p in signature):
         return arrays, dict(params)
-    names = {p.name for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    names = {n for n in op.defaults if (spelling or {}).get(n, n) in names}
+    taken = {p.name for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    names = {n for n, there in spelled.items() if there in taken}
     for name, value in params.items():
         if name not in names and not same(value, op.defaults.get(name, value)):
             words = parameter(name, value, op.defaults[name]) or name.replace("_", " ")
