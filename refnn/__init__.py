@@ -7,6 +7,7 @@ from typing import Any
 
 from refnn import _moved
 from refnn.checking.check import assert_conforms, check
+from refnn.judging.call import skip
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.networks.network import Network, Node
@@ -86,6 +87,7 @@ __all__ = [
     "cases",
     "check",
     "ops",
+    "skip",
     "truth",
     "vjp",
     *OPS,

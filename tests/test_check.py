@@ -178,6 +178,10 @@ def test_the_header_says_what_was_asked() -> None:
         "false_alarm": 1e-3,
         "deviations": false_alarm_line(1e-3, elements),
         "notes": [],
+        "covered": report.header["covered"],
+        "supported": report.header["supported"],
+        "unsupported": {},
+        "ordinary": [5, 5],  # of seven: one is empty, one a single number
     }
 
 

@@ -109,7 +109,7 @@ def test_skips_stand_beside_the_share_and_never_in_it(form, tmp_path, monkeypatc
     assert found.ok
     assert (found.passed, found.required, len(found.skips)) == (len(SOFTMAX) - 1, len(SOFTMAX), 1)
     assert f"{len(SOFTMAX) - 1} of {len(SOFTMAX)} required cases pass" in str(found)
-    assert "1 skipped" in str(found) and "not today" in str(found)
+    assert "1 not supported" in str(found) and "not today" in str(found)
     every = report(form, "skip")
     assert not every.ok and len(every.skips) == len(SOFTMAX)
 
@@ -371,7 +371,7 @@ def test_skips_are_not_among_those_that_pass(right):
     rows = [*right[:3], *(f"{row.split()[0]} SKIP later" for row in right[3:])]
     code, out = verified(rows)
     assert code == 0, out
-    assert "2 of 8 required cases pass (25.0%), 6 skipped" in out
+    assert "2 of 8 required cases pass (25.0%), 6 not supported" in out
     assert verified(rows, "--min-cases", "3")[0] == 2
     assert verified([f"{row.split()[0]} SKIP later" if i else row for i, row in enumerate(right)])[0] == 3
 

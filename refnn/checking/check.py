@@ -12,7 +12,9 @@ from refnn.implementations import adapter_for
 from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
 from refnn.judging.case import Case
 from refnn.judging.cases import cases, user_cases
-from refnn.judging.check_case import check_case
+from refnn.judging.check_case import check_case, check_supported
+from refnn.judging.families import NAMES
+from refnn.judging.groups import Where, check_where, groups, named, ordinary, unmet
 from refnn.judging.judge import Judge
 from refnn.judging.network_cases import network_cases
 from refnn.models import Model, default_model, model
@@ -20,6 +22,9 @@ from refnn.networks.network import Network
 from refnn.op import Op
 from refnn.ops import OPS, find
 from refnn.report import CONFORMING, Finding, Report, Result
+from refnn.report.profiles import SPECIAL, Profile
+from refnn.report.profiles import profile as find_profile
+from refnn.report.words import counted
 
 FALSE_ALARM = 1e-7
 
@@ -47,8 +52,10 @@ def check(
     dtype: str | None = None,
     inputs: Any = None,
     algorithm: str = "accurate",
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
+    supports: Where | None = None,
     families: Iterable[str] | None = None,
+    profile: str = "framework",
     seed: int = 0,
     model: str | Model | None = None,
     false_alarm: float = FALSE_ALARM,
@@ -72,8 +79,16 @@ def check(
     names; its layers are then checked one by one, too.
 
     By default the check runs every case of the op in `dtype`, which is float32 if it is not given. `families` selects
-    input families, and `where` the values of parameters. Or `inputs` is one case or a list of cases. A case is a tuple
-    of the arrays in the op's order, a mapping with `inputs`, `cotangent` and `params`, or what `refnn.case` returns.
+    input families, and `where` selects as in `refnn.cases`. `profile` is "framework" (everything counts), "kernel"
+    (special values stand apart and do not decide) or "teaching" (ordinary numbers, in words). Or `inputs` is one case
+    or a list of cases. A case is a tuple of the arrays in the op's order, a mapping with `inputs`, `cotangent` and
+    `params`, or what `refnn.case` returns.
+
+    A parameter with its default value is passed only to a function whose signature names it. A case is not supported if
+    it needs a parameter that the signature lacks, if the function raises NotImplementedError or calls `refnn.skip`, or
+    if `supports` does not take it. `supports` is a selection like `where`. A predicate may return the reason instead of
+    False. What is not supported is counted apart: `report.unsupported` has the groups of such cases. If most cases are
+    not supported, and only exceptions said so, the report is not ok.
 
     `model` says what the implementation computes in; the default is the model of the dtype, for a framework that of its
     kernels. `algorithm` is the algorithm that it is judged by. `accept` has the verdicts that conform besides exact, ok
@@ -94,8 +109,10 @@ def check(
         raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
     adapter = None if framework is None else adapter_for(framework)
     if isinstance(subject, Network):
-        if where or families:
-            raise ValueError(f"check({name!r}) checks a network: where= and families= select cases of ops only")
+        if where or families or supports or profile != "framework":
+            raise ValueError(
+                f"check({name!r}) checks a network: where=, supports=, families= and profile= are of cases of ops only"
+            )
         given = inputs.cotangent.dtype.name if isinstance(inputs, Case) else "float32"
         chosen: Sequence[Case] = network_cases(subject, dtype or given, inputs, seed=seed)
     else:
@@ -103,11 +120,11 @@ def check(
             from refnn.witnesses.record import verify
 
             verify(find(subject))
+        check_where(find(subject), supports or {})
+        families = _families(families, find_profile(profile), inputs)
         chosen = _chosen_cases(find(subject), dtype, inputs, where, families, seed)
     if not chosen:
-        raise LookupError(
-            f"no case of {name} matches where={dict(where or {})}, families={families}: nothing was checked"
-        )
+        raise LookupError(f"no case of {name} matches where={where or {}}, families={families}: nothing was checked")
     chosen[0].op.algorithm(algorithm)  # raises if it is not declared
     dtype = chosen[0].cotangent.dtype.name
     rules = _rules(model, dtype, framework)
@@ -127,6 +144,7 @@ def check(
             "seed": seed,
             "false_alarm": false_alarm,
             "deviations": line,
+            **({} if profile == "framework" else {"profile": profile}),
             "notes": [],
         },
         accept=CONFORMING | frozenset(accept),
@@ -139,21 +157,79 @@ def check(
         forward, vjp = adapter.functions(find(subject), implementation)
     if vjp is None:
         report.header["notes"].append("no vjp was given: the forward alone was checked")
+    declines: Mapping[str, Skipped] = _declined(chosen, adapter, implementation, supports)
+    skipped: dict[str, Skipped] = {}
     for case in chosen:
-        named = f"{case.id!r}, op" if own else repr(case.id)
-        given = "..." if case.family == "user" else f"refnn.case({named})"
+        if case.id in declines:
+            skipped[case.id] = declines[case.id]
+            continue
+        spelled = f"{case.id!r}, op" if own else repr(case.id)
+        given = "..." if case.family == "user" else f"refnn.case({spelled})"
         imports = "import refnn" if adapter is None else adapter.imports(implementation)
         replay = (
             f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, inputs={given}))"
         )
-        try:
-            results, findings, _ = check_case(case, forward, vjp, rules, algorithm, line, replay)
-        except Skipped as e:
-            report.skips[case.id] = str(e)
-            continue
+        results, findings, _, why = check_supported(case, forward, vjp, rules, algorithm, line, replay)
+        if why is not None:
+            skipped[case.id] = why
         report.results.extend(results)
         report.findings.extend(findings)
+    _tell_support(report, chosen, skipped)
     return report
+
+
+def _families(given: Iterable[str] | None, chosen: Profile, inputs: Any) -> Iterable[str] | None:
+    """The input families that a check runs; None for all."""
+    return given if given is not None or inputs is not None or chosen.families is None else sorted(chosen.families)
+
+
+def _declined(
+    chosen: Sequence[Case], adapter: Any, implementation: Any, supports: Where | None
+) -> Mapping[str, Skipped]:
+    """The cases that are known not to be supported before the call, each with the reason."""
+    found = {}
+    for case in chosen:
+        why = None if supports is None else unmet(case, supports)
+        if why is None and adapter is not None:
+            why = adapter.unsupported(implementation, case)
+        if why is not None:
+            found[case.id] = Skipped(why, declared=True)
+    return found
+
+
+def _tell_support(report: Report, chosen: Sequence[Case], skipped: Mapping[str, Skipped]) -> None:
+    """Put into the report what is not supported, in groups, and into its header what it covered."""
+    ran = {r.case for r in report.results}
+    checked = [c for c in chosen if c.id not in skipped]
+    unnamed = named([c for c in chosen if c.id in skipped and not str(skipped[c.id])], checked)
+    for id, why in skipped.items():
+        group = str(why) or unnamed[id]
+        report.skips[id] = f"gradient: {group}" if id in ran else group
+        if not why.declared:
+            report.undeclared.add(id)
+    usual = [c for c in chosen if ordinary(c)]
+    report.header |= {
+        "covered": _covered(checked),
+        "supported": sorted({g for c in checked for g in groups(c)}),
+        "unsupported": report.unsupported,
+        "ordinary": [sum(c.id not in skipped for c in usual), len(usual)],
+    }
+
+
+def _covered(checked: Sequence[Case]) -> str:
+    """What a check covered, in words."""
+    if not checked:
+        return "nothing"
+    ran = sorted({c.family for c in checked})
+    of_all = {n for n in NAMES if n not in ("kinks", "special")}  # which not every op has
+    families = "all input families" if of_all <= set(ran) else f"input families {', '.join(ran)}"
+    if not any(c.family in SPECIAL for c in checked):
+        families += ", no special values"
+    ranks = sorted({c.inputs[0].ndim for c in checked if c.inputs[0] is not None})
+    rank = f"ranks {ranks[0]} to {ranks[-1]}" if len(ranks) > 1 else f"rank {ranks[0]}"
+    largest = max(x.size for c in checked for x in (*c.inputs, c.cotangent) if x is not None)
+    dtype = checked[0].cotangent.dtype.name
+    return f"{counted(len(checked), 'case')} in {dtype}, {families}, {rank}, up to {counted(largest, 'element')}"
 
 
 def _run_network(
@@ -194,8 +270,13 @@ def _run_network(
                 own = algorithm if algorithm in step.case.op.algorithms else "accurate"
                 results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)
                 _file(report, f"{net.name} stepwise", step.names, results, findings)
-        results, findings, judge = check_case(case, f, v, rules, algorithm, line, replay)
+        results, findings, judge, why = check_supported(case, f, v, rules, algorithm, line, replay)
         _file(report, f"{net.name} end to end", {}, results, findings)
+        if why is not None:
+            report.skips[case.id] = str(why) or "not supported"
+            report.undeclared.add(case.id)
+        if judge is None:
+            continue
         report.header["notes"].append(_width_note(case, judge))
         if near := judge.worst.open_branches:
             report.header["notes"].append(
@@ -280,10 +361,15 @@ def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Mode
 
 
 def _chosen_cases(
-    op: Op, dtype: str | None, inputs: Any, where: Mapping[str, Any] | None, families: Iterable[str] | None, seed: int
+    op: Op, dtype: str | None, inputs: Any, where: Where | None, families: Iterable[str] | None, seed: int
 ) -> Sequence[Case]:
     if inputs is None:
         return list(cases(op, dtype or "float32", seed=seed, families=families, where=where))
+    check_where(op, where or {})
+    return [c for c in _given_cases(op, dtype, inputs, seed) if unmet(c, where or {}) is None]
+
+
+def _given_cases(op: Op, dtype: str | None, inputs: Any, seed: int) -> Sequence[Case]:
     if isinstance(inputs, Case):
         inputs = [inputs]
     if isinstance(inputs, list) and inputs and all(isinstance(i, Case) for i in inputs):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from refnn.networks.network import Network
     from refnn.report import Report
 from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, known_dtypes, sentence
+from refnn.cli.selection import Wheres, Without, lacking_groups, selection
 
 # --- check -----------------------------------------------------------------------------------------------------------
 
@@ -35,20 +36,35 @@ def check(
     case: Annotated[
         str | None, typer.Option(metavar="ID", help="Only the case with this id, as reports show it.")
     ] = None,
+    where: Wheres = None,
+    without: Without = "",
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="framework: everything counts. kernel: special values stand apart and do not decide. teaching: "
+            "ordinary numbers, in words."
+        ),
+    ] = "framework",
     seed: Seed = 0,
 ) -> int:
     """Check an implementation of one op or network. Modules are also looked for in the current folder."""
     from refnn.networks.network import subject
+    from refnn.ops import OPS
 
     with sentence(LookupError):
         subject(name)
+    chosen: dict[str, Any] = {"profile": profile}
+    if where or without:
+        if name not in OPS:
+            raise Failure(f"{name} is a network: --where and --without select cases of ops only")
+        chosen |= {"where": selection(where), "supports": lacking_groups(name, without)}
     if framework is not None and vjp is not None:
         raise Failure(f"--vjp {vjp} does not go with --framework {framework}, which gives the gradients")
     codes = []
     with _functions(name, impl, vjp, framework) as given:
         dtypes: list[str | None] = [*known_dtypes(dtype or [])] or [None]
         for d in dtypes:
-            found = _check(name, given, d, case, seed)
+            found = _check(name, {**given, **chosen}, d, case, seed)
             print(found)
             codes.append(exit_status(found))
     return DIFFERS if DIFFERS in codes else max(codes)

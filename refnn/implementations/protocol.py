@@ -49,7 +49,8 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """An answer: results by name, or why the case was skipped, or what went wrong with all or some of the results."""
+    """An answer: results by name, why the case, or the rest of it, is not supported, and what went wrong with all or
+    some of the results."""
 
     results: Mapping[str, np.ndarray] = field(default_factory=dict)
     skip: str | None = None
@@ -121,18 +122,21 @@ def _parse_item(text: str, dtype: str, where: str) -> tuple[str, Any]:
             raise ValueError(f"the request {where}: {name} {e}") from e
     if not (found := _PARAM.fullmatch(text)):
         raise ValueError(f"the request {where}: {_cut(text)} is neither NAME=VALUE nor NAME[SHAPE]=BITS")
-    value, rest = _parse_value(found[2], where)
+    try:
+        value, rest = parse_value(found[2])
+    except ValueError as e:
+        raise ValueError(f"the request {where}: {e}") from e
     if rest:
         raise ValueError(f"the request {where}: {found[1]} is followed by {_cut(rest)}")
     return found[1], value
 
 
-def _parse_value(text: str, where: str) -> tuple[Any, str]:
-    """A value, and the text that follows it."""
+def parse_value(text: str) -> tuple[Any, str]:
+    """The value of a parameter at the beginning of a text, and the text that follows it."""
     if text.startswith("["):
         values, text = list[Any](), text[1:]
         while not text.startswith("]"):
-            value, text = _parse_value(text.removeprefix(",") if values else text, where)
+            value, text = parse_value(text.removeprefix(",") if values else text)
             values.append(value)
         return tuple(values), text[1:]
     if found := _NUMBER.match(text):
@@ -141,7 +145,7 @@ def _parse_value(text: str, where: str) -> tuple[Any, str]:
     if found := _WORD.match(text):
         words = {"null": None, "true": True, "false": False}
         return words.get(found[0], found[0]), text[found.end() :]
-    raise ValueError(f"the request {where}: {_cut(text)} is not a value")
+    raise ValueError(f"{_cut(text)} is not a value")
 
 
 def parse_answer(text: str) -> tuple[str, dict[str, str], str | None, str | None]:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from refnn.judging.call import passed
 from refnn.judging.case import Case
+from refnn.judging.groups import parameter
 from refnn.judging.independence import varied
 from refnn.networks.network import Network, Node
 from refnn.op import Op
@@ -98,25 +100,53 @@ def _cropped(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return convolution
 
 
-# PyTorch's functions that have fewer parameters than refnn's ops of the same name, each with its replacement.
+# PyTorch's convolutions with the paddings that they do not have, for whoever asks what PyTorch computes. A check of one
+# of PyTorch's own functions is of what that function takes (see `unsupported`).
 SPELLED: Mapping[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = MappingProxyType(
     {f: _padded(f) for f in (F.conv1d, F.conv2d, F.conv3d)}
     | {f: _cropped(f) for f in (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)}
 )
 
 
+def _paddings(params: Mapping[str, Any]) -> str | None:
+    """What a convolution of PyTorch's lacks: its documentation has one number, one for each axis, "valid" and "same"
+    as a padding."""
+    padding = params["padding"]
+    if padding == "full" or (isinstance(padding, tuple) and isinstance(padding[0], tuple)):
+        return parameter("padding", padding, 0)
+    return None
+
+
+# What functions of PyTorch's do not do of the op of their name, by their documentation.
+LACKING: Mapping[Callable[..., torch.Tensor], Callable[[Mapping[str, Any]], str | None]] = MappingProxyType(
+    dict.fromkeys(SPELLED, _paddings)
+    | {f: lambda params: "a given mask: the function draws its own" for f in (F.dropout, torch.dropout)}
+    | {f: lambda params: "given slopes: the function draws its own" for f in (F.rrelu, torch.rrelu)}
+)
+
+
+def unsupported(f: Callable[..., torch.Tensor], case: Case) -> str | None:
+    """Why a function does not support a case, which is known before it is called; None if it may."""
+    lacking = LACKING.get(f)
+    return None if lacking is None else lacking(case.params)
+
+
 def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors."""
+    """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors.
+
+    It is called with what its signature takes (see `refnn.judging.call.passed`)."""
     if not callable(f):
         raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of torch tensors")
-    called = SPELLED.get(f, f)
 
     def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         tensors = [None if x is None else to_torch(x) for x in inputs]
         for t, declared in zip(tensors, op.inputs.values(), strict=True):
             if t is not None and t.is_floating_point() and declared.differentiable:
                 t.requires_grad_()
-        y = called(*tensors, **arguments(params))
+        given, named = passed(f, op, tensors, params, SPELLING)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")  # which costs a copy
+            y = f(*given, **arguments(named))
         if not isinstance(y, torch.Tensor):
             raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
         return y, tensors

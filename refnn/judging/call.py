@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
 from refnn.judging.case import Case, layout
+from refnn.judging.groups import parameter, same
+from refnn.op import Op
 
 Forward = Callable[..., Any]
 Vjp = Callable[..., Any]
@@ -19,17 +22,80 @@ class Misbehaviour(Exception):
 
 
 class Skipped(Exception):
-    """What an implementation says it does not support: neither right nor wrong."""
+    """Why an implementation does not support a case, which is neither right nor wrong; empty if it does not say.
+
+    `declared` says that this was known before the call.
+    """
+
+    def __init__(self, why: str = "", *, declared: bool = False) -> None:
+        super().__init__(why)
+        self.declared = declared
+
+
+def skip(why: str) -> NoReturn:
+    """Say, from inside a tested function, that it does not support the case that it was called with."""
+    raise Skipped(why)
+
+
+# --- what is passed --------------------------------------------------------------------------------------------------
+
+
+def passed(
+    function: Callable[..., Any],
+    op: Op,
+    given: Sequence[Any],
+    params: Mapping[str, Any],
+    spelling: Mapping[str, str] | None = None,
+) -> tuple[list[Any], dict[str, Any]]:
+    """The positional arguments and the parameters that a function is called with.
+
+    `given` are the arrays, of which those of absent inputs are None, and `spelling` has the function's names for the
+    op's parameters where it has others. Its signature decides: a parameter that it does not name is left out if the
+    value is the op's default, and so is an absent input at the end. Skipped says what it lacks of what the case needs.
+    A function that takes any keyword, or whose signature cannot be read, gets everything.
+    """
+    try:
+        signature = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return [*given], dict(params)
+    arrays = [*given]
+    spelled = {n: (spelling or {}).get(n, n) for n in op.defaults}
+    if not any(p.kind is p.VAR_POSITIONAL for p in signature):
+        places = sum(
+            p.kind is p.POSITIONAL_ONLY or (p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in spelled.values())
+            for p in signature
+        )
+        for (name, declared), x in zip([*op.inputs.items()][::-1], given[::-1], strict=False):
+            if len(arrays) <= places or not declared.optional:
+                break
+            if x is not None:
+                raise Skipped(name, declared=True)
+            arrays.pop()
+    if any(p.kind is p.VAR_KEYWORD for p in signature):
+        return arrays, dict(params)
+    taken = {p.name for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    names = {n for n, there in spelled.items() if there in taken}
+    for name, value in params.items():
+        if name not in names and not same(value, op.defaults.get(name, value)):
+            words = parameter(name, value, op.defaults[name]) or name.replace("_", " ")
+            raise Skipped(words, declared=True)
+    return arrays, {n: v for n, v in params.items() if n in names}
 
 
 # --- running an implementation ---------------------------------------------------------------------------------------
 
 
-def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[np.ndarray | None], list[tuple[str, str]]]:
-    """[output, *gradients] and what the implementation did wrong. A result is None if there is none, or if the call
-    went wrong."""
+def call(
+    forward: Forward | None, vjp: Vjp | None, case: Case
+) -> tuple[list[np.ndarray | None], list[tuple[str, str]], Skipped | None]:
+    """[output, *gradients], what the implementation did wrong, and what of the case it does not support.
+
+    A result is None if there is none, or if the call went wrong. The output of an implementation may be there where
+    its gradients are not supported. Where the output is not, the vjp is not called.
+    """
     results: list[np.ndarray | None] = [None] * (1 + len(case.inputs))
     complaints = []
+    skipped = None
     for function, part in ((forward, slice(0, 1)), (vjp, slice(1, None))):
         if function is None:
             continue
@@ -37,7 +103,10 @@ def call(forward: Forward | None, vjp: Vjp | None, case: Case) -> tuple[list[np.
             results[part] = _guarded(function, case, part.start == 0)
         except Misbehaviour as e:
             complaints.append(("output" if part.start == 0 else "gradient", str(e)))
-    return results, complaints
+        except Skipped as e:
+            skipped = e
+            break
+    return results, complaints, skipped
 
 
 def _guarded(function: Forward | Vjp, case: Case, is_forward: bool) -> list[np.ndarray | None]:
@@ -55,12 +124,14 @@ def _attempt(function: Forward | Vjp, case: Case, is_forward: bool) -> list[np.n
     params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
     # A constant cotangent keeps its stride of 0.
     g = case.cotangent if 0 in case.cotangent.strides else layout(case.cotangent, case.cotangent_layout)
-    given = [*arrays] if is_forward else [g, *arrays]
+    given, named = passed(function, case.op, arrays if is_forward else [g, *arrays], params)
     try:
         with np.errstate(all="ignore"):
-            returned = function(*given, **params)
+            returned = function(*given, **named)
     except (Misbehaviour, Skipped):
         raise
+    except NotImplementedError as e:
+        raise Skipped(str(e).partition("\n")[0]) from e
     except Exception as e:
         raise Misbehaviour(f"raised {type(e).__name__}: {e}\n{_own_frames(e)}") from e
     for name, x, original in zip(case.op.inputs, arrays, case.inputs, strict=True):

@@ -21,6 +21,7 @@ from refnn.formats import Format, format_of
 from refnn.ids import CaseId
 from refnn.judging.case import LAYOUTS, Case, repeated
 from refnn.judging.families import COTANGENTS, NAMES, RANDOM, draw_input, draw_parameter, normal
+from refnn.judging.groups import Where, check_where, unmet
 from refnn.judging.independence import independent
 from refnn.op import Op, Params, Special, Variant, lift
 from refnn.ops import find
@@ -47,7 +48,7 @@ def cases(
     *,
     seed: int = 0,
     families: Iterable[str] | None = None,
-    where: Params | None = None,
+    where: Where | None = None,
     id: str = "*",
 ) -> Iterator[Case]:
     """The cases of an op in one dtype, in a fixed order.
@@ -56,24 +57,29 @@ def cases(
         ...     c.id, c.inputs[0].shape
         ('softmax/float32/large/x=7x5,axis=0/wide/0', (7, 5))
 
-    `families` keeps the cases of these input families, `where` those whose parameters have these values, and `id` those
-    whose id matches the pattern. LookupError names an unknown family, TypeError an unknown dtype or parameter.
+    `families` keeps the cases of these input families, and `id` those whose id matches the pattern. `where` keeps those
+    that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a parameter, an input ("classes" or
+    "probabilities" for a target, None where it is absent), "shape" or "rank" of the first input, "family" or "group"
+    (a group that `refnn cases` lists). A value of the mapping is a value, a set or list of values, or a predicate of
+    the value. LookupError names an unknown family, TypeError an unknown dtype or key.
     """
     op, fmt = find(op), format_of(dtype)
     for name in families or ():
         if name not in NAMES:
             raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}")
-    for name in where or ():
-        if name not in op.defaults:
-            raise TypeError(
-                f"{op.name} has no parameter {name!r} to select by, it has: {', '.join(op.defaults) or 'none'}"
-            )
-    chosen = [(v, turns(op, v, dtype, seed)) for v in op.configurations if _matches(op, v.params, where or {})]
+    check_where(op, where or {})
+    for made in _cases(op, dtype, fmt, seed, families, id):
+        if unmet(made, where or {}) is None:
+            yield made
+
+
+def _cases(op: Op, dtype: str, fmt: Format, seed: int, families: Iterable[str] | None, id: str) -> Iterator[Case]:
+    chosen = [(v, turns(op, v, dtype, seed)) for v in op.configurations]
     for family in NAMES:
         if families and family not in families:
             continue
         if family == "special":
-            yield from special_cases(op, fmt, op.special, where or {}, id, seed)
+            yield from special_cases(op, fmt, op.special, id, seed)
             continue
         for variant, by_family in chosen:
             if (turn := by_family.get(family)) is None:
@@ -142,16 +148,9 @@ CHOICES: Mapping[str, Sequence[Any]] = {
 }
 
 
-def _matches(op: Op, params: Params, where: Params) -> bool:
-    full = {**op.defaults, **params}
-    return not any(full[k] != v for k, v in where.items())
-
-
-def special_cases(op: Op, fmt: Format, rows: Iterable[Special], where: Params, id: str, seed: int) -> Iterator[Case]:
+def special_cases(op: Op, fmt: Format, rows: Iterable[Special], id: str, seed: int) -> Iterator[Case]:
     """One case for each of these rows of the table of special values."""
     for row in rows:
-        if not _matches(op, row.params, where):
-            continue
         given = [*zip(op.inputs, row.inputs, strict=True), *row.params.items()]
         given += [("g", row.cotangent)] if row.cotangent != 1 else []
         values = ",".join(f"{n}={_compact(v)}" for n, v in given if v is not None)

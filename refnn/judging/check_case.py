@@ -11,7 +11,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.floats import keep_freed_memory
-from refnn.judging.call import Forward, Vjp, call
+from refnn.judging.call import Forward, Skipped, Vjp, call
 from refnn.judging.case import Case
 from refnn.judging.judge import Judge, Part, explain
 from refnn.judging.tally import Place, Spot, Tally
@@ -41,10 +41,31 @@ def check_case(
     replay: str = "",
 ) -> tuple[list[Result], list[Finding], Judge]:
     """The results and findings of one case, and its judge (the last one, if the case was judged in pieces). `line` is
-    the number of standard deviations from which on an error is suspect.
+    the number of standard deviations from which on an error is suspect. Skipped says that the implementation does not
+    support the case, or not all of it.
     """
+    results, findings, judge, skipped = check_supported(case, forward, vjp, model_, algorithm, line, replay)
+    if skipped is not None:
+        raise skipped
+    assert judge is not None
+    return results, findings, judge
+
+
+def check_supported(
+    case: Case,
+    forward: Forward | None,
+    vjp: Vjp | None,
+    model_: Model,
+    algorithm: str = "accurate",
+    line: float = math.inf,
+    replay: str = "",
+) -> tuple[list[Result], list[Finding], Judge | None, Skipped | None]:
+    """The same, of what the implementation supports of the case, and why the rest is not supported. There is no judge
+    where it supports nothing."""
     started = time.perf_counter()
-    got, complaints = call(forward, vjp, case)
+    got, complaints, skipped = call(forward, vjp, case)
+    if skipped is not None and not complaints and all(g is None for g in got):
+        return [], [], None, skipped
     if case.cotangent.size > BLOCK or max(x.size for x in case.inputs if x is not None) > BLOCK:
         keep_freed_memory()
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
@@ -89,7 +110,7 @@ def check_case(
     for what, message in complaints:
         results.append(Result(*place(case, what), verdicts={"error": 1}))
         findings.append(Finding(*place(case, what), verdict="error", message=message, replay=replay))
-    return results, findings, judge
+    return results, findings, judge, skipped
 
 
 def _spot(piece: Case, what: str, shape: tuple[int, ...], first_row: int, rows: Rows) -> Spot:

@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from textwrap import indent
 from typing import Any
+
+from refnn.report.profiles import Profile, profile
 
 # From best to worst. Elements out of scope are counted apart: nothing is claimed about them.
 VERDICTS = ("exact", "ok", "convention", "suspect", "explained", "violation", "special", "error")
@@ -21,6 +22,7 @@ OUT_OF_SCOPE = "out_of_scope"
 CONFORMING = frozenset({"exact", "ok", "convention"})
 SCOPE_LIMIT = 0.1  # the share of an op's elements that may be out of scope
 SOMETIMES = "on some processors: "  # begins the reason of an expected finding that need not occur on this one
+APART = "special values, which stand apart in this profile"  # the reason of a finding that does not decide
 OUTPUTS = "outputs alone"  # what a header says where no gradients were asked for
 FORMAT_VERSION = 1
 
@@ -39,7 +41,7 @@ MEANING: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One element (the worst of `count` alike), or one call, that a reader should look at.
+    """One element (the worst of `count` alike), or one call (of `count` cases alike), that a reader should look at.
 
     `expected` and `allowed` are float64. `error` is |got - expected|, `ratio` is error/allowed, and `ulps` is the error
     in units of the last place of the expected value. `name` is the convention or the algorithm. `replay` is a line of
@@ -69,7 +71,7 @@ class Finding:
     def __str__(self) -> str:
         where = f"{self.what}{list(self.index) if self.index else ''} of {self.case}"
         if self.verdict == "error":
-            return f"error: {where}: {self.message}"
+            return f"error{f' in {self.count:,} cases' if self.count > 1 else ''}: {where}: {self.message}"
         from refnn.report.words import size
 
         at = ", ".join(f"{n}={v!r}" for n, v in self.inputs.items())
@@ -133,9 +135,11 @@ class Report:
     """The outcome of a check, or of several.
 
     A case id or a `key` names an expected finding, with `*` for any text: `tanh/* grad[x] explained textbook`. If its
-    reason begins with SOMETIMES, it need not occur. `skips` says why the implementation left out a case or a part of
-    it. If the header has `required`, that many cases were asked for, and percentages are of them. If it has `traces`,
-    the objectives of training by name, the page plots them.
+    reason begins with SOMETIMES, it need not occur. `skips` says why the implementation does not support a case or a
+    part of it, and `undeclared` names those of them that it told of only when it was called. If the header has
+    `required`, that many cases were asked for, and percentages are of them. If it has `profile`, the input families
+    that stand apart in it do not decide whether the report is ok. If it has `traces`, the objectives of training by
+    name, the page plots them.
     """
 
     header: dict[str, Any]
@@ -144,7 +148,8 @@ class Report:
     accept: frozenset[str] = CONFORMING
     expected: dict[str, str] = field(default_factory=dict)  # what is expected (see `reason`) -> why
     partial: bool = False
-    skips: dict[str, str] = field(default_factory=dict)  # case -> why it was not run, or not all of it
+    skips: dict[str, str] = field(default_factory=dict)  # case -> why it is not supported, or not all of it
+    undeclared: set[str] = field(default_factory=set)
 
     # --- what it says ------------------------------------------------------------------------------------------------
 
@@ -161,6 +166,31 @@ class Report:
         """Cases that were asked for."""
         asked = {r.case for r in self.results} | {f.case for f in self.findings} | self.skips.keys()
         return int(self.header.get("required", len(asked)))
+
+    @property
+    def unsupported(self) -> dict[str, int]:
+        """What the implementation does not support, as groups of cases in plain words, and how many cases of each."""
+        return dict(Counter(self.skips.values()).most_common())
+
+    @property
+    def mostly_undeclared(self) -> bool:
+        """Whether most of the cases are not supported, and the implementation told so only when it was called."""
+        return 2 * len(self.undeclared) > self.required
+
+    @property
+    def profile(self) -> Profile:
+        return profile(self.header.get("profile", "framework"))
+
+    def part(self, *, apart: bool) -> Report:
+        """The part that stands apart under the profile, or the rest, which decides; without what is not supported."""
+        families = self.profile.apart
+        return Report(
+            {k: v for k, v in self.header.items() if k not in ("profile", "required")},
+            [r for r in self.results if (r.family in families) == apart],
+            [f for f in self.findings if (f.family in families) == apart],
+            self.accept,
+            self.expected,
+        )
 
     @property
     def passed(self) -> int:
@@ -190,8 +220,9 @@ class Report:
         return next(v for v in reversed(VERDICTS) if self.count(v))
 
     def reason(self, finding: Finding) -> str | None:
-        """Why a finding is expected; None where it is not."""
-        return next((why for what, why in self.expected.items() if _names(what, finding)), None)
+        """Why a finding is expected, or does not decide; None where neither holds."""
+        known = next((why for what, why in self.expected.items() if _names(what, finding)), None)
+        return APART if known is None and finding.family in self.profile.apart else known
 
     @property
     def unexpected(self) -> list[Finding]:
@@ -220,6 +251,8 @@ class Report:
         total: dict[str, int] = {}
         lost: dict[str, int] = {}
         for r in self.results:
+            if r.family in self.profile.apart:
+                continue
             n = r.verdicts.get(OUT_OF_SCOPE, 0)
             total[r.op] = total.get(r.op, 0) + r.elements + n
             lost[r.op] = lost.get(r.op, 0) + n
@@ -242,8 +275,9 @@ class Report:
     @property
     def ok(self) -> bool:
         """Something was checked to the end, and all of it conforms, is expected, or is out of scope."""
-        finished = self.elements > 0 and not self.partial
-        return finished and not (self.unexpected or self.unlisted or self.stale or self.out_of_scope)
+        finished = self.part(apart=False).elements > 0 and not self.partial
+        wrong = self.unexpected or self.unlisted or self.stale or self.out_of_scope or self.mostly_undeclared
+        return finished and not wrong
 
     def __add__(self, other: Report) -> Report:
         """Both reports in one; the header is the first one's."""
@@ -255,48 +289,13 @@ class Report:
             {**self.expected, **other.expected},
             self.partial or other.partial,
             {**self.skips, **other.skips},
+            self.undeclared | other.undeclared,
         )
 
     def __str__(self) -> str:
-        from refnn.report.words import (
-            counted,
-            in_order,
-            nothing,
-            number,
-            scope_lines,
-            share,
-            unfinished,
-            waived,
-        )
+        from refnn.report.words import in_prose, in_sentences
 
-        of_fixtures, name, dtype = "required" in self.header, *map(self.header.get, ("subject", "dtype"))
-        subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
-        skipped = [f"  skipped: {counted(n, 'case')}: {why}" for why, n in Counter(self.skips.values()).most_common(5)]
-        unclaimed = scope_lines(self)
-        if not self.elements and not self.findings:
-            why = f": {left_out}" if (left_out := nothing(self)) else ", which is an error"
-            return "\n".join([f"{subject}: nothing was checked{why}", *skipped, *(f"  {line}" for line in unclaimed)])
-        counts = ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := self.count(v)))
-        head = (
-            f"{subject}: {'conforms' if self.ok else 'does not conform'}{waived(self)}: "
-            f"{counted(self.elements, 'element')} in {counted(self.cases, 'case')} ({counts}); largest error/allowance "
-            f"{number(self.worst_ratio)} under model {self.header.get('model', '')}"
-        )
-        lines = [head, *(f"  note: {n}" for n in self.header.get("notes", ()))]
-        if of_fixtures:
-            lines.append(f"  {share(self)}")
-        lines += skipped
-        lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in self.out_of_scope]
-        lines += [f"  {line}" for line in unclaimed[:5]]
-        lines += [f"  expected finding no longer occurs: {c} ({self.expected[c]})" for c in self.stale]
-        lines += [f"  does not conform, though no finding says why: {c}" for c in self.unlisted[:5]]
-        shown = in_order(self.unexpected)[:5]
-        lines += [indent(str(f), "  ") for f in shown]
-        if len(self.unexpected) > len(shown):
-            lines.append(f"  and {len(self.unexpected) - len(shown)} findings more")
-        if self.partial:
-            lines.append(f"  partial: {unfinished(self)}")
-        return "\n".join(lines)
+        return in_prose(self) if self.profile.words else in_sentences(self)
 
     # --- its written forms -------------------------------------------------------------------------------------------
 

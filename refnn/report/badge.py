@@ -11,7 +11,7 @@ def render(report: Report) -> str:
     """How many of the required cases pass, with what is skipped, expected or accepted beside it."""
     failed = {f.case for f in report.findings if f.verdict not in report.accept}
     unexpected = {f.case for f in report.unexpected} | set(report.unlisted)
-    counts = {"failed": unexpected, "expected": failed - unexpected, "skipped": report.skips}
+    counts = {"failed": unexpected, "expected": failed - unexpected, "not supported": report.skips}
     beside = [
         *(f"{len(cases):,} {what}" for what, cases in counts.items() if cases),
         *(f"{v} accepted" for v in sorted(report.accept - CONFORMING)),

@@ -12,7 +12,10 @@ from refnn.report.words import headline, number, severity, share
 
 SHOWN = 20  # lines of each kind
 # What is said of a run and not of what was run.
-_TOLD = frozenset({"subject", "command", "notes", "required", "answered", "implementation", "program"})
+_TOLD = frozenset(
+    {"subject", "command", "notes", "required", "answered", "implementation", "program"}
+    | {"supported", "unsupported", "ordinary", "covered"}
+)
 
 Key = tuple[str, str, str]
 
@@ -71,7 +74,11 @@ def compare(before: Report, after: Report) -> Changes:
     found.common = len(old.keys() & new.keys())
     found.lost += [_named(k) for k in sorted(old.keys() - new.keys())]
     found.new += [f"{_named(k)}: {new[k][0]}" for k in sorted(new.keys() - old.keys())]
-    found.lost += [f"{case}: skipped: {why}" for case, why in sorted(after.skips.items()) if case not in before.skips]
+    groups = [g for g in before.header.get("supported", ()) if g not in after.header.get("supported", ())]
+    found.lost += [f"{g}: supported before, not now" for g in groups if "supported" in after.header]
+    found.lost += [
+        f"{case}: not supported: {why}" for case, why in sorted(after.skips.items()) if case not in before.skips
+    ]
     accept = before.accept & after.accept | {OUT_OF_SCOPE}
     for key in sorted(old.keys() & new.keys()):
         (was, ratio), (is_, now) = old[key], new[key]

@@ -40,6 +40,7 @@ def render(report: Report) -> str:
         "## What nothing explains",
         _kinds(report, unexplained),
         *_stale(report),
+        *_unsupported(report),
         "## Cases and seconds",
         "The seconds are those of the check, implementation included, on the processor named above.",
         table(("op", "dtype", "cases", "elements", "seconds"), _effort(report), "llrrr"),
@@ -118,6 +119,13 @@ def _stale(report: Report) -> list[str]:
         return []
     body = ((code(what), cell(report.expected[what])) for what in report.stale)
     return ["## What was expected and no longer occurs", table(("finding", "why it was expected"), body, "ll")]
+
+
+def _unsupported(report: Report) -> list[str]:
+    if not report.skips:
+        return []
+    groups = ((f"{n:,}", cell(why)) for why, n in report.unsupported.items())
+    return ["## What is not supported", table(("cases", "what"), groups, "rl")]
 
 
 def _effort(report: Report) -> Iterator[tuple[str, ...]]:

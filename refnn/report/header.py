@@ -42,7 +42,10 @@ def read_listed(page: str) -> dict[str, str]:
 
 def rows(header: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The header as pairs of strings to show, without what has a place of its own."""
-    return [(k.replace("_", " "), _shown(v)) for k, v in header.items() if k not in ("models", "notes", "traces")]
+    return [(k.replace("_", " "), _shown(v)) for k, v in header.items() if k not in _ELSEWHERE]
+
+
+_ELSEWHERE = ("models", "notes", "traces", "ordinary", "unsupported")
 
 
 def _shown(value: Any) -> str:

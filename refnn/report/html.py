@@ -30,6 +30,7 @@ from refnn.report.header import rows
 from refnn.report.markdown import by_reason
 from refnn.report.templates import template
 from refnn.report.words import (
+    apart,
     counted,
     cut,
     extent,
@@ -101,7 +102,10 @@ def _view(report: Report, share: float) -> dict[str, Any]:
             ("out of scope", f"{report.count(OUT_OF_SCOPE) / total:.2%}" if total else "none"),
         ],
         "header": [(k, cut(v, 2000)) for k, v in rows(report.header)],
-        "notes": [cut(str(n), 2000) for n in report.header.get("notes", ())],
+        "notes": [
+            *([apart(report)] if report.profile.apart else []),
+            *(cut(str(n), 2000) for n in report.header.get("notes", ())),
+        ],
         "models": _models(report.header),
         "matrix": _matrix(report, table, anchors),
         "meaning": [(v, MEANING[v]) for v in (*VERDICTS, OUT_OF_SCOPE)],
@@ -114,7 +118,7 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "expected": groups,
         "stale": [(c, cut(report.expected[c], 2000)) for c in report.stale[:100]],
         "stale_left": max(len(report.stale) - 100, 0),
-        "skipped": [(cut(why, 2000), n) for why, n in Counter(report.skips.values()).most_common(100)],
+        "unsupported": [(cut(why, 2000), n) for why, n in list(report.unsupported.items())[:100]],
         "conforming": _conforming(report),
         "scopes": [s for s in scopes(report) if s.outside][:OPS],
         "scope_limit": SCOPE_LIMIT,

@@ -1,4 +1,4 @@
-"""A report as JUnit XML: a suite for each op and dtype, a test for each case, and three for the report itself."""
+"""A report as JUnit XML: a suite for each op and dtype, a test for each case, and some for the report itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from refnn.ids import CaseId
 from refnn.report import SCOPE_LIMIT, Finding, Report, Result, nan_largest, summary
-from refnn.report.words import headline, place, share, size, subject, unfinished
+from refnn.report.words import headline, place, share, size, subject, support, undeclared, unfinished
 
 # What XML 1.0 cannot hold, not even escaped.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -63,13 +63,14 @@ def render(report: Report) -> str:
 def _whole(root: ET.Element, report: Report) -> None:
     """What no single case can say."""
     suite = ET.SubElement(root, "testsuite", name="report")
-    said = {"verdict": headline(report), "share": share(report)}
+    said = {"verdict": headline(report), "share": share(report), "unsupported": support(report) or "nothing"}
     _properties(suite, **said, worst_ratio=report.worst_ratio, elements=report.elements, cases=report.cases)
     tests = {
         "something was checked": "" if report.elements else "nothing was checked",
         "the run was finished": unfinished(report) if report.partial else "",
         "expected findings still occur": "; ".join(f"no longer: {w} ({report.expected[w]})" for w in report.stale),
         f"at most {SCOPE_LIMIT:.0%} is out of scope": ", ".join(report.out_of_scope),
+        "what most cases lack is declared": undeclared(report) if report.mostly_undeclared else "",
     }
     for name, problem in tests.items():
         test = _test(suite, "report", name, 0.0)

@@ -4,7 +4,7 @@
     {"kind": "result", ...}                   one output or gradient of one case
     {"kind": "finding", ...}                  one element, or one call, that a reader should look at
     {"kind": "expected", "case", "reason"}    why the findings of a case are expected
-    {"kind": "skip", "case", "reason"}        why a case was not run, or not all of it
+    {"kind": "skip", "case", "reason"}        why a case is not supported, or not all of it; "declared" if it was before
     {"kind": "note", "text"}                  what a reader must know about the run
     {"kind": "footer", ...}                   totals, verdict, and whether the run was cut short
 
@@ -67,7 +67,7 @@ def _body(report: Report) -> Iterator[str]:
     for case, reason in report.expected.items():
         yield _line("expected", {"case": case, "reason": reason})
     for case, reason in report.skips.items():
-        yield _line("skip", {"case": case, "reason": reason})
+        yield _line("skip", {"case": case, "reason": reason, "declared": case not in report.undeclared})
 
 
 def _totals(report: Report) -> dict[str, Any]:
@@ -79,6 +79,7 @@ def _totals(report: Report) -> dict[str, Any]:
         "required": report.required,
         "passed": report.passed,
         "skipped": len(report.skips),
+        "unsupported": report.unsupported,
         "cases": report.cases,
         "elements": report.elements,
         "results_written": len(report.results),
@@ -199,6 +200,8 @@ def loads(text: str) -> Report:
                 report.expected[str(data["case"])] = str(data["reason"])
             elif kind == "skip":
                 report.skips[str(data["case"])] = str(data["reason"])
+                if not data.get("declared", True):
+                    report.undeclared.add(str(data["case"]))
             elif kind == "note":
                 report.header.setdefault("notes", []).append(str(data["text"]))
             elif kind == "footer":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from refnn.report import OUT_OF_SCOPE, VERDICTS, Finding, Report, summary
 from refnn.report.header import rows
 from refnn.report.words import (
+    apart,
+    by_cause,
     counted,
     cut,
     extent,
@@ -34,7 +35,9 @@ def render(report: Report) -> str:
         "## Verdicts",
         _verdicts(report),
     ]
-    if unexpected := in_order(report.unexpected):
+    if report.profile.apart:
+        parts.insert(2, f"{cell(apart(report)).capitalize()}.")
+    if unexpected := in_order(by_cause(report.unexpected)):
         parts += ["## Unexpected findings", _findings(unexpected)]
     if report.unlisted:
         parts += ["## Cases that do not conform, though no finding says why", _cases(report.unlisted)]
@@ -44,8 +47,8 @@ def render(report: Report) -> str:
         parts.append("## Expected findings that no longer occur")
         parts.append(table(("case", "reason"), ((code(c), cell(report.expected[c])) for c in report.stale), "ll"))
     if report.skips:
-        skipped = Counter(report.skips.values()).most_common()
-        parts += ["## Skipped", table(("cases", "reason"), ((f"{n:,}", cell(why)) for why, n in skipped), "rl")]
+        groups = ((f"{n:,}", cell(why)) for why, n in report.unsupported.items())
+        parts += ["## Not supported", table(("cases", "what"), groups, "rl")]
     if report.out_of_scope:
         parts += ["## Too much out of scope", ", ".join(map(cell, report.out_of_scope)) + "."]
     return "\n\n".join(parts) + "\n"

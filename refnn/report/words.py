@@ -3,12 +3,168 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from textwrap import indent
 from typing import Any
 
-from refnn.report import CONFORMING, OUT_OF_SCOPE, OUTPUTS, VERDICTS, Finding, Report
+from refnn.report import APART, CONFORMING, OUT_OF_SCOPE, OUTPUTS, SCOPE_LIMIT, VERDICTS, Finding, Report
+
+GROUPS = 8  # groups of what is not supported, in one line
+
+
+def in_sentences(report: Report) -> str:
+    """The report as text that a person can act on: the outcome in one line, what qualifies it, and findings."""
+    of_fixtures, name, dtype = "required" in report.header, *map(report.header.get, ("subject", "dtype"))
+    subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
+    deciding, told = report.part(apart=False), support(report)
+    unclaimed = scope_lines(deciding)
+    if not report.elements and not report.findings:
+        why = f": {found}" if (found := nothing(report) or told) else ", which is an error"
+        more = [told, *unclaimed] if nothing(report) and told else unclaimed
+        return "\n".join([f"{subject}: nothing was checked{why}", *(f"  {line}" for line in more)])
+    cases = f" in {counted(deciding.cases, 'case')}" if of_fixtures or not told else ""
+    head = (
+        f"{subject}: {'conforms' if report.ok else 'does not conform'}{few(report)}{waived(report)}: "
+        f"{'' if of_fixtures or not told else f'{told}; '}{counted(deciding.elements, 'element')}{cases} "
+        f"({counts(deciding)}); largest error/allowance {number(deciding.worst_ratio)} under model "
+        f"{report.header.get('model', '')}"
+    )
+    lines = [head, *(f"  note: {n}" for n in report.header.get("notes", ()))]
+    if of_fixtures:
+        lines.append(f"  {share(report)}")
+        lines += [f"  {told}"] if told else []
+    if report.header.get("covered"):
+        lines.append(f"  covered: {report.header['covered']}")
+    lines += [f"  {undeclared(report)}"] if report.mostly_undeclared else []
+    lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in report.out_of_scope]
+    lines += [f"  {line}" for line in unclaimed[:5]]
+    lines += [f"  expected finding no longer occurs: {c} ({report.expected[c]})" for c in report.stale]
+    lines += [f"  does not conform, though no finding says why: {c}" for c in report.unlisted[:5]]
+    lines += _shown(report.unexpected, 5)
+    if report.partial:
+        lines.append(f"  partial: {unfinished(report)}")
+    if report.profile.apart:
+        lines.append(f"  {apart(report)}")
+        lines += _shown(report.part(apart=True).unexpected, 3)
+    return "\n".join(lines)
+
+
+def _shown(findings: Iterable[Finding], most: int) -> list[str]:
+    """The first lines of findings, in order; of an error its replay, too."""
+    found = in_order(by_cause(findings))
+    lines = []
+    for f in found[:most]:
+        lines.append(indent(str(f), "  "))
+        if f.verdict == "error" and f.replay:
+            lines.append(f"    replay   {f.replay}")
+    return lines + ([f"  and {len(found) - most} findings more"] if len(found) > most else [])
+
+
+def in_prose(report: Report) -> str:
+    """The report in words, for readers who have no use for counts of verdicts: what is right, what is not, and by how
+    much."""
+    name, dtype = map(report.header.get, ("subject", "dtype"))
+    if not report.elements and not report.findings:
+        return in_sentences(replace(report, header={k: v for k, v in report.header.items() if k != "profile"}))
+    total = report.elements + report.count(OUT_OF_SCOPE)
+    lines = [f"{name} in {dtype} {'is right' if report.ok else 'is not right'}{few(report)}{waived(report)}."]
+    for v in (*VERDICTS, OUT_OF_SCOPE):
+        if n := report.count(v):
+            lines.append(f"  {n:,} of {counted(total, 'number')} {_TOLD[v].format(dtype)}.")
+    if told := support(report):
+        lines.append(f"  Of its cases, {told}.")
+    if report.mostly_undeclared:
+        lines.append(f"  {undeclared(report)}.")
+    for f in in_order(by_cause(report.unexpected))[:3]:
+        if f.verdict == "error":
+            lines.append(f"  {f}".replace("\n", "\n  "))
+            continue
+        at = f" at {', '.join(f'{n} = {v!r}' for n, v in f.inputs.items())}" if f.inputs else ""
+        far = f": {f.digits_lost}" if f.digits_lost else ""
+        lines.append(f"  {place(f)} is {f.got!r}{at}, and {f.expected!r} would be right{far}.")
+    return "\n".join(lines)
+
+
+# What a verdict says of numbers, in the words of `in_prose`; {} is the format.
+_TOLD = {
+    "exact": "are the nearest numbers that {} has",
+    "ok": "are as near as roundings let a right computation come",
+    "convention": "stand at a kink or a tie, where more than one answer is right",
+    "suspect": "are further off than roundings bring a right computation",
+    "explained": "lose digits, as another known formula does",
+    "violation": "are wrong: no known formula is so far off",
+    "special": "are wrong about NaN, infinity or the sign of zero",
+    "error": "are results that never came, or that cannot be used",
+    OUT_OF_SCOPE: "may overflow on the way, so that nothing is said about them",
+}
+
+
+# --- what is not supported -------------------------------------------------------------------------------------------
+
+
+def support(report: Report) -> str:
+    """How many cases were checked of how many, and what the others are; empty if all are supported."""
+    if not (found := report.unsupported):
+        return ""
+    run = report.required - len(report.skips)
+    # Of the fixtures the share stands beside it.
+    of = "" if "required" in report.header else f"{run:,} of {counted(report.required, 'case')}, {len(report.skips):,} "
+    shown = [f"{group} ({n:,})" for group, n in list(found.items())[:GROUPS]]
+    more = f", and {counted(len(found) - GROUPS, 'group')} more" if len(found) > GROUPS else ""
+    return f"{of}not supported: {', '.join(shown)}{more}"
+
+
+def few(report: Report) -> str:
+    """What the first line says of an implementation that supports less than half of the ordinary cases."""
+    met, asked = report.header.get("ordinary", (0, 0))
+    joined = ", but" if report.ok else " and"
+    return f"{joined} supports only {met:,} of {counted(asked, 'ordinary case')}" if 2 * met < asked else ""
+
+
+def undeclared(report: Report) -> str:
+    """What to do where most of the cases are not supported and nothing said so before."""
+    return (
+        f"{len(report.undeclared):,} of {counted(report.required, 'case')} are not supported, which was not declared: "
+        "say so with supports= or --without, or choose cases with where="
+    )
+
+
+def apart(report: Report) -> str:
+    """The line of the verdict for what stands apart under the profile."""
+    part = report.part(apart=True)
+    wrong = part.unexpected or part.unlisted
+    if not part.elements and not part.findings:
+        return "special values: none was checked"
+    return (
+        f"special values, which do not decide here: {'do not conform' if wrong else 'conform'}: "
+        f"{counted(part.elements, 'element')} in {counted(part.cases, 'case')} ({counts(part)})"
+    )
+
+
+def counts(report: Report) -> str:
+    """How many elements there are of each verdict."""
+    return ", ".join(f"{n} {v}" for v in (*VERDICTS, OUT_OF_SCOPE) if (n := report.count(v)))
+
+
+def by_cause(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings, in which errors of one cause are one: the first of them, with the number of its cases. One cause
+    is one message, its numbers aside."""
+    kept: dict[Any, Finding] = {}
+    cases: dict[Any, set[str]] = {}
+    for i, f in enumerate(findings):
+        key = (f.op, f.dtype, _NUMBERS.sub("#", f.message.partition("\n")[0])) if f.verdict == "error" else i
+        kept.setdefault(key, f)
+        cases.setdefault(key, set()).add(f.case)
+    return [f if f.verdict != "error" else replace(f, count=len(cases[key])) for key, f in kept.items()]
+
+
+_NUMBERS = re.compile(r"-?\d[\d.]*(e[-+]?\d+)?(, ?-?\d[\d.]*(e[-+]?\d+)?)*,?")  # a shape is one of them
+
+
+# --- the outcome -----------------------------------------------------------------------------------------------------
 
 
 def subject(report: Report) -> str:
@@ -21,20 +177,22 @@ def headline(report: Report) -> str:
     name = subject(report)
     if not report.elements and not report.findings:
         found = nothing(report)
+        found = found or support(report)
         why = f": {unfinished(report)}" if report.partial else f": {found}" if found else ", which is an error"
         return f"Nothing was checked of {name}{why}"
     if report.ok:
-        return f"{name} conforms{waived(report)}"
+        return f"{name} conforms{few(report)}{waived(report)}"
     reasons = [
         counted(len(report.unexpected), "unexpected finding"),
         f"{counted(len(report.unlisted), 'case')} without a finding that says why",
         f"{counted(len(report.stale), 'expected finding')} no longer {'occurs' if len(report.stale) == 1 else 'occur'}",
         f"too much out of scope in {', '.join(report.out_of_scope)}" if report.out_of_scope else "",
+        undeclared(report) if report.mostly_undeclared else "",
     ]
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
     if report.partial:
         return f"{name}: {unfinished(report)}; in what was run {found or 'nothing unexpected was found'}"
-    return f"{name} does not conform{waived(report)}: {found}"
+    return f"{name} does not conform{few(report)}{waived(report)}: {found}"
 
 
 def unfinished(report: Report) -> str:
@@ -52,8 +210,9 @@ def waived(report: Report) -> str:
     more = sorted(report.accept - CONFORMING, key=severity)
     taken = part + (f" by the algorithm {declared}" if declared != "accurate" else "")
     taken += f", where {' and '.join(more)} {'are' if len(more) > 1 else 'is'} accepted" if more else ""
-    known = any(f.verdict not in report.accept and report.reason(f) is not None for f in report.findings)
-    return taken + (", apart from expected findings" if known else "")
+    known = {report.reason(f) for f in report.findings if f.verdict not in report.accept} - {None}
+    taken += ", apart from expected findings" if known - {APART} else ""
+    return taken + (", apart from special values" if APART in known else "")
 
 
 def share(report: Report) -> str:
@@ -63,13 +222,14 @@ def share(report: Report) -> str:
     known = failed - {f.case for f in report.unexpected} - set(report.unlisted)
     parts = [f"{report.passed:,} of {required:,} required cases pass ({report.passed / max(required, 1):.1%})"]
     parts += [f"{len(known):,} expected to fail"] if known else []
-    parts += [f"{len(report.skips):,} skipped"] if report.skips else []
+    parts += [f"{len(report.skips):,} not supported"] if report.skips else []
     return ", ".join(parts)
 
 
 def extent(report: Report) -> str:
     """How much was checked, under which model, and how close it comes to its allowance."""
-    asked = f"{share(report)}; " if "required" in report.header else ""
+    told = support(report)
+    asked = f"{share(report)}; " if "required" in report.header else f"{told}; " if told else ""
     model = f" under model {report.header['model']}" if report.header.get("model") else ""
     return (
         f"{asked}{counted(report.elements, 'element')} in {counted(report.cases, 'case')} of {subjects(report)}; "

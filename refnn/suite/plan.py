@@ -177,7 +177,7 @@ def _hard(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
 def _special(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
     """The rows hold in every format, so one dtype is enough."""
     if dtype == "float32":
-        for c in special_cases(op, FORMATS[dtype], op.special, {}, "*", 0):
+        for c in special_cases(op, FORMATS[dtype], op.special, "*", 0):
             yield replace(c, id=c.id.removesuffix("/given/0"))
 
 

@@ -23,8 +23,9 @@ from refnn.implementations import adapter_for
 from refnn.implementations.executable import TIMEOUT, Program
 from refnn.implementations.protocol import Answer, Request
 from refnn.implementations.spec import Functions, parse
-from refnn.judging.call import Skipped, call
+from refnn.judging.call import call
 from refnn.judging.case import Case
+from refnn.judging.groups import groups
 from refnn.judging.tally import Place, Tally
 from refnn.models import VERSION, model
 from refnn.networks.network import Network, subject
@@ -76,13 +77,11 @@ def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Imple
         pair = functions(r.op, case)
         if pair is None:
             return Answer(skip=f"{name} has no {r.op}")
-        try:
-            got, complaints = call(pair[0], pair[1] if len(r.wants) > 1 else None, case)
-        except Skipped as e:
-            return Answer(skip=str(e))
+        got, complaints, skipped = call(pair[0], pair[1] if len(r.wants) > 1 else None, case)
+        skip = None if skipped is None else str(skipped) or ", ".join(groups(case)) or "ordinary input"
         names = ["y", *(f"d/{n}" for n in r.inputs)]
         results = {n: x for n, x in zip(names, got, strict=True) if x is not None and n in r.wants}
-        return Answer(results, errors=tuple(f"{what}: {message}" for what, message in complaints))
+        return Answer(results, skip, tuple(f"{what}: {message}" for what, message in complaints))
 
     def forward_only(op: str) -> bool:
         pair = functions(op, None)
@@ -164,7 +163,6 @@ def judged(
     report = Report({})
     if answer.skip is not None:
         report.skips[fixture.id] = answer.skip
-        return report
     equation = next(iter(subject(fixture.op).equations), "")
     for want in ("y",) if forward else fixture.wants:
         if want in answer.results:
