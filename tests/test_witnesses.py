@@ -12,6 +12,7 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
+from marks import together
 
 import refnn
 from refnn.arithmetic import Convention
@@ -29,11 +30,6 @@ from refnn.witnesses import sympy as symbolic
 from refnn.witnesses import torch as autograd
 
 NAMES = sorted(refnn.ops)
-
-
-def together(name: str, *also: str) -> Any:
-    """A parameter of a test of one op: one process of pytest-xdist runs them all, so the witnesses are asked once."""
-    return pytest.param(name, *also, marks=pytest.mark.xdist_group(name))
 
 
 MODEL = "float64@torch-cpu"
@@ -252,7 +248,7 @@ def test_forward_agrees_with_torch_and_loops(name: str) -> None:
     assert (undefined > 0) == any("ignored" in v.kinds.values() for v in refnn.ops[name].variants)
 
 
-CLASSES = [together(n, c) for n in NAMES for c in refnn.ops[n].algorithms]
+CLASSES = [together(n, n, c) for n in NAMES for c in refnn.ops[n].algorithms]
 
 
 @pytest.mark.parametrize(("name", "algorithm"), CLASSES)
@@ -965,7 +961,7 @@ def violated(op: Op, case: Case) -> set[str]:
     return {f.what for f in torch_says(op, case).findings if f.verdict == "violation"}
 
 
-@pytest.mark.parametrize(("name", "what"), [together(*key) for key in sorted(WRONG_VJPS)])
+@pytest.mark.parametrize(("name", "what"), [together(key[0], *key) for key in sorted(WRONG_VJPS)])
 def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
     seen: dict[str, int] = dict.fromkeys(["torch", *BALL_WITNESSES], 0)
     op, vjp = small_cases(name)[0].op, WRONG_VJPS[name, what]
@@ -987,7 +983,7 @@ def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
     assert all(seen.values()), f"{name} with {what}: {seen}"
 
 
-@pytest.mark.parametrize(("name", "what"), [together(*key) for key in sorted(WRONG_FORWARDS)])
+@pytest.mark.parametrize(("name", "what"), [together(key[0], *key) for key in sorted(WRONG_FORWARDS)])
 def test_torch_and_loops_contradict_a_wrong_forward(name: str, what: str) -> None:
     """Whatever differentiates the same wrong forward cannot see it: with the vjp that goes with it, SymPy, complex step
     and differences all agree. The two witnesses of the forward contradict it."""
