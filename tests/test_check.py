@@ -47,7 +47,7 @@ def messages(report: refnn.Report) -> str:
     return " | ".join(f.message for f in report.findings)
 
 
-@pytest.mark.usefixtures("one_of_a_case")
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", slow_in_16_bits(["float16", "bfloat16", "float32", "float64"]))
 @pytest.mark.parametrize("name", [*map(together, OPS)])
 def test_the_reference_conforms_to_itself_in_every_dtype(name: str, dtype: str) -> None:

@@ -46,7 +46,7 @@ def test_a_mutant_that_says_too_little_is_refused(change: dict[str, str | None],
         Mutant(**given)
 
 
-@pytest.mark.usefixtures("one_of_a_case")
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("op", [*map(together, RIGHT)])
 def test_what_is_mutated_is_right(op: str, dtype: str) -> None:
@@ -55,7 +55,7 @@ def test_what_is_mutated_is_right(op: str, dtype: str) -> None:
     assert report.ok, str(report)
 
 
-@pytest.mark.usefixtures("one_of_a_case")
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("m", [together(m.op, m, id=m.name) for m in sorted(MUTANTS, key=lambda m: (m.op, m.dtype))])
 def test_a_default_check_says_what_it_is(m: Mutant) -> None:
     forward, vjp = mutated(m)
