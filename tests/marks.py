@@ -1,4 +1,5 @@
-"""Which parameters of a test are slow: all of them together would take minutes. CI runs them all."""
+"""Which parameters of a test are slow: all of them together would take minutes, and CI runs them all. And which are run
+in one process."""
 
 from __future__ import annotations
 
@@ -16,3 +17,9 @@ def slow(values: Sequence[str], *which: str) -> list[Any]:
 def slow_in_16_bits(names: Sequence[str]) -> list[Any]:
     """Dtypes or models, those of 16 bits and what is between marked as slow: not float32 and not float64."""
     return slow(names, *({*names} - {"float32", "float64"}))
+
+
+def together(op: str, *values: Any, **kwargs: Any) -> Any:
+    """A parameter of a test of one op: one process of pytest-xdist runs them all, so that what is known of the op is
+    found once. The op itself, unless other values are given."""
+    return pytest.param(*(values or (op,)), marks=pytest.mark.xdist_group(op), **kwargs)

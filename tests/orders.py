@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -114,13 +113,14 @@ def fma(a: Array, b: Array, c: Array) -> Array:
 
 
 def _exact_fma(a: float, b: float, c: float) -> float:
-    value = Fraction(a) * Fraction(b) + Fraction(c)
+    (p, over_p), (q, over_q), (r, over_r) = (x.as_integer_ratio() for x in (a, b, c))
+    value = p * q * over_r + r * over_p * over_q
     if value == 0:
         return a * b + c
     try:
-        return float(value)  # correctly rounded, subnormal results included
+        return value / (over_p * over_q * over_r)  # Python rounds it correctly, subnormal results included
     except OverflowError:
-        return float(np.copysign(np.inf, float(np.sign(value.numerator))))
+        return math.inf if value > 0 else -math.inf
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------

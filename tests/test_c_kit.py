@@ -165,7 +165,7 @@ LAYER_BUGS: Mapping[str, tuple[Bug, Selection, set[str]]] = {
 @pytest.mark.parametrize("name", LAYER_BUGS)
 def test_a_wrong_layer_is_named(name: str, tmp_path: Path) -> None:
     bug, selection, wrong = LAYER_BUGS[name]
-    report = asked(build("mynn", tmp_path, "-O2", "-Wno-error", bug=bug), selection)
+    report = asked(build("mynn", tmp_path, "-O0", "-Wno-error", bug=bug), selection)
     assert not report.ok
     found = {f"{f.op} {f.what}" for f in report.findings if f.verdict in ("violation", "special")}
     assert found == {w.replace(" y", " output").replace("d/", "grad[") + "]" * ("d/" in w) for w in wrong}
@@ -242,9 +242,14 @@ LINES = {
 }
 
 
-def test_lines_that_are_none_are_answered_in_a_sentence(tmp_path: Path) -> None:
-    program = build("mynn", tmp_path, *SANITIZED)
-    done = run(program, "".join(f"{line}\n" for line in LINES))
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("mynn", tmp_path_factory.mktemp("sanitized"), *SANITIZED)
+
+
+@pytest.mark.xdist_group("sanitized")
+def test_lines_that_are_none_are_answered_in_a_sentence(sanitized: Path) -> None:
+    done = run(sanitized, "".join(f"{line}\n" for line in LINES))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [answer for answer in LINES.values() if answer]
 
@@ -264,16 +269,16 @@ def test_a_line_that_is_too_long_is_skipped_and_the_rest_goes_on(tmp_path: Path)
     ]
 
 
-def test_lines_with_errors_do_no_harm(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("sanitized")
+def test_lines_with_errors_do_no_harm(sanitized: Path) -> None:
     """Every request of the kit's ops, with some characters changed, lost or doubled."""
-    program, rng = build("mynn", tmp_path, *SANITIZED), np.random.default_rng(0)
-    lines = []
+    lines, rng = [], np.random.default_rng(0)
     for line in requests(SUITE, Selection(OPS, "float32"))[1:] * 5:
         for _ in range(rng.integers(1, 4)):
             at, word = int(rng.integers(len(line))), rng.choice([*"[],=:?0123456789afg ", "", "null", "-1", "00", "e9"])
             line = line[:at] + word + line[at + rng.integers(2) :]
         lines.append(line)
-    done = run(program, "".join(f"{line}\n" for line in lines))
+    done = run(sanitized, "".join(f"{line}\n" for line in lines))
     assert (done.returncode, done.stderr) == (0, "")
     answers = Counter(answer.split()[1].partition("=")[0] for answer in done.stdout.splitlines())
     assert sum(answers.values()) == len(lines) and min(answers[w] for w in ("SKIP", "ERR", "y")) > 50, answers
@@ -460,7 +465,7 @@ NETWORK_BUGS: Mapping[str, tuple[Bug, set[str]]] = {
 def test_a_wrong_gradient_of_the_network_is_named(name: str, dtype: str, tmp_path: Path) -> None:
     bug, wrong = NETWORK_BUGS[name]
     case_header(tmp_path, dtype)
-    done = run(build("check_network", tmp_path, "-O2", *DTYPES[dtype], bug=bug))
+    done = run(build("check_network", tmp_path, "-O0", *DTYPES[dtype], bug=bug))
     named = {line.partition(":")[0] for line in done.stdout.splitlines()[:-1]}
     assert (done.returncode, named) == (2, wrong), done.stdout
     assert done.stdout.endswith(f"{9 - len(wrong)} of 9 results pass\n")

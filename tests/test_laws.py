@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from marks import together
 
 import refnn
 from refnn.arithmetic.floats import Floats
@@ -47,8 +48,9 @@ def unsound(report: Report) -> list[str]:
     return [str(f) for f in report.findings if f.verdict not in CONFORMING]
 
 
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "algorithm"), CLASSES)
+@pytest.mark.parametrize(("name", "algorithm"), [together(name, name, label) for name, label in CLASSES])
 def test_every_class_conforms_as_its_own_class(name: str, algorithm: str, dtype: str) -> None:
     forward, vjp = evaluated(OPS[name], algorithm)
     report = refnn.check(name, forward=forward, vjp=vjp, dtype=dtype, algorithm=algorithm)

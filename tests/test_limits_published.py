@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from marks import together
 
 import refnn
 from refnn import cli
@@ -127,7 +128,8 @@ def test_there_is_a_case_on_either_side_of_every_limit_of_rows(dtype: str) -> No
     assert sum("acceptable" in c for c in found) >= 15
 
 
-@pytest.mark.parametrize("op", [*ROWS, *ELEMENTS])
+@pytest.mark.usefixtures("shared_judges")
+@pytest.mark.parametrize("op", [*map(together, (*ROWS, *ELEMENTS))])
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_refnn_conforms_at_every_boundary(op: str, dtype: str) -> None:
     own = refnn.ops[op]
@@ -136,8 +138,9 @@ def test_refnn_conforms_at_every_boundary(op: str, dtype: str) -> None:
     assert report.ok and report.elements > 0, str(report)
 
 
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("flush", [False, True], ids=["gradual", "flushed"])
-@pytest.mark.parametrize("op", ROWS)
+@pytest.mark.parametrize("op", [*map(together, ROWS)])
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_torch_is_inside_its_allowance_at_every_boundary(op: str, dtype: str, flush: bool) -> None:
     torch = pytest.importorskip("torch")

@@ -6,6 +6,7 @@ A mutant is written in NumPy, and what is mutated conforms before, so that nothi
 from __future__ import annotations
 
 import pytest
+from marks import together
 
 import refnn
 from refnn.report import CONFORMING
@@ -45,15 +46,17 @@ def test_a_mutant_that_says_too_little_is_refused(change: dict[str, str | None],
         Mutant(**given)
 
 
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("op", RIGHT)
+@pytest.mark.parametrize("op", [*map(together, RIGHT)])
 def test_what_is_mutated_is_right(op: str, dtype: str) -> None:
     forward, vjp = RIGHT[op]
     report = refnn.check(op, forward=forward, vjp=vjp, dtype=dtype)
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("m", MUTANTS, ids=lambda m: m.name)
+@pytest.mark.usefixtures("shared_judges")
+@pytest.mark.parametrize("m", [together(m.op, m, id=m.name) for m in sorted(MUTANTS, key=lambda m: (m.op, m.dtype))])
 def test_a_default_check_says_what_it_is(m: Mutant) -> None:
     forward, vjp = mutated(m)
     report = refnn.check(m.op, forward=forward, vjp=vjp, dtype=m.dtype)

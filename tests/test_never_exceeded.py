@@ -15,9 +15,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import judges
 import numpy as np
 import pytest
-from marks import slow_in_16_bits
+from marks import slow_in_16_bits, together
 from orders import GROUPINGS, ORDERS, Ordered
 
 from refnn.arithmetic import balls
@@ -112,7 +113,7 @@ def try_orders(
     case: Case, rules: Model, tally: Tally, pairs: tuple[tuple[str, str], ...] = EVERY, judge: Judge | None = None
 ) -> None:
     """Judge a case in these orders and groupings."""
-    judge = judge or Judge(dataclasses.replace(case, random=False), rules, "accurate", math.inf)
+    judge = judge or judges.judge(dataclasses.replace(case, random=False), rules, "accurate", math.inf)
     seen: dict[tuple[int, bytes], Mapping[str, int]] = {}
     for order, grouping in pairs:
         for which, got in enumerate(evaluate(case, rules, order, grouping)):
@@ -154,7 +155,7 @@ def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("name", slow_in_16_bits(TESTED))
-@pytest.mark.parametrize("op", OPS.values(), ids=list(OPS))
+@pytest.mark.parametrize("op", [together(n, op, id=n) for n, op in OPS.items()])
 def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
     rules, tally = model(name), Tally()
     numbered = enumerate(all_cases(op, rules))
@@ -246,8 +247,9 @@ def recorded() -> Report:
     return Report({}, expected=json.loads(path.read_text())["expected"])
 
 
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", slow_in_16_bits(["float32", "float64", "float16", "bfloat16"]))
-@pytest.mark.parametrize("op", list(OPS))
+@pytest.mark.parametrize("op", [*map(together, OPS)])
 def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
     """Under the model that a framework's functions are judged by, apart from what is recorded with its reason."""
     pytest.importorskip("torch")

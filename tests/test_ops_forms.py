@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import together
 
 import refnn
 from refnn.arithmetic import _erf
@@ -325,8 +326,9 @@ def quiet(f: Any) -> Any:
     return called
 
 
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [together(FORMS[form][0], form) for form in FORMS])
 def test_a_form_is_ok_or_explained_by_its_name(form: str, dtype: str) -> None:
     name, algorithm, forward, vjp, where = FORMS[form]
     op = refnn.ops[name]
@@ -345,8 +347,9 @@ def test_a_form_is_ok_or_explained_by_its_name(form: str, dtype: str) -> None:
         assert not found(own), str(own)
 
 
+@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [together(FORMS[form][0], form) for form in FORMS])
 def test_a_form_with_a_wrong_factor_is_a_violation(form: str, dtype: str) -> None:
     name, _, forward, vjp, where = FORMS[form]
     op = refnn.ops[name]

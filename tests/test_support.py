@@ -28,12 +28,13 @@ from refnn.models import ULPS
 from refnn.op import lift
 from refnn.study import support
 from refnn.witnesses.differences import ComplexBalls
+from refnn.witnesses.reach import Reach
 
 pytestmark = pytest.mark.xdist_group("support")  # one process makes the matrix, once
 
 COMMITTED = Path(__file__).parents[1] / "conformance" / "support.md"
 
-CLASSES: list[Any] = [Arb, Balls, ComplexBalls, Floats, Fractions, Noise, Pairs, Rounded, Shapes, Symbols]
+CLASSES: list[Any] = [Arb, Balls, ComplexBalls, Floats, Fractions, Noise, Pairs, Reach, Rounded, Shapes, Symbols]
 
 
 @pytest.fixture(scope="module")

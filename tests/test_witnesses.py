@@ -12,6 +12,7 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
+from marks import together
 
 import refnn
 from refnn.arithmetic import Convention
@@ -29,11 +30,6 @@ from refnn.witnesses import sympy as symbolic
 from refnn.witnesses import torch as autograd
 
 NAMES = sorted(refnn.ops)
-
-
-def together(name: str, *also: str) -> Any:
-    """A parameter of a test of one op: one process of pytest-xdist runs them all, so the witnesses are asked once."""
-    return pytest.param(name, *also, marks=pytest.mark.xdist_group(name))
 
 
 MODEL = "float64@torch-cpu"
@@ -83,6 +79,12 @@ def claims(
 
 
 @functools.cache
+def heard_of_loops(name: str) -> tuple[np.ndarray, ...]:
+    """The output of each small case of an op, as loops say."""
+    return tuple(loops.forward(c.op, c.inputs, c.params) for c in small_cases(name))
+
+
+@functools.cache
 def heard(name: str, witness: str) -> tuple[tuple[np.ndarray | None, ...], ...]:
     """What a witness says about each small case of an op."""
     gradients = BALL_WITNESSES[witness][0]
@@ -115,8 +117,11 @@ def compare(claimed: np.ndarray, said: np.ndarray, bits: int) -> Comparison:
     return Comparison(sharp & overlap, sharp & ~overlap)
 
 
-def at_kinks(op: Op, case: Case) -> list[np.ndarray | None]:
-    """Where two of the op's named conventions give different gradients."""
+@functools.cache
+def at_kinks(name: str, number: int) -> list[np.ndarray | None]:
+    """Where two of the op's named conventions give different gradients in one of its small cases."""
+    case = small_cases(name)[number]
+    op = case.op
     first, *others = [claims(op, case, convention=share)[1:] for share in (op.kinks or {"": op.convention}).values()]
     masks: list[np.ndarray | None] = []
     for which, grad in enumerate(first):
@@ -190,7 +195,7 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
         if not defined(case):
             undefined += 1
             continue
-        for which, (grad, kink) in enumerate(zip(grads, at_kinks(case.op, case), strict=True)):
+        for which, (grad, kink) in enumerate(zip(grads, at_kinks(name, number), strict=True)):
             if grad is None or kink is None:
                 assert grad is kink is None
                 wanted = [*op.inputs.values()][which].differentiable
@@ -224,10 +229,10 @@ def test_vjp_agrees_with_three_witnesses(name: str) -> None:
 @pytest.mark.parametrize("name", [*map(together, NAMES)])
 def test_forward_agrees_with_torch_and_loops(name: str) -> None:
     agreed, undefined = 0, 0
-    for case in small_cases(name):
+    for number, case in enumerate(small_cases(name)):
         assert not [f for f in torch_says(case.op, case).unexpected if f.what == "output"], case.id
         output = claims(case.op, case)[0]
-        said = loops.forward(case.op, case.inputs, case.params)
+        said = heard_of_loops(name)[number]
         assert output is not None
         if not defined(case):
             # 0/0 is NaN in both; a finite number on either side would disagree.
@@ -243,7 +248,7 @@ def test_forward_agrees_with_torch_and_loops(name: str) -> None:
     assert (undefined > 0) == any("ignored" in v.kinds.values() for v in refnn.ops[name].variants)
 
 
-CLASSES = [together(n, c) for n in NAMES for c in refnn.ops[n].algorithms]
+CLASSES = [together(n, n, c) for n in NAMES for c in refnn.ops[n].algorithms]
 
 
 @pytest.mark.parametrize(("name", "algorithm"), CLASSES)
@@ -956,21 +961,21 @@ def violated(op: Op, case: Case) -> set[str]:
     return {f.what for f in torch_says(op, case).findings if f.verdict == "violation"}
 
 
-@pytest.mark.parametrize(("name", "what"), [together(*key) for key in sorted(WRONG_VJPS)])
+@pytest.mark.parametrize(("name", "what"), [together(key[0], *key) for key in sorted(WRONG_VJPS)])
 def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
     seen: dict[str, int] = dict.fromkeys(["torch", *BALL_WITNESSES], 0)
+    op, vjp = small_cases(name)[0].op, WRONG_VJPS[name, what]
+    # In its other classes, too, which would explain PyTorch's gradients.
+    classes = {algorithm: (forward, vjp) for algorithm, (forward, _) in op.algorithms.items()}
+    wrong = replace(op, vjp_definition=vjp, algorithms=classes)
     for number, case in enumerate(small_cases(name)):
-        # In its other classes, too, which would explain PyTorch's gradients.
-        vjp = WRONG_VJPS[name, what]
-        classes = {algorithm: (forward, vjp) for algorithm, (forward, _) in case.op.algorithms.items()}
-        wrong = replace(case.op, vjp_definition=vjp, algorithms=classes)
         violations = violated(wrong, case)
         assert "output" not in violations  # nothing is wrong with the forward
         seen["torch"] += bool(violations)
         output, *grads = claims(wrong, case)
         if output is None or not defined(case):
             continue
-        kinks = at_kinks(case.op, case)
+        kinks = at_kinks(name, number)
         for witness, (_, bits) in BALL_WITNESSES.items():
             for grad, kink, said in zip(grads, kinks, heard(name, witness)[number], strict=True):
                 if grad is not None and kink is not None and said is not None:
@@ -978,22 +983,21 @@ def test_every_witness_contradicts_a_wrong_vjp(name: str, what: str) -> None:
     assert all(seen.values()), f"{name} with {what}: {seen}"
 
 
-@pytest.mark.parametrize(("name", "what"), [together(*key) for key in sorted(WRONG_FORWARDS)])
+@pytest.mark.parametrize(("name", "what"), [together(key[0], *key) for key in sorted(WRONG_FORWARDS)])
 def test_torch_and_loops_contradict_a_wrong_forward(name: str, what: str) -> None:
     """Whatever differentiates the same wrong forward cannot see it: with the vjp that goes with it, SymPy, complex step
     and differences all agree. The two witnesses of the forward contradict it."""
     forward, vjp = WRONG_FORWARDS[name, what]
     seen, blind = {"torch": 0, "loops": 0}, dict.fromkeys(BALL_WITNESSES, 0)
     asked = [c.id for c in small_cases(name) if c.family == "normal"][:3]  # away from kinks, and soon done
-    for case in small_cases(name):
-        wrong = replace(
-            case.op, forward_definition=forward, vjp_definition=vjp or case.op.vjp_definition, algorithms={}
-        )
+    op = small_cases(name)[0].op
+    wrong = replace(op, forward_definition=forward, vjp_definition=vjp or op.vjp_definition, algorithms={})
+    for number, case in enumerate(small_cases(name)):
         seen["torch"] += "output" in violated(wrong, case)
         output, *grads = claims(wrong, case)
         if output is None or not defined(case):
             continue
-        said = loops.forward(case.op, case.inputs, case.params)
+        said = heard_of_loops(name)[number]
         seen["loops"] += bool(compare(output, said, loops.promised_bits()).contradicts.any())
         if vjp is None or case.id not in asked:
             continue

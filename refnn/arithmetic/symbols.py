@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from refnn.arithmetic import CONSTANTS, Convention, share
@@ -18,6 +21,11 @@ class Symbols(ObjectArrays):
         import sympy
 
         self.sympy = sympy
+        self._max = functools.cache(sympy.Max)
+
+    def _each(self, f: Callable[..., Element], *arrays: Array) -> Array:
+        """Once for equal elements: an expression takes SymPy milliseconds."""
+        return super()._each(functools.cache(f), *arrays)
 
     def number(self, value: Element) -> Element:
         if isinstance(value, (float, np.floating)):
@@ -56,7 +64,7 @@ class Symbols(ObjectArrays):
         return self._each(self.sympy.Abs, x)
 
     def relu(self, x: Array) -> Array:
-        return self._each(lambda v: self.sympy.Max(v, 0), x)
+        return self._each(lambda v: self._max(v, 0), x)
 
     def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:
         part = self.number(share(self.convention, kink))
@@ -67,7 +75,7 @@ class Symbols(ObjectArrays):
         return self._each(choose, x, *map(self._lifted, (above, below, at)))
 
     def _largest(self, row: list[Element]) -> Element:
-        return self.sympy.Max(*row)
+        return self._max(*row)
 
     def _tops(self, row: list[Element], places: list[int]) -> tuple[list[int], bool]:
         if not all(row[t].is_number for t in places):

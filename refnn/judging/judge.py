@@ -72,13 +72,17 @@ class Judge:
             for x in (*case.inputs, case.cotangent)
         )
         self._lines: dict[str, list[Expected | None]] = {}
+        self._worst: dict[tuple[str, str], WorstCase] = {}
         # Of each convention the truths that were computed, and what computes the next.
         self._refined: dict[str, tuple[list[list[Value | None]], Iterator[list[Value | None]]]] = {}
         with np.errstate(all="ignore"):
             self.worst = self._worst_case(algorithm, case.op.convention)
 
     def _worst_case(self, algorithm: str, convention: Convention) -> WorstCase:
-        return worst_case(self.case.call(algorithm, convention), self.model)
+        key = algorithm, str(convention)
+        if key not in self._worst:
+            self._worst[key] = worst_case(self.case.call(algorithm, convention), self.model)
+        return self._worst[key]
 
     def _truths(self, which: int, convention: Convention) -> Iterator[Value]:
         """The truth of one result with more and more digits; all results of each precision are computed once."""

@@ -191,7 +191,8 @@ def _digest(balls: np.ndarray) -> Value:
     size = np.abs(value)
     with np.errstate(all="ignore"):
         nearest = np.abs(low) + radius < half_gap(value)
-    certain = np.array(finite & nearest & (radius <= _SHARP * size) & (size >= _DEEP))
+    exact = (radius == 0) & (low == 0)  # zeros, above all
+    certain = np.array(finite & (exact | (nearest & (radius <= _SHARP * size) & (size >= _DEEP))))
     for i in map(tuple, np.argwhere(finite & ~certain & ~((radius > size) & (radius > _TINY)))):
         # Next to a rounding boundary, or where low and radius reach the end of float64, the ball itself must say.
         ball = balls[i]

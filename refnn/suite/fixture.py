@@ -38,6 +38,10 @@ class Claim:
     kind: str = ""
     name: str = ""
 
+    def is_letter(self, letter: str) -> np.ndarray:
+        """Where the class letter is this one."""
+        return np.asarray(np.frombuffer(self.letters.encode(), np.uint8) == ord(letter))
+
 
 @dataclass(frozen=True, eq=False)
 class Group:

@@ -7,7 +7,7 @@ element by element.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -21,25 +21,25 @@ def accepts(claim: Claim, got: np.ndarray, dtype: str) -> np.ndarray:
 
     A comparison with NaN is false, so NaN passes only where the class letter asks for it.
     """
-    letter = np.array([*claim.letters], dtype="U1")
     bound, hi, lo = claim.bounds[dtype], claim.hi, claim.lo
     with np.errstate(all="ignore"):
-        return np.select(
-            [letter == c for c in "frnpmzZ*"],
-            [
-                np.abs((got - hi) - lo) <= bound,
-                (got >= np.minimum(hi, lo) - bound) & (got <= np.maximum(hi, lo) + bound),
-                np.isnan(got),
-                got == np.inf,
-                got == -np.inf,
-                (got == 0) & ~np.signbit(got),
-                (got == 0) & np.signbit(got),
-                np.ones(got.shape, bool),
-            ],
-            False,
-        )
+        passed = np.abs((got - hi) - lo) <= bound
+        for letter in set(claim.letters) - {"f"}:
+            here = claim.is_letter(letter)
+            passed[here] = _OTHERS[letter](got, hi, lo, bound)[here] if letter in _OTHERS else False
+    return passed
 
 
+# What each letter accepts besides "f", which is near hi + lo.
+_OTHERS: Mapping[str, Callable[..., np.ndarray]] = {
+    "r": lambda got, hi, lo, bound: (got >= np.minimum(hi, lo) - bound) & (got <= np.maximum(hi, lo) + bound),
+    "n": lambda got, *_: np.isnan(got),
+    "p": lambda got, *_: got == np.inf,
+    "m": lambda got, *_: got == -np.inf,
+    "z": lambda got, *_: (got == 0) & ~np.signbit(got),
+    "Z": lambda got, *_: (got == 0) & np.signbit(got),
+    "*": lambda got, *_: np.ones(got.shape, bool),
+}
 CODES = {"special": EXACT, "convention": CONVENTION, "class": EXPLAINED}  # of what an alternative claim accepts
 VALUES = {"n": np.nan, "p": np.inf, "m": -np.inf, "z": 0.0, "Z": -0.0}  # of the letters that are no numbers
 
@@ -51,20 +51,21 @@ def judge(expected: Expected, got: np.ndarray, dtype: str, conventions: Mapping[
     """
     main, got = expected.main, np.asarray(got, np.float64).ravel()
     got = got if main.at is None else got[main.at]
-    letter = np.array([*main.letters], dtype="U1")
+    odd = np.logical_or.reduce([main.is_letter(c) for c in VALUES])
     passed, allowed = accepts(main, got, dtype), np.array(main.bounds[dtype])
     with np.errstate(all="ignore"):
         error = np.abs((got - main.hi) - main.lo)
-    odd = np.isin(letter, [*VALUES])
     code = np.where(odd | (~np.isfinite(got) & np.isfinite(main.hi)), SPECIAL, VIOLATION).astype(np.uint8)
     code[passed] = np.where(_nearest(main, got, dtype) | odd, EXACT, OK)[passed]
-    error[passed & (letter != "f")] = 0.0
+    error[passed & ~main.is_letter("f")] = 0.0
     error[odd & ~passed] = np.inf
-    values = np.select([letter == c for c in VALUES], [*VALUES.values()], main.hi)
+    values = np.select([main.is_letter(c) for c in VALUES], [*VALUES.values()], main.hi) if odd.any() else main.hi
     j = Judgement(code, got, values, allowed, error, np.zeros(got.shape, np.uint8), [""])
-    followed = _followed(main, got, conventions or {})
-    for name in dict.fromkeys(followed[passed & (letter == "r")]):
-        j.call(passed & (letter == "r") & (followed == name), CONVENTION, name)
+    if "r" in main.letters:
+        inside = passed & main.is_letter("r")
+        followed = _followed(main, got, conventions or {})
+        for name in dict.fromkeys(followed[inside]):
+            j.call(inside & (followed == name), CONVENTION, name)
     for claim in expected.also:
         if claim.at is None or dtype not in claim.bounds:
             continue
@@ -84,7 +85,7 @@ def judge(expected: Expected, got: np.ndarray, dtype: str, conventions: Mapping[
             here[group.at] = True
             j.call(here, VIOLATION, "tied elements do not share what there is")
             j.error[group.at], j.allowed[group.at] = off, group.bounds[dtype]
-    j.code[letter == "*"] = FREE
+    j.code[main.is_letter("*")] = FREE
     return j
 
 

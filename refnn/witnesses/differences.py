@@ -35,6 +35,7 @@ from refnn.arithmetic import Convention
 from refnn.arithmetic.exact import Arb, ObjectArrays
 from refnn.arithmetic.windows import Contraction
 from refnn.op import Op, lift
+from refnn.witnesses.reach import apart, reach
 
 Array = Any
 PRECISION = 256
@@ -114,17 +115,20 @@ def complex_step(
     h = flint.arb((1, -(precision // 2)))  # the remainder, of order h^2, falls below the working precision
     radii = [flint.arb((1, -k)) for k in range(8, precision // 8 + 1, 8)]
 
-    def derivative(loss: Callable[[Any], Any]) -> flint.arb:
-        here = loss(flint.acb(0))
-        slope = loss(flint.acb(0, h)).imag / h
+    def derivatives(losses: Callable[[Any], np.ndarray]) -> np.ndarray:
+        here = losses(flint.acb(0))
+        slopes = _each(lambda v: v.imag / h, losses(flint.acb(0, h)))
+        found = np.full(here.shape, flint.arb.nan(), dtype=object)
         for radius in radii:
-            spread = abs(loss(flint.acb(flint.arb(0, radius), flint.arb(0, radius))) - here).upper()
-            if spread.is_finite():
-                q = (h / radius) ** 2
-                return slope + flint.arb(0, (spread / radius * q / (1 - q)).upper())
-        return flint.arb.nan()
+            spread = _upper(abs(losses(flint.acb(flint.arb(0, radius), flint.arb(0, radius))) - here))
+            q = (h / radius) ** 2
+            bounded = slopes + _around(_upper(spread / radius * q / (1 - q)))
+            found = np.where(_finite(spread) & ~_finite(found), bounded, found)
+            if _finite(found).all():
+                break
+        return found
 
-    return _perturbed(ar, op, inputs, params, g, derivative)
+    return _perturbed(ar, op, inputs, params, g, derivatives)
 
 
 def promised_bits_complex_step(precision: int = PRECISION) -> int:
@@ -142,25 +146,43 @@ def central(
     half = flint.arb((1, -(precision // 8) - 1))  # h^6 takes 6/8 of the digits, the division by h the eighth
     tiny = flint.arb((1, -(precision // 2)))  # to one side h takes half of them, the division by h the others
 
-    def derivative(loss: Callable[[Any], Any]) -> flint.arb:
-        odd = {k: loss(k * half) - loss(-k * half) for k in (1, 2, 3, 4, 6)}
+    def derivatives(losses: Callable[[Any], np.ndarray]) -> np.ndarray:
+        odd = {k: losses(k * half) - losses(-k * half) for k in (1, 2, 3, 4, 6)}
         coarse = sum(flint.arb(c) * odd[2 * k] for k, c in _STENCIL.items()) / (2 * half)
         fine = sum(flint.arb(c) * odd[k] for k, c in _STENCIL.items()) / half
-        radius = abs(coarse - fine).upper()
-        if radius <= tiny:
-            return fine + flint.arb(0, radius)
-        here = loss(0 * tiny)
-        slopes = [[(loss(t) - here) / t for t in (side * tiny, side * tiny / 2)] for side in (1, -1)]
+        radius = _upper(abs(coarse - fine))
+        smooth = radius <= tiny
+        found = fine + _around(radius)
+        if smooth.all():
+            return found
+        here = losses(0 * tiny)
+        slopes = [[(losses(t) - here) / t for t in (side * tiny, side * tiny / 2)] for side in (1, -1)]
         (_, up), (_, down) = slopes
-        radius = (abs(up - down) + 2 * sum(abs(far - near) for far, near in slopes)).upper()
-        return (up + down) / 2 + flint.arb(0, radius)
+        radius = _upper(abs(up - down) + 2 * sum(abs(far - near) for far, near in slopes))
+        return np.where(smooth, found, (up + down) / 2 + _around(radius))
 
-    return _perturbed(ar, op, inputs, params, g, derivative)
+    return _perturbed(ar, op, inputs, params, g, derivatives)
 
 
 def promised_bits_central(precision: int = PRECISION) -> int:
     """Six eighths of the working precision: the truncation error is of order h^6 with h = 2**-(precision/8)."""
     return 6 * (precision // 8)
+
+
+def _each(f: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.frompyfunc(f, 1, 1)(x), dtype=object)
+
+
+def _upper(x: np.ndarray) -> np.ndarray:
+    return _each(lambda v: v.upper(), x)
+
+
+def _around(radius: np.ndarray) -> np.ndarray:
+    return _each(lambda r: flint.arb(0, r), radius)
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    return _each(lambda v: v.is_finite(), x).astype(bool)
 
 
 def _perturbed(
@@ -169,26 +191,33 @@ def _perturbed(
     inputs: Sequence[np.ndarray | None],
     params: Mapping[str, Any],
     g: np.ndarray,
-    derivative: Callable[[Callable[[Any], Any]], Any],
+    derivatives: Callable[[Callable[[Any], np.ndarray]], np.ndarray],
 ) -> tuple[np.ndarray | None, ...]:
-    """`derivative` of t -> sum(g * y) where t is added to one element, for each element of each input that has a
-    gradient."""
+    """The derivative of sum(g * y) by each element of each input that has a gradient. Elements from which no element of
+    the output is computed together are moved at once: `derivatives` has theirs from t -> their sums where t is added to
+    all of them. Each has a sum of its own, of what is computed from it, for the other terms would cancel."""
+    needed = reach(op, inputs, params)
     with ar.working():
         lifted, cotangent = lift(ar, inputs), ar.array(g)
         grads: list[np.ndarray | None] = []
-        for place, (x, declared) in enumerate(zip(lifted, op.inputs.values(), strict=True)):
+        for place, (name, declared) in enumerate(op.inputs.items()):
+            x = lifted[place]
             if x is None or x.dtype.kind in "iu" or not declared.differentiable:
                 grads.append(None)
                 continue
             grad = np.empty(x.shape, dtype=object)
-            for index in np.ndindex(x.shape):
+            for group in apart([(name, index) for index in np.ndindex(x.shape)], needed.ravel().tolist()):
+                own = [np.array([p in places for places in needed.flat], bool).reshape(needed.shape) for p in group]
 
-                def loss(t: Any, place: int = place, x: np.ndarray = x, index: tuple[int, ...] = index) -> Any:
+                def losses(t: Any, place: int = place, x: np.ndarray = x, group: Any = group, own: Any = own) -> Any:
                     moved = x.copy()
-                    moved[index] = moved[index] + t
+                    for _, index in group:
+                        moved[index] = moved[index] + t
                     y = op.forward_definition(ar, *lifted[:place], moved, *lifted[place + 1 :], **params)
-                    return ar.sum(cotangent * y)[()]
+                    terms = np.asarray(cotangent * y, dtype=object)
+                    return np.array([ar.sum(terms[mask])[()] for mask in own], dtype=object)
 
-                grad[index] = derivative(loss)
+                for (_, index), slope in zip(group, derivatives(losses), strict=True):
+                    grad[index] = slope
             grads.append(grad)
         return tuple(grads)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flint
@@ -18,6 +18,7 @@ from sympy.core.evalf import PrecisionExhausted
 
 from refnn.arithmetic.symbols import Symbols
 from refnn.op import Op
+from refnn.witnesses.reach import Place, apart, reach
 
 DIGITS = 40
 
@@ -36,58 +37,73 @@ def gradients(
     The inputs are floats of any format and count as the exact rationals that they are. Each ball holds the exact
     derivative, as far as SymPy keeps its promise that N(expression, d) has d correct digits.
     """
-    ar = Symbols()
-    points: dict[Any, Any] = {}
+    ar, needed = Symbols(), reach(op, inputs, params)
+    points = {
+        (name, index): ar.number(float(x[index]))
+        for name, x in zip(op.inputs, inputs, strict=True)
+        if x is not None and x.dtype.kind not in "iu"
+        for index in np.ndindex(x.shape)
+    }
+    # Elements from which no element of the output is computed together share a symbol, and so the results that SymPy
+    # caches.
+    symbols = {p: _symbol(i) for i, group in enumerate(apart([*points], needed.flat)) for p in group}
     lifted = [
-        x if x is None or x.dtype.kind in "iu" else _symbols(ar, name, x, points)
+        x if x is None or x.dtype.kind in "iu" else _named(name, x.shape, symbols.__getitem__)
         for name, x in zip(op.inputs, inputs, strict=True)
     ]
-    y = op.forward_definition(ar, *lifted, **params)
-    loss = sympy.sympify(ar.sum(ar.array(g) * y)[()])
-    undefined = loss.has(sympy.nan, sympy.zoo)  # 0/0: diff would take NaN for a constant, with derivative zero
-    terms: dict[Any, list[Any]] = {}  # of the sum, for each symbol those that hold it
-    for term in sympy.Add.make_args(loss):
-        for symbol in term.free_symbols:
-            terms.setdefault(symbol, []).append(term)
+    y = ar.array(op.forward_definition(ar, *lifted, **params))
+    undefined = any(v.has(sympy.nan, sympy.zoo) for v in y.flat)  # 0/0: diff takes NaN for a constant
+    slopes: dict[Place, list[Any]] = {p: [] for p in points}
+    for value, weight, places in zip(y.flat, ar.array(g).flat, needed.flat, strict=True):
+        meant = {symbols[p]: p for p in places}
+        for term in sympy.Add.make_args(value):
+            for symbol in term.free_symbols:
+                at = {s: points[p] for s, p in meant.items()}
+                slopes[meant[symbol]].append(weight * _slope(term, symbol, at))
 
-    def derivative(symbol: Any) -> flint.arb:
-        if undefined:
-            return flint.arb.nan()
-        slopes = (_slope(term, symbol, points) for term in terms.get(symbol, []))
-        return _ball(sympy.Add(*slopes), digits)
+    def derivative(place: Place) -> flint.arb:
+        return flint.arb.nan() if undefined else _ball(sympy.Add(*slopes[place]), digits)
 
     return tuple(
-        None
-        if x is None or x.dtype.kind in "iu" or not declared.differentiable
-        else np.asarray(np.frompyfunc(derivative, 1, 1)(x), dtype=object)
-        for x, declared in zip(lifted, op.inputs.values(), strict=True)
+        None if x is None or x.dtype.kind in "iu" or not declared.differentiable else _named(name, x.shape, derivative)
+        for (name, declared), x in zip(op.inputs.items(), lifted, strict=True)
     )
+
+
+def _named(name: str, shape: tuple[int, ...], of: Callable[[Place], Any]) -> np.ndarray:
+    """What a function says of each element of an input."""
+    found = np.empty(shape, dtype=object)
+    for index in np.ndindex(shape):
+        found[index] = of((name, index))
+    return found
 
 
 def _slope(term: Any, symbol: Any, points: Mapping[Any, Any]) -> Any:
     """The derivative of a term at a point. Terms that differ by a factor and in their names alone are differentiated
     once."""
-    factor, rest = term.as_coeff_Mul()
-    named = {s: _plain(i) for i, s in enumerate(sorted(rest.free_symbols, key=str))}
-    at = {plain: points[s] for s, plain in named.items()}
-    return factor * _diff(rest.xreplace(named), named[symbol]).xreplace(at)
+    factor, rest, names = _renamed(term)
+    return factor * _at(_diff(rest, names[symbol]), *((plain, points[s]) for s, plain in names.items()))
 
 
 @functools.cache
-def _plain(i: int) -> Any:
+def _symbol(i: int) -> Any:
     return sympy.Symbol(f"x{i}", real=True)
+
+
+@functools.lru_cache(4096)
+def _renamed(term: Any) -> tuple[Any, Any, dict[Any, Any]]:
+    """A term as a factor and the rest, in symbols that are counted from zero; and which these are."""
+    factor, rest = term.as_coeff_Mul()
+    names = {s: _symbol(i) for i, s in enumerate(sorted(rest.free_symbols, key=lambda s: int(s.name[1:])))}
+    return factor, rest.xreplace(names), names
 
 
 _diff = functools.lru_cache(4096)(sympy.diff)
 
 
-def _symbols(ar: Symbols, name: str, x: np.ndarray, points: dict[Any, Any]) -> np.ndarray:
-    """One real symbol for each element of x; `points` takes their values."""
-    symbols = np.empty(x.shape, dtype=object)
-    for index in np.ndindex(x.shape):
-        symbols[index] = sympy.Symbol("_".join([name, *map(str, index)]), real=True)
-        points[symbols[index]] = ar.number(float(x[index]))
-    return symbols
+@functools.lru_cache(4096)
+def _at(expression: Any, *values: tuple[Any, Any]) -> Any:
+    return expression.xreplace(dict(values))
 
 
 def _ball(value: Any, digits: int) -> flint.arb:
@@ -96,14 +112,14 @@ def _ball(value: Any, digits: int) -> flint.arb:
     with flint.ctx.workdps(2 * digits):  # more than SymPy works with, so that its numbers are taken over exactly
         if value.is_Rational:
             return flint.arb(flint.fmpq(int(value.p), int(value.q)))
-        if not value.is_real:
-            return flint.arb.nan()
         try:
             number, shift = value.evalf(digits, strict=True), 0
         except PrecisionExhausted:
             # Terms that cancel to zero have no leading digit. Added to 1, the digits that N promises are those after
             # the point.
             number, shift = (value + 1).evalf(digits, strict=True), 1
+        if not number.is_Float:
+            return flint.arb.nan()
         sign, mantissa, exponent, _ = number._mpf_
         mid = flint.arb((-int(mantissa) if sign else int(mantissa), int(exponent)))
         return mid + flint.arb(0, (abs(mid) * 10 / flint.arb(10) ** digits).upper()) - shift
