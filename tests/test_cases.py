@@ -1,4 +1,4 @@
-"""The cases of a check: which shapes, parameters, numbers and layouts meet, and that nothing is tied to something else."""
+"""The cases of a check: which shapes, parameters, numbers and layouts meet, and that no two of them are tied."""
 
 from __future__ import annotations
 

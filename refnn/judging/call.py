@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from refnn.judging.case import Case, layout
+from refnn.judging.case import Case, layout, same_bits
 from refnn.judging.groups import parameter, same
 from refnn.op import Op
 
@@ -109,45 +109,100 @@ def call(
     return results, complaints, skipped
 
 
-def _guarded(function: Forward | Vjp, case: Case, is_forward: bool) -> list[np.ndarray | None]:
-    """The results of one function, checked for shape, dtype and side effects, and in some cases for reproducibility."""
-    first = _attempt(function, case, is_forward)
-    if case.repeat:
-        for a, b in zip(first, _attempt(function, case, is_forward), strict=True):
-            if a is not None and not _same_bits(a, b):
-                raise Misbehaviour("gave different bits in two runs on the same input")
-    return [*first]
+Arrays = list[np.ndarray | None]
 
 
-def _attempt(function: Forward | Vjp, case: Case, is_forward: bool) -> list[np.ndarray | None]:
-    arrays = [None if x is None else layout(x, case.layout) for x in case.inputs]
+def _guarded(function: Forward | Vjp, case: Case, is_forward: bool) -> Arrays:
+    """The results of one function, checked for shape, dtype and side effects; in some cases in a sequence of calls."""
+    own = [case.cotangent, *case.inputs] if not is_forward else [*case.inputs]
+    given = _laid(case, own, is_forward)
+    if not case.repeat:
+        return _copied(_called(function, case, given, own, is_forward))
+    return _in_sequence(function, case, given, own, is_forward)
+
+
+def _in_sequence(function: Forward | Vjp, case: Case, given: Arrays, own: Arrays, is_forward: bool) -> Arrays:
+    """The results of a call between two others: the one before has other numbers in the same memory, and the one after
+    the same numbers elsewhere. So a result that was kept from another call shows, and so does a buffer that two calls
+    share, and what a call does to the arrays of an earlier one."""
+    _write(given, [None if x is None else _turned(x) for x in own])
+    first = _called(function, case, given, _copied(given), is_forward)
+    kept = _copied(first)
+    _write(given, own)
+    second = _called(function, case, given, own, is_forward)
+    results = _copied(second)
+    third = _copied(_called(function, case, _laid(case, own, is_forward), own, is_forward))
+    for a, b in zip(results, third, strict=True):
+        if a is not None and b is not None and not same_bits(a, b):
+            raise Misbehaviour("gave different bits in two runs on the same input")
+    for raw, then in ((first, kept), (second, results)):
+        for a, b in zip(raw, then, strict=True):
+            if a is None or b is None or any(x is not None and np.may_share_memory(a, x) for x in given):
+                continue  # a view of an input changes with it
+            if not same_bits(a, b):
+                raise Misbehaviour("wrote over the result of an earlier call")
+    _refuse_changes(case, given, own, is_forward, "modified {} of an earlier call")
+    return results
+
+
+def _laid(case: Case, own: Arrays, is_forward: bool) -> Arrays:
+    """The arrays of a call as they lie in memory. A constant cotangent keeps its stride of 0."""
+    laid = [None if x is None else layout(x, case.layout) for x in own]
+    if not is_forward:
+        laid[0] = layout(case.cotangent, "broadcast" if 0 in case.cotangent.strides else case.cotangent_layout)
+    return laid
+
+
+def _write(given: Arrays, numbers: Arrays) -> None:
+    for x, number in zip(given, numbers, strict=True):
+        if x is not None and number is not None:
+            x[...] = number
+
+
+def _turned(x: np.ndarray) -> np.ndarray:
+    """The same numbers, the last half of them in reverse order."""
+    flat, half = x.ravel(), x.size // 2
+    return np.concatenate([flat[:half], flat[half:][::-1]]).reshape(x.shape)
+
+
+def _called(function: Forward | Vjp, case: Case, given: Arrays, own: Arrays, is_forward: bool) -> Arrays:
+    """What a function returns, as it is, of the right shapes and dtypes; `own` are the numbers that it was given."""
     params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
-    # A constant cotangent keeps its stride of 0.
-    g = case.cotangent if 0 in case.cotangent.strides else layout(case.cotangent, case.cotangent_layout)
-    given, named = passed(function, case.op, arrays if is_forward else [g, *arrays], params)
+    arrays, named = passed(function, case.op, given, params)
     try:
         with np.errstate(all="ignore"):
-            returned = function(*given, **named)
+            returned = function(*arrays, **named)
+            left = np.geterr()
     except (Misbehaviour, Skipped):
         raise
     except NotImplementedError as e:
         raise Skipped(str(e).partition("\n")[0]) from e
     except Exception as e:
         raise Misbehaviour(f"raised {type(e).__name__}: {e}\n{_own_frames(e)}") from e
-    for name, x, original in zip(case.op.inputs, arrays, case.inputs, strict=True):
-        if x is not None and not _same_bits(x, original):
-            raise Misbehaviour(f"modified its input {name} in place")
-    if g is not case.cotangent and not _same_bits(g, case.cotangent):
-        raise Misbehaviour("modified the cotangent in place")
+    if {*left.values()} != {"ignore"}:
+        raise Misbehaviour(f"left np.seterr changed, to {left}")
+    if HALF * SMALLEST == 0:
+        raise Misbehaviour("left this thread flushing subnormal numbers to zero")
+    _refuse_changes(case, given, own, is_forward, "modified {} in place")
     if is_forward:
         return [_accept(returned, "the output", case.cotangent.shape, case.cotangent.dtype)]
     return _gradients(returned, case)
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray | None) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits, NaN and the sign of zero included."""
-    whole = {2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
-    return b is not None and bool(np.array_equal(a.view(whole), b.view(whole)))
+# Their product is subnormal. Arrays, so that it is computed each time.
+HALF, SMALLEST = np.array([0.5]), np.array([np.finfo(np.float64).smallest_normal])
+
+
+def _refuse_changes(case: Case, given: Arrays, own: Arrays, is_forward: bool, sentence: str) -> None:
+    """Misbehaviour where an array no longer holds the numbers that it was given."""
+    names = [*([] if is_forward else ["the cotangent"]), *(f"its input {n}" for n in case.op.inputs)]
+    for name, x, then in zip(names, given, own, strict=True):
+        if x is not None and then is not None and not same_bits(x, then):
+            raise Misbehaviour(sentence.format(name))
+
+
+def _copied(results: Arrays) -> Arrays:
+    return [None if r is None else np.array(r) for r in results]
 
 
 def _own_frames(error: Exception) -> str:
@@ -159,11 +214,12 @@ def _own_frames(error: Exception) -> str:
 def _accept(value: object, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     if not isinstance(value, (np.ndarray, np.generic)):
         raise Misbehaviour(f"{what} is a {type(value).__name__}, expected a NumPy array of {dtype} and shape {shape}")
+    value = np.asarray(value)  # no subclass, which may say one thing and hold another
     if value.dtype != dtype:
         raise Misbehaviour(f"{what} has dtype {value.dtype}, expected {dtype}")
     if value.shape != shape:
         raise Misbehaviour(f"{what} has shape {value.shape}, expected {shape}")
-    return np.array(value)
+    return value
 
 
 def differentiable(case: Case) -> list[bool]:

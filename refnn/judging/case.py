@@ -51,7 +51,7 @@ LAYOUTS = ("C", "F", "strided", "reversed", "offset", "channels last", "broadcas
 def layout(x: np.ndarray, order: str) -> np.ndarray:
     """A fresh copy of x: in C order, in Fortran order, with axis 1 last ("channels last"), as every other element of a
     larger array ("strided"), with negative strides ("reversed"), from the second element of a larger array on
-    ("offset"), or with the stride 0 along an axis on which it repeats ("broadcast").
+    ("offset"), or with the stride 0 along each axis on which it repeats ("broadcast").
 
     An array that the order says nothing about, such as the channels of a vector, is copied in C order.
     """
@@ -71,21 +71,22 @@ def layout(x: np.ndarray, order: str) -> np.ndarray:
         view = base[..., ::2] if x.ndim else base
         view[...] = x
         return view
-    if order == "broadcast" and (axis := _long_axis(x)) is not None and same_bits(x, repeated(x)):
-        first = np.array(x.take([0], axis), order="C")
-        strides = tuple(0 if a == axis else s for a, s in enumerate(first.strides))
-        return np.lib.stride_tricks.as_strided(first, x.shape, strides)
+    if order == "broadcast" and x.size:
+        once, repeats = x, []
+        for axis, n in enumerate(x.shape):
+            first = once.take([0], axis)
+            repeats.append(n > 1 and same_bits(once, np.repeat(first, n, axis)))
+            once = first if repeats[-1] else once
+        once = np.array(once, order="C")
+        strides = tuple(0 if again else s for again, s in zip(repeats, once.strides, strict=True))
+        return np.lib.stride_tricks.as_strided(once, x.shape, strides)
     return np.array(x, order="C")
 
 
 def repeated(x: np.ndarray) -> np.ndarray:
     """x with its first part along the first axis of several, over and over."""
-    axis = _long_axis(x)
-    return x if axis is None else np.repeat(x.take([0], axis), x.shape[axis], axis)
-
-
-def _long_axis(x: np.ndarray) -> int | None:
-    return next((a for a, n in enumerate(x.shape) if n > 1), None) if x.size else None
+    axis = next((a for a, n in enumerate(x.shape) if n > 1), None)
+    return x if axis is None or not x.size else np.repeat(x.take([0], axis), x.shape[axis], axis)
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

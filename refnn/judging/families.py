@@ -41,11 +41,11 @@ def _negative(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> 
 
 
 def _offset(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
-    return rng.choice([-1.0, 1.0]) * min(1e6, fmt.max / 64) + rng.normal(size=shape)
+    return min(1e6, fmt.max / 64) + rng.normal(size=shape)
 
 
 def _far(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:
-    """All below the number that a maximum is often begun with, such as -1e9."""
+    """An offset below zero: all are below what a maximum is often begun with, such as -1e9."""
     return -min(4e9, fmt.max / 64) * rng.uniform(1, 1.25, shape)
 
 

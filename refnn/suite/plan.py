@@ -37,7 +37,7 @@ from refnn.oracle.allowance import worst_case
 FORMATS_HELD = ("float32", "float64")
 NAMES = ("smoke", "normal", "hard", "special", "limits")
 MOST = 30  # elements of an input of a small case: a mebibyte has room for 30,000 results
-SMALL = 120  # elements of an input of a usual variant
+USUAL = 64  # elements of the inputs of an op's usual variants: all of the suite goes into a wheel of 2.5 MB
 FIRST = (
     "constant",
     "one-hot",
@@ -153,11 +153,22 @@ def _normal(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
         if dtype == "float32" or i % 4 == 0:
             yield _made(op, dtype, "normal", "normal", variant, FIRST[i % len(FIRST)])
     if dtype == "float32":
-        known = {slug(v) for v in variants}
-        usual = compact(op, (v for v in op.configurations if v not in op.variants))
-        few = [v for v in usual if slug(v) not in known and _elements(v.shapes) <= SMALL and op.takes(v)]
-        for i, variant in enumerate(few):
+        for i, variant in enumerate(_few(op, variants)):
             yield _made(op, dtype, "normal", "normal", variant, kinds[i % len(kinds)])
+
+
+def _few(op: Op, known: Sequence[Variant]) -> Iterator[Variant]:
+    """The usual variants, made small, that are not known: those with fewest elements, as many as the suite has room
+    for."""
+    names, room = {slug(v) for v in known}, USUAL
+    usual = compact(op, (v for v in op.configurations if v not in op.variants))
+    for variant in sorted(usual, key=_all_elements):
+        if slug(variant) not in names and op.takes(variant) and (room := room - _all_elements(variant)) >= 0:
+            yield variant
+
+
+def _all_elements(variant: Variant) -> int:
+    return sum(prod(s) for s in variant.shapes.values() if s is not None)
 
 
 def _hard(op: Op, variants: Sequence[Variant], dtype: str) -> Iterator[Case]:
