@@ -137,6 +137,7 @@ def test_most_of_it_undeclared_is_not_ok_and_declared_it_is() -> None:
     assert not found.ok and not found.findings and found.mostly_undeclared
     for text in (str(found), found.to_markdown(), found.to_junit(), headline(found)):
         assert "which was not declared" in text
+    assert "<failure" in found.to_junit()
     declared = refnn.check("softmax", forward=plain, families=["normal"], supports={"rank": 3})
     assert declared.ok and not declared.undeclared
     assert ", but supports only 1 of" in str(declared).splitlines()[0]
@@ -222,6 +223,8 @@ def test_errors_of_one_cause_are_said_once() -> None:
     assert text.count("Error: no shape") == 1 and text.count("output has dtype float64") == 1
     assert "error in " in text and text.count("replay") == 2
     assert sum(f.count for f in by_cause(report.findings)) == report.cases
+    page = report.to_html()
+    assert page.count("Error: no shape") == 1 and "alike" in page and report.to_markdown().count("Error: no shape") == 1
 
 
 def test_the_report_says_what_it_covered() -> None:

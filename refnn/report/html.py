@@ -31,6 +31,7 @@ from refnn.report.markdown import by_reason
 from refnn.report.templates import template
 from refnn.report.words import (
     apart,
+    by_cause,
     counted,
     cut,
     extent,
@@ -67,7 +68,9 @@ def render(report: Report) -> str:
 def _view(report: Report, share: float) -> dict[str, Any]:
     """All that the page shows; `share` of the findings that it may show."""
     table = summary(report)
-    unexpected = [_card(f, f"u{i}") for i, f in enumerate(in_order(report.unexpected))]
+    # Errors of one cause are one for each kind of result, to which a cell of the matrix leads.
+    causes = [f for k in _KINDS for f in by_cause(f for f in report.unexpected if kind(f.what) == k)]
+    unexpected = [_card(f, f"u{i}") for i, f in enumerate(in_order(causes))]
     expected = by_reason(report)
     groups: list[dict[str, Any]] = []
     room, number_ = round(EXPECTED * share), 0
