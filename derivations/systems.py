@@ -102,7 +102,7 @@ def mutated(system: System, root: Path = ROOT) -> str:
 # of the checkout is imported here, so that each process finds its modules as they are by then.
 SERVER = """
 import json, os, signal, sys
-import flint, mpmath, numpy, pytest, sympy, torch
+import flint, hypothesis, mpmath, numpy, pytest, sympy, torch
 sys.path.insert(0, os.getcwd())
 for line in sys.stdin:
     seconds, arguments = json.loads(line)

@@ -3,7 +3,7 @@ in one process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -14,12 +14,28 @@ def slow(values: Sequence[str], *which: str) -> list[Any]:
     return [pytest.param(v, marks=pytest.mark.slow) if v in which else v for v in values]
 
 
+# Ops whose sweeps are run in float64 by default: a sum, a sum of classes, functions, ties, rows.
+FEW = ("conv2d", "cross_entropy", "gelu", "max_pool2d", "softmax")
+
+
 def slow_in_16_bits(names: Sequence[str]) -> list[Any]:
     """Dtypes or models, those of 16 bits and what is between marked as slow: not float32 and not float64."""
     return slow(names, *({*names} - {"float32", "float64"}))
 
 
-def together(op: str, *values: Any, **kwargs: Any) -> Any:
+def in_every(dtypes: Sequence[str], ops: Iterable[str]) -> list[Any]:
+    """Each of these ops in each of these dtypes, or models. Float32 is run by default, and float64 of a FEW ops. The
+    rest is slow: the same is asked again of another format."""
+    found = []
+    for op in ops:
+        for dtype in dtypes:
+            usual = dtype == "float32" or (dtype == "float64" and op in FEW)
+            found.append(together(op, op, dtype, marks=() if usual else pytest.mark.slow, id=f"{op}-{dtype}"))
+    return found
+
+
+def together(op: str, *values: Any, marks: Any = (), **kwargs: Any) -> Any:
     """A parameter of a test of one op: one process of pytest-xdist runs them all, so that what is known of the op is
     found once. The op itself, unless other values are given."""
-    return pytest.param(*(values or (op,)), marks=pytest.mark.xdist_group(op), **kwargs)
+    more = marks if isinstance(marks, tuple) else (marks,)
+    return pytest.param(*(values or (op,)), marks=(pytest.mark.xdist_group(op), *more), **kwargs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from marks import slow_in_16_bits, together
+from marks import in_every
 
 import refnn
 from refnn.checking.check import false_alarm_line
@@ -48,8 +48,7 @@ def messages(report: refnn.Report) -> str:
 
 
 @pytest.mark.usefixtures("shared_judges")
-@pytest.mark.parametrize("dtype", slow_in_16_bits(["float16", "bfloat16", "float32", "float64"]))
-@pytest.mark.parametrize("name", [*map(together, OPS)])
+@pytest.mark.parametrize(("name", "dtype"), in_every(["float16", "bfloat16", "float32", "float64"], OPS))
 def test_the_reference_conforms_to_itself_in_every_dtype(name: str, dtype: str) -> None:
     """Floats is one evaluation of the accurate class, so nothing but exact, ok and convention may come out."""
     op = OPS[name]

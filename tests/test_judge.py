@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import judges
 import numpy as np
 import pytest
 
@@ -111,3 +113,20 @@ def test_no_class_makes_nan_of_an_infinity() -> None:
     assert infinite.sum() > 10
     assert (j.judge(0, truth).code[infinite] == NAMES.index("exact")).all()
     assert (j.judge(0, np.where(infinite, np.nan, truth)).code[infinite] == NAMES.index("special")).all()
+
+
+@pytest.mark.parametrize("name", ["float32", "float32-ftz"])
+def test_judges_share_what_depends_on_the_numbers_and_nothing_else(name: str) -> None:
+    """The helper of the tests: other numbers under the same id, and other algorithms, get a judge of their own."""
+    (case, *_) = cases("softmax", "float32", families=["normal"])
+    other = replace(case, inputs=tuple(None if x is None else x + x for x in case.inputs))
+    rules = model(name)
+    first, again, wider = (judges.judge(case, rules, "accurate", line) for line in (1.0, 1.0, 2.0))
+    assert first.worst is again.worst is wider.worst and (again.line, wider.line) == (1.0, 2.0)
+    for asked, algorithm in ((other, "accurate"), (case, next(iter(case.op.algorithms)))):
+        shared, own = judges.judge(asked, rules, algorithm, 1.0), Judge(asked, rules, algorithm, 1.0)
+        y = np.asarray(asked.op(*asked.inputs, **asked.params), np.float64)
+        for a, b in ((shared.judge(0, y), own.judge(0, y)), (shared.judge(0, 2 * y), own.judge(0, 2 * y))):
+            assert a.code.tobytes() == b.code.tobytes() and a.expected.tobytes() == b.expected.tobytes()
+    with pytest.raises(ValueError, match="read-only"):
+        first.worst.results[0][0][...] = 0  # type: ignore[index]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from marks import together
+from marks import FEW, together
 
 import refnn
 from refnn.arithmetic.floats import Floats
@@ -49,8 +49,14 @@ def unsound(report: Report) -> list[str]:
 
 
 @pytest.mark.usefixtures("shared_judges")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "algorithm"), [together(name, name, label) for name, label in CLASSES])
+@pytest.mark.parametrize(
+    ("name", "algorithm", "dtype"),
+    [
+        together(name, name, label, dtype, marks=pytest.mark.slow if dtype == "float64" and name not in FEW else ())
+        for name, label in CLASSES
+        for dtype in DTYPES
+    ],
+)
 def test_every_class_conforms_as_its_own_class(name: str, algorithm: str, dtype: str) -> None:
     forward, vjp = evaluated(OPS[name], algorithm)
     report = refnn.check(name, forward=forward, vjp=vjp, dtype=dtype, algorithm=algorithm)

@@ -18,7 +18,7 @@ from typing import Any
 import judges
 import numpy as np
 import pytest
-from marks import slow_in_16_bits, together
+from marks import in_every
 from orders import GROUPINGS, ORDERS, Ordered
 
 from refnn.arithmetic import balls
@@ -154,10 +154,9 @@ def all_cases(op: Op, rules: Model, seed: int = 0) -> Iterator[Case]:
         yield from cases(dataclasses.replace(op, variants=short), rules.storage.name, seed=seed)
 
 
-@pytest.mark.parametrize("name", slow_in_16_bits(TESTED))
-@pytest.mark.parametrize("op", [together(n, op, id=n) for n, op in OPS.items()])
-def test_no_order_exceeds_the_allowance(op: Op, name: str) -> None:
-    rules, tally = model(name), Tally()
+@pytest.mark.parametrize(("subject", "name"), in_every(TESTED, OPS))
+def test_no_order_exceeds_the_allowance(subject: str, name: str) -> None:
+    op, rules, tally = OPS[subject], model(name), Tally()
     numbered = enumerate(all_cases(op, rules))
     for family, group in itertools.groupby(numbered, key=lambda item: item[1].family):
         share = Tally()
@@ -248,8 +247,7 @@ def recorded() -> Report:
 
 
 @pytest.mark.usefixtures("shared_judges")
-@pytest.mark.parametrize("dtype", slow_in_16_bits(["float32", "float64", "float16", "bfloat16"]))
-@pytest.mark.parametrize("op", [*map(together, OPS)])
+@pytest.mark.parametrize(("op", "dtype"), in_every(["float32", "float64", "float16", "bfloat16"], OPS))
 def test_torch_is_inside_some_declared_class(op: str, dtype: str) -> None:
     """Under the model that a framework's functions are judged by, apart from what is recorded with its reason."""
     pytest.importorskip("torch")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import in_every
 from propagation import MAXIMA, PROPAGATED, differentiated
 
 from refnn.arithmetic import BLOCK
@@ -373,8 +374,7 @@ def test_a_kink_counts_within_ten_deviations_and_the_bias(where: str) -> None:
 # --- whole ops -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize(("op", "dtype"), in_every(["float32", "float64"], OPS))
 def test_the_expected_error_is_no_worse_than_the_worst(op: str, dtype: str) -> None:
     """A local deviation is at most 2/sqrt(3) of half an ulp, and nothing adds up faster than the worst case does."""
     checked, rules, fmt = 0, model(dtype), FORMATS[dtype]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from marks import slow_in_16_bits
+from marks import in_every
 
 import refnn
 from refnn.formats import FORMATS, Format
@@ -69,8 +69,7 @@ def _small(variant: Any) -> bool:
     return all(s is None or 0 < int(np.prod(s)) <= 80 for s in variant.shapes.values())
 
 
-@pytest.mark.parametrize("dtype", slow_in_16_bits(["float16", "bfloat16", "float32", "float64"]))
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize(("name", "dtype"), in_every(["float16", "bfloat16", "float32", "float64"], OPS))
 def test_the_reference_is_never_outside(name: str, dtype: str) -> None:
     op, judged = OPS[name], 0
 

@@ -28,6 +28,7 @@ from refnn.oracle.evaluate import run
 from refnn.witnesses import differences, loops, record
 from refnn.witnesses import sympy as symbolic
 from refnn.witnesses import torch as autograd
+from refnn.witnesses.reach import apart, reach
 
 NAMES = sorted(refnn.ops)
 
@@ -1008,6 +1009,38 @@ def test_torch_and_loops_contradict_a_wrong_forward(name: str, what: str) -> Non
                     blind[witness] += grad.size
     assert all(seen.values()), f"{name} with {what}: {seen}"
     assert vjp is None or all(blind.values())
+
+
+# --- what is asked together ---
+
+
+def test_an_output_reaches_what_it_is_computed_from() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    row = [frozenset(("x", (i, j)) for j in range(3)) for i in range(2)]
+    assert reach(refnn.softmax, (x,), {"axis": -1}).tolist() == [[row[0]] * 3, [row[1]] * 3]
+    single = reach(refnn.gelu, (x,), {"approximate": "tanh"})
+    assert all(single[i] == {("x", i)} for i in np.ndindex(2, 3))
+    pooled = reach(refnn.max_pool1d, (x,), refnn.max_pool1d.bind((x,), {"kernel_size": 2, "stride": 1})[1])
+    assert pooled.shape == (2, 2) and pooled[1, 0] == {("x", (1, 0)), ("x", (1, 1))}
+    weight = np.ones((1, 3))
+    (one,), (other,) = reach(refnn.linear, (x, weight, None), {})
+    assert one & other == {("weight", (0, j)) for j in range(3)} and one | other == {*row[0], *row[1], *one}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_asked_together_shares_no_output(name: str) -> None:
+    fewer = 0
+    for case in small_cases(name):
+        needed = reach(case.op, case.inputs, case.params).ravel().tolist()
+        for source, x in zip(case.op.inputs, case.inputs, strict=True):
+            if x is None:
+                continue
+            places = [(source, i) for i in np.ndindex(x.shape)]
+            groups = apart(places, needed)
+            assert sorted(p for g in groups for p in g) == sorted(places)
+            assert all(len(together & {*g}) <= 1 for g in groups for together in needed)
+            fewer += len(places) - len(groups)
+    assert fewer > 0 or {v.params.get("reduction") for v in refnn.ops[name].variants} == {None}
 
 
 # --- the witnesses themselves ----------------------------------------------------------------------------------------

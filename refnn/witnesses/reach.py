@@ -47,7 +47,7 @@ class Reach(ObjectArrays):
     def array(self, x: Array) -> Array:
         return self._each(self.number, np.asarray(x))
 
-    def constant(self, name: str) -> Sources:
+    def constant(self, name: str) -> Element:
         return Sources()
 
     def _same(self, x: Array) -> Array:
