@@ -31,7 +31,7 @@ import refnn
 from refnn.judging.cases import cases
 from refnn.report.header import environment, listed
 from refnn.report.markdown import table
-from refnn.study.tightness import large
+from refnn.variants import large
 
 TARGETS = {"float32": 30.0, "float64": 600.0}
 IMPORT_TARGET = 2.0

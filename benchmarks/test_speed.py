@@ -21,7 +21,7 @@ from refnn.judging.cases import cases, user_cases
 from refnn.models import model
 from refnn.oracle.allowance import worst_case
 from refnn.oracle.truth import PRECISIONS, evaluate
-from refnn.study.tightness import large
+from refnn.variants import large
 from refnn.witnesses.torch import FUNCTIONS
 
 Shapes = tuple[tuple[int, ...], ...]

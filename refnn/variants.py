@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -144,3 +145,46 @@ def pairwise(op: Op, values: Mapping[str, Sequence[Any]], make: Callable[..., Va
         for p in met(found[0]):
             del open_pairs[p]
         yield found[1]
+
+
+# --- large -----------------------------------------------------------------------------------------------------------
+
+SHORT_ROW = 10  # elements
+
+
+def large(op: Op, elements: int = 50_000) -> Op:
+    """The op with larger shapes, for long runs: its first inputs have some `elements` each. There is the largest
+    variant that is no loss, that adds up and that takes a mean, each with many rows, and one whose rows are short."""
+    many: dict[Any, Variant] = {}
+    for variant in sorted(op.variants, key=lambda v: -math.prod(v.first)):
+        total = op.summed({**op.defaults, **variant.params})
+        kind = total and total.over is not None
+        if kind not in many and (longer := with_rows(op, variant, elements)):
+            many[kind] = longer
+    short = (v for v in short_rows(op, elements) if v not in many.values())
+    return replace(op, variants=(*many.values(), *short), usual=lambda op: ())
+
+
+def short_rows(op: Op, elements: int) -> tuple[Variant, ...]:
+    """The largest variant whose rows are short, with so many of them; none where an op has none."""
+    short = [v for v in op.variants if 0 < math.prod(v.first[1:]) <= SHORT_ROW < math.prod(v.first)]
+    longer = (with_rows(op, v, elements) for v in sorted(short, key=lambda v: -math.prod(v.first)))
+    return tuple(itertools.islice(filter(None, longer), 1))
+
+
+def with_rows(op: Op, variant: Variant, elements: int) -> Variant | None:
+    """The variant with so many rows that its first input has some `elements`; None where its rows are no batch, such as
+    the channels of one image. A weight may have as many rows as the batch by chance: of the inputs, the fewest with
+    which the op takes more rows get them."""
+    batch = variant.first[0]
+
+    def times(k: int, names: tuple[str, ...]) -> Variant:
+        shapes = {n: (k * batch, *s[1:]) if s and n in names else s for n, s in variant.shapes.items()}
+        return replace(variant, shapes=shapes)
+
+    first, *others = (n for n, s in variant.shapes.items() if s and s[0] == batch)
+    for count in range(len(others) + 1):
+        for chosen in itertools.combinations(others, count):
+            if op.takes(times(2, (first, *chosen))):
+                return times(elements // math.prod(variant.first) + 1, (first, *chosen))
+    return None

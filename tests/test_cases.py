@@ -177,3 +177,21 @@ def test_a_maximum_that_starts_too_high_is_seen(start: float, seed: int) -> None
 
     assert not refnn.check("softmax", forward=softmax, families=["far"], seed=seed).ok
     assert inspect.signature(softmax).parameters["axis"].default == refnn.softmax.defaults["axis"]
+
+
+# --- thorough --------------------------------------------------------------------------------------------------------
+
+
+def test_a_thorough_check_has_more_seeds_and_larger_cases() -> None:
+    few = refnn.check("relu", forward=refnn.relu, families=["normal"])
+    many = refnn.check("relu", forward=refnn.relu, families=["normal"], thorough=True)
+    assert many.ok
+    assert {c.rsplit("/", 1)[1] for c in (r.case for r in many.results)} == set(map(str, range(16)))
+    assert many.elements > 16 * few.elements
+    assert "thorough: 16 seeds" in str(many)
+    large = max(many.results, key=lambda r: r.elements).case
+    found = refnn.case(large)
+    assert found.inputs[0] is not None
+    assert found.inputs[0].size >= 200_000
+    with pytest.raises(ValueError, match="thorough= are of cases of ops only"):
+        refnn.check(refnn.Network.load("women"), forward=lambda p, x: x, thorough=True)

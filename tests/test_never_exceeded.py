@@ -36,7 +36,7 @@ from refnn.ops import OPS
 from refnn.oracle.evaluate import run
 from refnn.report import Finding, Report
 from refnn.study.hostile import long_axes, swamped
-from refnn.study.tightness import large, short_rows
+from refnn.variants import large, short_rows
 
 SIXTEEN = ("float16", "bfloat16", "float16-saved", "bfloat16-saved", "float16-each-op", "bfloat16-each-op", "dpbf16")
 TESTED = ("float32", "float64", *SIXTEEN, "tf32", *(f"{n}-ftz" for n in ("float32", "float64", *SIXTEEN, "tf32")))

@@ -46,6 +46,9 @@ def check(
         ),
     ] = "framework",
     seed: Seed = 0,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Minutes instead of seconds: more seeds and larger shapes.")
+    ] = False,
 ) -> int:
     """Check an implementation of one op or network. Modules are also looked for in the current folder."""
     from refnn.networks.network import subject
@@ -53,7 +56,7 @@ def check(
 
     with sentence(LookupError):
         subject(name)
-    chosen: dict[str, Any] = {"profile": profile}
+    chosen: dict[str, Any] = {"profile": profile, "thorough": thorough}
     if where or without:
         if name not in OPS:
             raise Failure(f"{name} is a network: --where and --without select cases of ops only")

@@ -25,6 +25,7 @@ from refnn.judging.groups import Where, check_where, unmet
 from refnn.judging.independence import independent
 from refnn.op import Op, Params, Special, Variant, lift
 from refnn.ops import find
+from refnn.variants import large
 
 
 def slug(variant: Variant) -> str:
@@ -50,6 +51,7 @@ def cases(
     families: Iterable[str] | None = None,
     where: Where | None = None,
     id: str = "*",
+    thorough: bool = False,
 ) -> Iterator[Case]:
     """The cases of an op in one dtype, in a fixed order.
 
@@ -61,20 +63,24 @@ def cases(
     that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a parameter, an input ("classes" or
     "probabilities" for a target, None where it is absent), "shape" or "rank" of the first input, "family" or "group"
     (a group that `refnn cases` lists). A value of the mapping is a value, a set or list of values, or a predicate of
-    the value. LookupError names an unknown family, TypeError an unknown dtype or key.
+    the value. With `thorough` there are further cases, of some hundred thousand elements each. LookupError names an
+    unknown family, TypeError an unknown dtype or key.
     """
     op, fmt = find(op), format_of(dtype)
     for name in families or ():
         if name not in NAMES:
             raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}")
     check_where(op, where or {})
-    for made in _cases(op, dtype, fmt, seed, families, id):
+    for made in _cases(op, dtype, fmt, seed, families, id, thorough):
         if unmet(made, where or {}) is None:
             yield made
 
 
-def _cases(op: Op, dtype: str, fmt: Format, seed: int, families: Iterable[str] | None, id: str) -> Iterator[Case]:
-    chosen = [(v, turns(op, v, dtype, seed)) for v in op.configurations]
+def _cases(
+    op: Op, dtype: str, fmt: Format, seed: int, families: Iterable[str] | None, id: str, thorough: bool
+) -> Iterator[Case]:
+    variants = (*op.configurations, *(large(op, MANY).variants if thorough else ()))
+    chosen = [(v, turns(op, v, dtype, seed, thorough)) for v in variants]
     for family in NAMES:
         if families and family not in families:
             continue
@@ -93,14 +99,15 @@ def _cases(op: Op, dtype: str, fmt: Format, seed: int, families: Iterable[str] |
 # and in float64, whose truth takes more digits than a float64 holds, several times as long.
 LARGE = {32_768: ("normal",), 4096: ("grid", "normal")}
 LARGE_IN_FLOAT64 = {32_768: (), 4096: ("normal",)}
+MANY = 200_000  # elements of a large variant in a thorough check
 USUAL = 8  # families of a usual variant: as many as there are layouts, and one
 
 
-def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator) -> list[str]:
+def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator, thorough: bool = False) -> list[str]:
     """The input families in which a variant is run, but the special values: all for the small variants of the record,
     and for each of the usual ones some others beside "normal"."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
-    large = LARGE_IN_FLOAT64 if dtype == "float64" else LARGE
+    large = LARGE_IN_FLOAT64 if dtype == "float64" and not thorough else LARGE
     possible = next((families for most, families in large.items() if elements > most), NAMES)
     families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
     if variant in op.variants or len(families) <= USUAL:
@@ -120,14 +127,14 @@ class Turn:
     repeat: bool = False
 
 
-def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
+def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = False) -> dict[str, Turn]:
     """For each family of a variant its turn. Each choice is shuffled on its own. Over the families all of its values
     come up, as long as there are as many families as values."""
     rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
-    families = families_of(op, variant, dtype, rng)
+    families = families_of(op, variant, dtype, rng, thorough)
 
     def shuffled(values: Sequence[Any], count: int) -> list[Any]:
-        return rng.permutation(np.resize(rng.permutation(values), count)).tolist()
+        return list(rng.permutation(np.resize(rng.permutation(values), count)).tolist())
 
     rolled = {name: shuffled(values, len(families)) for name, values in CHOICES.items()}
     orders = rolled["layout"]
@@ -185,8 +192,9 @@ def build(
     """The case of that id. The id seeds the generator of its numbers."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     inputs = tuple(draw_input(op, n, variant, family, rng, fmt) for n in op.inputs)
-    if turn.layout == "broadcast":
-        inputs = (repeated(inputs[0]), *inputs[1:])
+    first, *others = inputs
+    if turn.layout == "broadcast" and first is not None:
+        inputs = (repeated(first), *others)
     params = {**op.defaults, **{k: draw_parameter(v, rng, variant, fmt) for k, v in variant.params.items()}}
     shape = output_shape(op, inputs, params)
     cotangent = COTANGENTS[turn.cotangent](rng, shape, fmt)
@@ -227,8 +235,11 @@ def case(id: str, op: Op | None = None) -> Case | None:
     named = CaseId.parse(id)
     if named.seed is None:
         return None
-    drawn = cases(op or named.op, named.dtype, seed=named.seed, families=[named.family])
-    return next((c for c in drawn if c.id == id), None)
+    for thorough in (False, True):  # the numbers of a case are the same, and most cases need no large variants
+        drawn = cases(op or named.op, named.dtype, seed=named.seed, families=[named.family], thorough=thorough)
+        if found := next((c for c in drawn if c.id == id), None):
+            return found
+    return None
 
 
 # --- inputs given by the user ----------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _masked(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np
     masked = np.asarray(rng.random(shape) < share)
     if shape:
         masked[..., :1] &= share < 1
-    return np.where(masked, scores - 1e4, scores)
+    return np.asarray(np.where(masked, scores - 1e4, scores))
 
 
 def _few(rng: np.random.Generator, shape: tuple[int, ...], fmt: Format) -> np.ndarray:

@@ -164,35 +164,34 @@ def usual(rank: int) -> Any:
 
     def variants(op: Any) -> Any:
         side, large = SIDES[rank]
-        ceiled = {"ceil_mode": (False, True)}
         own = {n: v for n, v in OWN.items() if n in op.defaults}
-        for cells, params in (
+        layers: tuple[tuple[int, dict[str, Any]], ...] = (
             (side, {"kernel_size": 2, "stride": 2}),
             (side, {"kernel_size": 3, "stride": 2, "padding": 1}),
             (side, {"kernel_size": 3, "stride": 1, "padding": 1}),
             (5, {"kernel_size": 5}),
             (5, {"kernel_size": 2}),
             (large, {"kernel_size": 2}),
-        ):
-            yield variant((2 if cells < large else 1, 8, *(cells,) * rank), **params)
-        yield from pairwise(
-            op,
-            {
-                "kernel_size": (2, 3, 1, (3, 1, 2)[:rank]),
-                "stride": (None, 1, 2, 3),
-                "padding": (0, 1),
-                **ceiled,
-                **own,
-                "batch": (2, 1, None),
-            },
-            lambda batch, **params: variant(
-                (*(() if batch is None else (batch,)), 2, *((5, 4, 4) if rank == 3 else (8, 7))[:rank]),
-                (*(() if batch is None else (1,)), 1, *(4, 3, 3)[:rank]),
-                **params,
-            ),
         )
+        for cells, params in layers:
+            yield variant((2 if cells < large else 1, 8, *(cells,) * rank), **params)
+        factors = {
+            "kernel_size": (2, 3, 1, (3, 1, 2)[:rank]),
+            "stride": (None, 1, 2, 3),
+            "padding": (0, 1),
+            "ceil_mode": (False, True),
+            **own,
+            "batch": (2, 1, None),
+        }
+        yield from pairwise(op, factors, lambda **values: _factored(rank, **values))
 
     return variants
+
+
+def _factored(rank: int, batch: int | None, **params: Any) -> Variant:
+    """A variant of two channels; the small one has one."""
+    lead, image = (() if batch is None else (batch,)), (5, 4, 4) if rank == 3 else (8, 7)
+    return variant((*lead, 2, *image[:rank]), (*(1,) * (len(lead) + 1), *(4, 3, 3)[:rank]), **params)
 
 
 OWN = {"dilation": (1, 2), "count_include_pad": (True, False), "divisor_override": (None, 3)}  # of some pools alone

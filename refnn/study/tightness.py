@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,13 +34,14 @@ from refnn.judging.families import FAMILIES, RANDOM
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import EXACT, OK
 from refnn.models import Model, model
-from refnn.op import Op, Variant, lift
+from refnn.op import Op, lift
 from refnn.ops import OPS
 from refnn.oracle.allowance import expected_error, worst_case
 from refnn.report.header import environment, listed, read_listed
 from refnn.report.markdown import read_tables
 from refnn.report.templates import markdown
 from refnn.study.hostile import swamped
+from refnn.variants import large
 
 FLOOR = 0.1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -103,56 +103,6 @@ def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
     unit = FORMATS["float32"].unit_roundoff if fmt.precision < 24 else fmt.unit_roundoff
     for recipe in swamped(op):
         yield recipe.case(f"{op.name}/{dtype}/built/{recipe}-{n}", n, fmt, unit)
-
-
-SHORT_ROW = 10  # elements
-
-
-def large(op: Op, elements: int = 50_000) -> Op:
-    """The op with larger shapes, for long runs: its first inputs have some `elements` each. There is the largest
-    variant that is no loss, that adds up and that takes a mean, each with many rows, and one whose rows are short."""
-    many: dict[Any, Variant] = {}
-    for variant in sorted(op.variants, key=lambda v: -math.prod(v.first)):
-        total = op.summed({**op.defaults, **variant.params})
-        kind = total and total.over is not None
-        if kind not in many and (longer := with_rows(op, variant, elements)):
-            many[kind] = longer
-    short = (v for v in short_rows(op, elements) if v not in many.values())
-    return replace(op, variants=(*many.values(), *short))
-
-
-def short_rows(op: Op, elements: int) -> tuple[Variant, ...]:
-    """The largest variant whose rows are short, with so many of them; none where an op has none."""
-    short = [v for v in op.variants if 0 < math.prod(v.first[1:]) <= SHORT_ROW < math.prod(v.first)]
-    longer = (with_rows(op, v, elements) for v in sorted(short, key=lambda v: -math.prod(v.first)))
-    return tuple(itertools.islice(filter(None, longer), 1))
-
-
-def with_rows(op: Op, variant: Variant, elements: int) -> Variant | None:
-    """The variant with so many rows that its first input has some `elements`; None where its rows are no batch, such as
-    the channels of one image. A weight may have as many rows as the batch by chance: of the inputs, the fewest with
-    which the op takes more rows get them."""
-    batch = variant.first[0]
-
-    def times(k: int, names: tuple[str, ...]) -> Variant:
-        shapes = {n: (k * batch, *s[1:]) if s and n in names else s for n, s in variant.shapes.items()}
-        return replace(variant, shapes=shapes)
-
-    first, *others = (n for n, s in variant.shapes.items() if s and s[0] == batch)
-    for count in range(len(others) + 1):
-        for chosen in itertools.combinations(others, count):
-            if _takes(op, times(2, (first, *chosen))):
-                return times(elements // math.prod(variant.first) + 1, (first, *chosen))
-    return None
-
-
-def _takes(op: Op, variant: Variant) -> bool:
-    try:
-        [one] = cases(replace(op, variants=(variant,)), "float32", families=["normal"])
-        op.validate(dict(zip(op.inputs, one.inputs, strict=True)), one.params)
-    except (ValueError, IndexError):
-        return False  # the shapes do not go together
-    return True
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
