@@ -39,8 +39,9 @@ def _writable(x: np.ndarray) -> np.ndarray:
         return x
     y = np.lib.stride_tricks.as_strided(x, writeable=False)
     if 0 in x.strides and x.size:
-        base = np.array(x[(slice(0, 1),) * x.ndim])
-        return np.lib.stride_tricks.as_strided(base, x.shape, x.strides)
+        base = np.array(x[tuple(slice(0, None if s else 1) for s in x.strides)])
+        strides = [b if s else 0 for s, b in zip(x.strides, base.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(base, x.shape, strides)
     return np.array(y)
 
 
@@ -108,27 +109,33 @@ SPELLED: Mapping[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = Map
 )
 
 
-def _paddings(params: Mapping[str, Any]) -> str | None:
+def _paddings(case: Case) -> str | None:
     """What a convolution of PyTorch's lacks: its documentation has one number, one for each axis, "valid" and "same"
     as a padding."""
-    padding = params["padding"]
+    padding = case.params["padding"]
     if padding == "full" or (isinstance(padding, tuple) and isinstance(padding[0], tuple)):
         return parameter("padding", padding, 0)
     return None
 
 
 # What functions of PyTorch's do not do of the op of their name, by their documentation.
-LACKING: Mapping[Callable[..., torch.Tensor], Callable[[Mapping[str, Any]], str | None]] = MappingProxyType(
+LACKING: Mapping[Callable[..., torch.Tensor], Callable[[Case], str | None]] = MappingProxyType(
     dict.fromkeys(SPELLED, _paddings)
-    | {f: lambda params: "a given mask: the function draws its own" for f in (F.dropout, torch.dropout)}
-    | {f: lambda params: "given slopes: the function draws its own" for f in (F.rrelu, torch.rrelu)}
+    | {f: lambda case: "a given mask: the function draws its own" for f in (F.dropout, torch.dropout)}
+    | {f: lambda case: "given slopes: the function draws its own" for f in (F.rrelu, torch.rrelu)}
+    | {F.cross_entropy: lambda case: "a class to ignore among probabilities" if _ignores_probabilities(case) else None}
 )
+
+
+def _ignores_probabilities(case: Case) -> bool:
+    _, target = case.inputs
+    return target is not None and target.dtype.kind not in "iu" and case.params["ignore_index"] >= 0
 
 
 def unsupported(f: Callable[..., torch.Tensor], case: Case) -> str | None:
     """Why a function does not support a case, which is known before it is called; None if it may."""
     lacking = LACKING.get(f)
-    return None if lacking is None else lacking(case.params)
+    return None if lacking is None else lacking(case)
 
 
 def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
