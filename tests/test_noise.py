@@ -667,3 +667,12 @@ def test_the_partial_sums_in_closed_form_are_those_of_the_straight_lines(n: int)
         bridges = sum((len(p) - 1) / 6 * (p * p).sum() for p in pieces)
         found = _chain([*map(len, pieces)], [p.sum() for p in pieces], bridges, (x * x).sum(), further)
         assert abs(found**2 - max(ways)) <= n * 2.0**-50 * max(ways)
+
+
+def test_a_bias_that_no_product_joins_is_exact() -> None:
+    """Of two columns, three cells apart, padding cuts both off: no cell of the output has a product."""
+    x, weight, bias = np.ones((1, 1, 3, 2), np.float32), np.ones((1, 1, 1, 1), np.float32), np.ones(1, np.float32)
+    found = allowance("conv_transpose2d", x, weight, bias, stride=3, padding=1, model="float32").output
+    assert (np.asarray(found.expected) == 0).all() and (np.asarray(found.worst) == 0).all()
+    joined = allowance("conv_transpose2d", x, weight, bias, stride=2, padding=1, model="float32").output
+    assert (np.asarray(joined.expected) > 0).any()

@@ -659,7 +659,7 @@ def _contraction_roundings(
         extra = None if further is None else further[where]
         total = applied(np.square(part), squared_b)
         rounded = np.sqrt(total)
-        if form.terms > 1 or extra is not None:
+        if form.terms > 1 or (form.terms and extra is not None):  # a sum of nothing and a bias is exact
             # One product of squares, with the longest block's share of it, where each block's own would take as many.
             chain = _chain(sizes, blocks, (max(sizes) - 1) / 6 * total, total, extra)
             rounded += unless_stagnant(chain, rounded if extra is None else np.hypot(rounded, extra))

@@ -100,7 +100,7 @@ class Contraction:
         lengths = [1 if axis not in self.summed else m for axis, m in enumerate(b.shape)]
         order = np.arange(math.prod(lengths)).reshape(lengths) % max(n, 1)
         for first, last in itertools.pairwise(sorted({n * i // count for i in range(count + 1)})):
-            terms = self.terms // n * (last - first)
+            terms = max(self.terms // n, min(self.terms, 1)) * (last - first)
             if self.cut is None:
                 yield terms, a, np.where((order >= first) & (order < last), b, 0.0)
             else:
