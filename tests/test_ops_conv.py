@@ -16,6 +16,8 @@ from refnn.judging.cases import cases
 from refnn.judging.check_case import check_case
 from refnn.models import model
 
+pytestmark = pytest.mark.usefixtures("shared_judges")
+
 X, W, B = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 2)), np.ones(6)
 X1, W1, B1 = np.ones((2, 4, 5)), np.ones((6, 4, 3)), np.ones(6)
 

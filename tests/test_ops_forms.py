@@ -22,6 +22,8 @@ from refnn.op import Variant
 from refnn.oracle.evaluate import run
 from refnn.report import Report
 
+pytestmark = pytest.mark.usefixtures("shared_judges")
+
 Array = np.ndarray
 DTYPES = ("float32", "float64")
 
@@ -326,7 +328,6 @@ def quiet(f: Any) -> Any:
     return called
 
 
-@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", [together(FORMS[form][0], form) for form in FORMS])
 def test_a_form_is_ok_or_explained_by_its_name(form: str, dtype: str) -> None:
@@ -347,7 +348,6 @@ def test_a_form_is_ok_or_explained_by_its_name(form: str, dtype: str) -> None:
         assert not found(own), str(own)
 
 
-@pytest.mark.usefixtures("shared_judges")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", [together(FORMS[form][0], form) for form in FORMS])
 def test_a_form_with_a_wrong_factor_is_a_violation(form: str, dtype: str) -> None:

@@ -19,6 +19,8 @@ from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
 from refnn.op import Op
 
+pytestmark = pytest.mark.usefixtures("shared_judges")
+
 F32 = np.float32
 ones, zeros = np.ones((2, 3), F32), np.zeros((2, 3), F32)
 bce = refnn.binary_cross_entropy_with_logits

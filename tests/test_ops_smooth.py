@@ -10,6 +10,7 @@ import flint
 import mpmath
 import numpy as np
 import pytest
+from marks import together
 
 import refnn
 from refnn.arithmetic import CONSTANTS, Unsupported, nearest
@@ -19,6 +20,8 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.symbols import Symbols
+
+pytestmark = pytest.mark.usefixtures("shared_judges")
 
 F32 = "float32"
 
@@ -97,7 +100,7 @@ MUTANTS: dict[str, tuple[str, Any, Any, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", MUTANTS)
+@pytest.mark.parametrize("what", [together(MUTANTS[what][0], what) for what in MUTANTS])
 def test_a_real_bug_is_found(what: str) -> None:
     name, forward, vjp, dtype, verdict = MUTANTS[what]
     op = refnn.ops[name]

@@ -230,3 +230,11 @@ def test_a_missing_row_is_noticed() -> None:
     rows = tuple(row for row in op.special if row.inputs != (-float("inf"),))
     assert unwritten(dataclasses.replace(op, special=rows)) == ["x=-inf"]
     assert unwritten(dataclasses.replace(op, special=())) == ["x=nan", "x=inf", "x=-inf", "x=0.0", "x=-0.0"]
+
+
+@pytest.mark.xdist_group("structure")
+def test_a_group_of_tests_is_one_for_xdist(request: pytest.FixtureRequest) -> None:
+    """Which reads it from the ids. Nothing else would show that it is ignored but the time."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("there is one process")
+    assert request.node.nodeid.endswith("@structure")

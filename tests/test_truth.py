@@ -139,6 +139,23 @@ def test_radius_zero_is_said_of_what_is_exact_alone(precision: int) -> None:
     assert 100 < np.count_nonzero(found.radius == 0) < np.count_nonzero(exact)
 
 
+def test_what_is_exact_is_certain_and_what_is_wide_is_not() -> None:
+    digest = sys.modules["refnn.oracle.truth"]._digest
+    with Arb(128).working():
+        balls = [
+            arb(0),
+            arb(-3),
+            arb(2) ** -1074,
+            arb(1, 1),
+            arb(0, 1),
+            arb(0, arb(2) ** -1074),
+            arb(0, arb(2) ** -1100),
+        ]
+        found = digest(np.array(balls, dtype=object))
+    assert found.certain.tolist() == [True, True, True, False, False, False, True]
+    assert found.value.tolist() == [0.0, -3.0, 2.0**-1074, 1.0, 0.0, 0.0, 0.0]
+
+
 def test_a_side_that_a_ball_does_not_decide_is_the_union_of_both() -> None:
     ar = Arb(64)
     with ar.working():

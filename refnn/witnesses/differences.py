@@ -140,8 +140,7 @@ def central(
     op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any], g: np.ndarray, *, precision: int = PRECISION
 ) -> tuple[np.ndarray | None, ...]:
     """The derivative of sum(g * y) by each float input, as arrays of arb balls whose radius estimates the truncation
-    error and bounds the rest; None for
-    integers, absent inputs and those without a gradient."""
+    error and bounds the rest; None for integers, absent inputs and those without a gradient."""
     ar = Arb(precision)
     half = flint.arb((1, -(precision // 8) - 1))  # h^6 takes 6/8 of the digits, the division by h the eighth
     tiny = flint.arb((1, -(precision // 2)))  # to one side h takes half of them, the division by h the others
