@@ -147,6 +147,11 @@ def pairwise(op: Op, values: Mapping[str, Sequence[Any]], make: Callable[..., Va
         yield found[1]
 
 
+def alone(op: Op) -> Op:
+    """The op with the variants of its record, and no usual ones."""
+    return replace(op, usual=lambda op: ())
+
+
 # --- large -----------------------------------------------------------------------------------------------------------
 
 SHORT_ROW = 10  # elements
@@ -162,7 +167,7 @@ def large(op: Op, elements: int = 50_000) -> Op:
         if kind not in many and (longer := with_rows(op, variant, elements)):
             many[kind] = longer
     short = (v for v in short_rows(op, elements) if v not in many.values())
-    return replace(op, variants=(*many.values(), *short), usual=lambda op: ())
+    return alone(replace(op, variants=(*many.values(), *short)))
 
 
 def short_rows(op: Op, elements: int) -> tuple[Variant, ...]:

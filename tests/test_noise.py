@@ -24,6 +24,7 @@ from refnn.op import Input, Op, Variant
 from refnn.ops import OPS
 from refnn.oracle.allowance import allowance, expected_error, worst_case
 from refnn.study.tightness import EXCEPTIONS
+from refnn.variants import alone
 
 U32 = 2.0**-24
 SHARP = "float32@correctly-rounded"
@@ -378,7 +379,7 @@ def test_a_kink_counts_within_ten_deviations_and_the_bias(where: str) -> None:
 def test_the_expected_error_is_no_worse_than_the_worst(op: str, dtype: str) -> None:
     """A local deviation is at most 2/sqrt(3) of half an ulp, and nothing adds up faster than the worst case does."""
     checked, rules, fmt = 0, model(dtype), FORMATS[dtype]
-    for case in cases(op, dtype, families=["normal", "tiny", "large"]):
+    for case in cases(alone(OPS[op]), dtype, families=["normal", "tiny", "large"]):
         with np.errstate(all="ignore"):
             noise = expected_error(case.call(), rules)
             worst = worst_case(case.call(), rules).results
@@ -412,7 +413,7 @@ def test_where_there_is_a_worst_case_there_is_an_expected_error(op: str, name: s
     a class that cancels may multiply one error by another, which is of second order.
     """
     rules, compared = model(name), 0
-    for case in cases(op, rules.storage.name):
+    for case in cases(alone(OPS[op]), rules.storage.name):
         for algorithm in ("accurate", *case.op.algorithms):
             given = (case.call(algorithm), rules)
             with np.errstate(all="ignore"):

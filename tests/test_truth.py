@@ -23,6 +23,7 @@ from refnn.ops import OPS
 from refnn.oracle.allowance import worst_case
 from refnn.oracle.evaluate import CHUNK, Call, chunks, run, summed
 from refnn.oracle.truth import Value, evaluate, refine
+from refnn.variants import alone
 from refnn.witnesses import record
 
 
@@ -46,7 +47,7 @@ def test_softmax_to_sixty_digits() -> None:
 @pytest.mark.parametrize("name", OPS)
 def test_truth_is_sharp_and_certain_on_every_family(name: str) -> None:
     checked = 0
-    for c in cases(name, "float64", families=["normal", "wide", "subnormal", "zeros"]):
+    for c in cases(alone(OPS[name]), "float64", families=["normal", "wide", "subnormal", "zeros"]):
         t = refnn.truth(name, *c.inputs, cotangent=c.cotangent, **c.params)
         for v in (t.output, *t.grads):
             if v is not None and not np.isnan(v.value).any():
@@ -103,7 +104,7 @@ def test_no_radius_is_lost_below_the_smallest_float64(name: str) -> None:
     """Whatever exponents the inputs have, in pairs and in Arb of each precision."""
     op, rng = smaller(OPS[name]), np.random.default_rng(0)
     ar = Arb(9000, convention=op.convention)
-    for c in cases(op, "float64", families=["normal"]):
+    for c in cases(alone(op), "float64", families=["normal"]):
         inputs = tuple(
             hostile(rng, x.shape) if declared.kind == "real" and x is not None else x
             for x, declared in zip(c.inputs, op.inputs.values(), strict=True)
@@ -217,7 +218,7 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
     """The output and the gradients of each row alone are those of the whole, and known where those are."""
     op, rules = OPS[name], model("float32")
     split = 0
-    for c in cases(name, "float32", families=["normal", "wide"]):
+    for c in cases(alone(OPS[name]), "float32", families=["normal", "wide"]):
         x = c.inputs[0]
         if x is None or not op.rowwise(x.ndim, c.params) or x.size > 1000:
             continue
@@ -231,8 +232,8 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
                 assert (np.abs(middle - results[0]) <= CLOSE * (worst + results[1])).all()
                 assert (np.isfinite(worst) == np.isfinite(results[1])).all()
         split += len(pieces) > 1
-    drawn = [c.inputs[0] for c in cases(name, "float32", families=["normal"])]
-    params = [c.params for c in cases(name, "float32", families=["normal"])]
+    drawn = [c.inputs[0] for c in cases(alone(OPS[name]), "float32", families=["normal"])]
+    params = [c.params for c in cases(alone(OPS[name]), "float32", families=["normal"])]
     assert (split > 0) == any(op.rowwise(x.ndim, p) for x, p in zip(drawn, params, strict=True) if x is not None)
 
 
@@ -240,7 +241,7 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
 def test_rows_are_taken_one_by_one_wherever_they_do_not_touch(name: str) -> None:
     """Whether anything beside row k moves with the inputs and the cotangent of row k, for each of the first rows."""
     op, rng, checked = OPS[name], np.random.default_rng(0), 0
-    for c in cases(name, "float64", families=["normal"]):
+    for c in cases(alone(OPS[name]), "float64", families=["normal"]):
         y = op(*c.inputs, **c.params)
         whole = [y, *op.vjp(c.cotangent, *c.inputs, **c.params)]
         lengths = {a.shape[:1] for a in (y, *c.inputs) if a is not None}
@@ -268,7 +269,7 @@ def test_rows_are_taken_one_by_one_wherever_they_do_not_touch(name: str) -> None
             )
         assert touched != op.rowwise(c.inputs[0].ndim, c.params), c.id
         checked += 1
-    by_rows = {op.rowwise(c.inputs[0].ndim, c.params) for c in cases(name, "float64", families=["normal"])}
+    by_rows = {op.rowwise(c.inputs[0].ndim, c.params) for c in cases(alone(OPS[name]), "float64", families=["normal"])}
     assert checked or True not in by_rows
 
 
@@ -280,7 +281,7 @@ LOSSES = [n for n, op in OPS.items() if op.summed(op.defaults) is not None]
 def test_a_loss_of_many_samples_is_evaluated_sample_by_sample(name: str, reduction: str) -> None:
     """The same numbers as in one piece, in every variant: weights, smoothing and ignored samples included."""
     op, split = OPS[name], 0
-    for c in cases(name, "float64", families=["normal"]):
+    for c in cases(alone(OPS[name]), "float64", families=["normal"]):
         inputs, params = c.inputs, {**c.params, "reduction": reduction}
         if inputs[0] is None or inputs[0].size == 0:
             continue

@@ -13,6 +13,7 @@ from refnn.arithmetic.noise import Noise
 from refnn.judging.cases import cases
 from refnn.models import MODELS
 from refnn.ops import OPS
+from refnn.variants import alone
 
 FAULTS = {"violation", "special", "error", "explained"}
 CONTRACTIONS = ("linear", "conv1d", "conv_transpose2d", "locally_connected2d")
@@ -22,7 +23,7 @@ CONTRACTIONS = ("linear", "conv1d", "conv_transpose2d", "locally_connected2d")
 def test_a_unit_that_truncates_factors_is_inside_tf32(op: str) -> None:
     total: collections.Counter[str] = collections.Counter()
     for seed in range(3):
-        for case in cases(OPS[op], "float32", seed=seed, families=["subnormal", "limits", "wide", "normal"]):
+        for case in cases(alone(OPS[op]), "float32", seed=seed, families=["subnormal", "limits", "wide", "normal"]):
             counts, findings = judged(case, Tf32(), "tf32")
             total.update(counts)
             assert not [f for f in findings if f.verdict in FAULTS], str(findings[0])
@@ -34,7 +35,7 @@ def test_dot_products_that_know_no_subnormal_numbers_are_inside_their_model_alon
     total: collections.Counter[str] = collections.Counter()
     beyond = 0
     for seed in range(2):
-        for case in cases(OPS[op], "bfloat16", seed=seed, families=["subnormal", "limits", "tiny", "normal"]):
+        for case in cases(alone(OPS[op]), "bfloat16", seed=seed, families=["subnormal", "limits", "tiny", "normal"]):
             counts, findings = judged(case, Dots(), "dpbf16")
             total.update(counts)
             assert not [f for f in findings if f.verdict in FAULTS], str(findings[0])

@@ -25,7 +25,7 @@ from refnn.judging.groups import Where, check_where, unmet
 from refnn.judging.independence import independent
 from refnn.op import Op, Params, Special, Variant, lift
 from refnn.ops import find
-from refnn.variants import large
+from refnn.variants import alone, large
 
 
 def slug(variant: Variant) -> str:
@@ -227,7 +227,7 @@ def smaller(op: Op) -> Op:
         }
         if (reduced := replace(variant, shapes=shapes)) not in variants:
             variants.append(reduced)
-    return replace(op, variants=tuple(variants))
+    return alone(replace(op, variants=tuple(variants)))
 
 
 def case(id: str, op: Op | None = None) -> Case | None:
