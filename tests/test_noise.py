@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from propagation import MAXIMA, PROPAGATED, differentiated
 
+import refnn
 from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.floats import Floats
@@ -243,6 +244,15 @@ def test_a_deviation_that_underflows_is_there_when_a_factor_brings_it_back() -> 
     true_error = 6e63 * np.exp(-715.926073) * 2.0**-53 * 716 / 2
     assert (e.std() + e.bias)[0] >= true_error
     assert relative[0] < 1
+
+
+def test_a_window_without_a_product_has_no_deviation() -> None:
+    """Cells of a kernel of 1 lie three apart, and the one cell that is left of the output is between them."""
+    x, w = np.ones((1, 1, 2), np.float32), np.ones((1, 1, 1), np.float32)
+    params = {"stride": 3, "padding": 2, "output_padding": 1}
+    assert (refnn.conv_transpose1d(x, w, **params) == 0).all()
+    found = allowance("conv_transpose1d", x, w, **params).output
+    assert not np.any(found.expected) and not np.any(found.worst)
 
 
 def test_zero_times_anything_has_no_deviation() -> None:

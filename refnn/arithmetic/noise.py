@@ -618,7 +618,7 @@ def _chain(
     left = left + end * end / 2
     back = end * n - line
     right = left + end * back
-    mixed = (n - 1) / 6 * squares + (n / 3 + 1 / (6 * n) + 1 / 2) * np.square(end)
+    mixed = (n - 1) / 6 * squares + (n / 3 + 1 / (6 * max(n, 1)) + 1 / 2) * np.square(end)
     most = np.maximum(np.maximum(left, right), mixed)
     if further is not None:
         last = most + np.square(end + further)
