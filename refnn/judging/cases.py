@@ -87,7 +87,8 @@ def cases(
 # and in float64, whose truth takes more digits than a float64 holds, several times as long.
 LARGE = {32_768: ("normal",), 4096: ("grid", "normal")}
 LARGE_IN_FLOAT64 = {32_768: (), 4096: ("normal",)}
-USUAL = 8  # families of a usual variant: as many as there are layouts, and one
+# Families of a usual variant: as many as there are layouts, and one; in float64, whose truth takes longer, two.
+USUAL, USUAL_IN_FLOAT64 = 8, 2
 
 
 def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator) -> list[str]:
@@ -97,9 +98,10 @@ def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator) 
     large = LARGE_IN_FLOAT64 if dtype == "float64" else LARGE
     possible = next((families for most, families in large.items() if elements > most), NAMES)
     families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
-    if variant in op.variants or len(families) <= USUAL:
+    most = USUAL_IN_FLOAT64 if dtype == "float64" else USUAL
+    if variant in op.variants or len(families) <= most:
         return families
-    others = rng.permutation([f for f in families if f != "normal"])[: USUAL - 1]
+    others = rng.permutation([f for f in families if f != "normal"])[: most - 1]
     return [f for f in families if f == "normal" or f in others]
 
 
@@ -124,6 +126,8 @@ def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
         return rng.permutation(np.resize(rng.permutation(values), count)).tolist()
 
     rolled = {name: shuffled(values, len(families)) for name, values in CHOICES.items()}
+    if len(families) <= 2:  # a cotangent that no wrong gradient hides behind
+        rolled["cotangent"] = ["random" for _ in families]
     orders = rolled["layout"]
     for i, family in enumerate(families):
         if orders[i] == "broadcast" and family in RANDOM:  # rows that repeat are no independent numbers
