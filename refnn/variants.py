@@ -96,8 +96,11 @@ class Variant:
 
 # What kernels treat apart: whole vectors and tiles of 16, more than two tiles of 64; a multiple of 8 and one more, for
 # the tail of a vector; 32,768 elements, from where on threads share the work.
-SIZES = ((16, 32, 48, 64), (17, 33, 9, 25), (144, 160, 176, 192), (33, 1025, 17, 9))
-ANY_SHAPE = ((16,), (9, 17), (4, 16, 8, 2), (2, 16, 8, 8), (144, 160), (33, 1025))
+SIZES = ((16, 64, 48, 32), (17, 33, 9, 25), (144, 160, 176, 192), (33, 1025, 17, 9))
+ANY_SHAPE = (
+    *((64,), (12, 1), (5, 2), (9, 17), (4, 16, 8, 3), (2, 16, 8, 8), (1, 3, 5, 2, 4)),
+    *((144, 160), (33, 1025)),
+)
 
 
 def ordinary(op: Op) -> Iterator[Variant]:

@@ -43,7 +43,7 @@ def test_ids_are_unique(name: str) -> None:
 def test_a_variant_meets_every_layout_and_every_cotangent(name: str, dtype: str) -> None:
     op = refnn.ops[name]
     for i, of in rolled(op, dtype).items():
-        if len(of) <= 2:  # a large one
+        if len(of) <= 2:  # a large one, or in float64 a usual one
             continue
         shown = op.configurations[i].shapes
         assert {t.layout for t in of.values()} == {*LAYOUTS}, shown

@@ -58,6 +58,7 @@ def test_the_scores_are_those_of_the_committed_runs(page: Path) -> None:
     """`python -m refnn.study.power.summary` would write the same tables again."""
     text = page.read_text()
     assert "<!-- scores -->\n\n| killed of 214 | refnn |" in text and "<!-- alarms -->\n\n" in text
+    assert ("<!-- evasions -->\n\n| condition | evasions |" in text) == (page.parent == POWER)
     assert summary.renewed(text, summary.blocks()) == text
 
 

@@ -124,7 +124,7 @@ def test_every_page_that_names_its_command_is_a_product() -> None:
 def test_names_select_and_without_them_what_takes_long_is_left_out() -> None:
     assert [p.name for p in chosen(["limits", "support"])] == ["support", "limits"]  # in the order of what needs what
     quick = {p.name for p in chosen()}
-    assert quick == {"fixtures", "support", "limits", "derivations", "reports", "findings", "summary"}
+    assert quick == {"fixtures", "support", "limits", "derivations", "reports", "findings", "evasions", "summary"}
     assert {p.name for p in chosen(some_ops=True)} == quick | {"tightness"}
     assert chosen(every=True) == list(PRODUCTS)
 

@@ -302,7 +302,7 @@ def usual(rank):
 
     def variants(op):
         side, wide, deep = SIDES[rank]
-        stem = 7 if rank < 3 else 3
+        stem, wider = (7, (5,)) if rank < 3 else (3, ())
 
         def image(n, channels, cells=side):
             return (n, channels, *(cells,) * rank)
@@ -317,7 +317,11 @@ def usual(rank):
         yield variant(image(2, 16), weight(16, 1, 3), padding=1, groups=16)
         yield variant(image(2, 16), weight(16, 1, 3), False, stride=2, padding=1, groups=16)
         yield variant(image(1, 3, 2 * side), weight(16, 3, 4), stride=4)
-        yield variant(image(2, 4), weight(8, 4, 2), stride=3)
+        yield variant(image(2, 8), weight(8, 8, 2), stride=2)
+        yield variant(image(2, 8), weight(8, 8, 4), False, stride=2, padding=1)
+        yield variant(image(1, 1, side + 1), weight(6, 1, 3))
+        yield variant(image(2, 16, 3), weight(10, 16, 3))
+        yield variant(image(2, 4, 7), weight(8, 4, 2), stride=3)  # two rows are left over
         yield variant(image(1, 160, deep), weight(144, 160, 1))
         yield variant(image(1, 8, wide), weight(8, 8, 3), False, padding=1)
         if rank == 1:
@@ -325,10 +329,10 @@ def usual(rank):
         yield from pairwise(
             op,
             {
-                "kernel": (3, 1, 2, "mixed"),
+                "kernel": (3, 1, 2, *wider, "mixed"),
                 "groups": (1, 2, 4),
                 "stride": (1, 2, 3),
-                "padding": (0, 1, "same", "valid", "full", "sides"),
+                "padding": (0, 1, 2, "same", "full", "sides"),
                 "dilation": (1, 2),
                 "bias": (True, False),
                 "batch": (2, 1, None),
@@ -344,6 +348,7 @@ def transposed_usual(rank):
 
     def variants(op):
         side, wide, deep = SIDES[rank]
+        wider = (5,) if rank < 3 else ()
 
         def image(n, channels, cells=side // 2):
             return (n, channels, *(cells,) * rank)
@@ -353,18 +358,19 @@ def transposed_usual(rank):
 
         yield transposed_variant(image(2, 8), weight(8, 8, 2), stride=2)
         yield transposed_variant(image(2, 8), weight(8, 8, 4), False, stride=2, padding=1)
-        yield transposed_variant(image(2, 8), weight(8, 8, 3), stride=2, padding=1, output_padding=1)
+        yield transposed_variant(image(2, 8, side), weight(8, 8, 3), stride=2, padding=1, output_padding=1)
         yield transposed_variant(image(5, 9), weight(9, 10, 3), padding=1)
         yield transposed_variant(image(4, 16, 1), weight(16, 8, 4), False)
         yield transposed_variant(image(1, 160, deep), weight(160, 144, 1))
-        yield transposed_variant(image(1, 8, wide // 2), weight(8, 8, 2), stride=2)
+        channels = 4 // rank
+        yield transposed_variant(image(1, channels, wide), weight(channels, channels, 2), stride=2)
         yield from pairwise(
             op,
             {
-                "kernel": (3, 1, 2, "mixed"),
+                "kernel": (3, 1, 2, *wider, "mixed"),
                 "groups": (1, 2, 4),
                 "stride": (1, 2, 3),
-                "padding": (0, 1, "sides"),
+                "padding": (0, 1, 2, "sides"),
                 "output_padding": (0, 1),
                 "dilation": (1, 2),
                 "bias": (True, False),

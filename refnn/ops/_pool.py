@@ -175,6 +175,8 @@ def usual(rank: int) -> Any:
         )
         for cells, params in layers:
             yield variant((2 if cells < large else 1, 8, *(cells,) * rank), **params)
+        yield variant((4, 144 if rank < 3 else 80, *(2,) * rank), kernel_size=2)
+        yield variant((2, 3, *(7,) * rank), kernel_size=2, stride=3)  # two rows are left over
         factors = {
             "kernel_size": (2, 3, 1, (3, 1, 2)[:rank]),
             "stride": (None, 1, 2, 3),

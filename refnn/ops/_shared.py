@@ -262,7 +262,7 @@ def usual_pairs(**factors: Sequence[Any]) -> Callable[[Op], Iterator[Variant]]:
         yield Variant({"input": (33, 1025), "target": (33, 1025)}, {"reduction": "mean"})
         yield from pairwise(
             op,
-            {"shape": ((32, 10), (16,), (4, 3, 8, 8)), "reduction": REDUCTIONS, **factors},
+            {"shape": ((32, 10), (16,), (3, 8, 5), (4, 3, 8, 8)), "reduction": REDUCTIONS, **factors},
             lambda shape, **params: Variant({"input": shape, "target": shape}, params),
         )
 
@@ -276,15 +276,16 @@ def usual_classes(kinds: Sequence[str], **factors: Sequence[Any]) -> Callable[[O
         yield class_variant((8, 1000))
         yield class_variant((64, 513), ignore_index=-1)
         yield class_variant((2, 21, 8, 8), ignore_index=255)
+        yield class_variant((1, 3, 5, 2, 4))
         yield from ordinary(op)
         yield from pairwise(
             op,
             {
-                "shape": ((16, 10), (6,), (4, 5, 3), (2, 5, 4, 3)),
+                "shape": ((16, 10), (10,), (4, 5, 3), (2, 5, 4, 3)),
                 "kind": kinds,
                 "reduction": REDUCTIONS,
                 "weight": (None, *(Drawn(k, axis=1) for k in ("positive", "zeros and negatives"))),
-                "ignore_index": (-100, -1, 1),
+                "ignore_index": (-100, -1, 0),
                 **factors,
             },
             class_variant,
@@ -299,11 +300,12 @@ def usual_axes(**factors: Sequence[Any]) -> Callable[[Op], Iterator[Variant]]:
     def variants(op: Op) -> Iterator[Variant]:
         yield Variant({"x": (2, 4, 16, 16)}, {"axis": -1})
         yield Variant({"x": (2, 16, 8)}, {"axis": -2})
+        yield Variant({"x": (2, 1, 4, 5, 3)}, {"axis": -1})
         yield Variant({"x": (1, 4096)}, {"axis": -1})
         yield from ordinary(op)
         yield from pairwise(
             op,
-            {"x": ((6,), (8, 10), (2, 4, 8), (4, 6, 2, 8)), "axis": (-1, 0, 1, 2, 3, -2, -3, -4), **factors},
+            {"x": ((10,), (8, 10), (2, 4, 8), (4, 6, 2, 8)), "axis": (-1, 0, 1, 2, 3, -2, -3, -4), **factors},
             lambda x, **params: Variant({"x": x}, params),
         )
 

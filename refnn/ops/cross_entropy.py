@@ -180,5 +180,5 @@ cross_entropy = Op(
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
     equations=("challa2023 (1)", "challa2023 (16)"),
-    usual=usual_classes(("classes", "probabilities", "ignored"), label_smoothing=(0.0, 0.1, 1.0)),
+    usual=usual_classes(("classes", "probabilities"), label_smoothing=(0.0, 0.1, 1.0)),
 )

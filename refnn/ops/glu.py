@@ -16,7 +16,7 @@ from math import inf, nan
 from refnn.op import Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
 from refnn.refusals import check_axis
-from refnn.variants import ordinary
+from refnn.variants import ordinary, pairwise
 
 
 def forward(ar, x, *, axis=-1):
@@ -112,5 +112,14 @@ glu = Op(
         Special(([nan, -inf],), [nan], ([None, nan],), "a shut gate does not swallow NaN"),
     ),
     rowwise=lambda ndim, params: ndim > 1 and params["axis"] % ndim != 0,
-    usual=lambda op: (*ordinary(op), Variant({"x": (32, 1032)}), Variant({"x": (2, 4, 64)})),
+    usual=lambda op: (
+        *ordinary(op),
+        Variant({"x": (32, 1032)}),
+        Variant({"x": (2, 4, 64)}),
+        *pairwise(
+            op,
+            {"x": ((10,), (4, 6), (2, 4, 8), (4, 6, 2, 8)), "axis": (-1, 0, 1, 2, -2)},
+            lambda x, **params: Variant({"x": x}, params),
+        ),
+    ),
 )

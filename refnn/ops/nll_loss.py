@@ -109,5 +109,5 @@ nll_loss = Op(
     rowwise=lambda ndim, params: ndim > 1 and params["reduction"] == "none",
     summed=by_samples(count),
     equations=("challa2023 (1)",),
-    usual=usual_classes(("classes", "ignored")),
+    usual=usual_classes(("classes",)),
 )

@@ -78,5 +78,12 @@ prelu = Op(
         Special((-2.0, [-0.0]), 0, (0, -2), "either sign of zero"),
     ),
     equations=("katsaros (parametric ReLU)",),
-    usual=lambda op: (*ordinary(op), _variant((2, 16, 8, 8), 16), _variant((2, 16, 8, 8), 1)),
+    usual=lambda op: (
+        *ordinary(op),
+        _variant((2, 16, 8, 8), 16),
+        _variant((2, 16, 8, 8), 1),
+        _variant((2, 16, 7), 1),
+        _variant((1, 3, 5, 2, 4), 3),
+        _variant((12, 1), 1),
+    ),
 )

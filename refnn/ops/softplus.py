@@ -26,6 +26,7 @@ from math import inf, nan
 from refnn.op import Input, Op, Special, Variant
 from refnn.ops import sigmoid as _sigmoid
 from refnn.ops._shared import ELEMENTWISE, each_element
+from refnn.variants import ordinary, pairwise
 
 
 def forward(ar, x, *, beta=1.0, threshold=None):
@@ -134,4 +135,12 @@ softplus = Op(
     ),
     rowwise=each_element,
     equations=("katsaros (softplus)",),
+    usual=lambda op: (
+        *ordinary(op),
+        *pairwise(
+            op,
+            {"x": ((16,), (5, 8), (2, 3, 5), (2, 3, 4, 4)), "beta": (1.0, 0.5), "threshold": (None, 20.0)},
+            lambda x, **params: Variant({"x": x}, params),
+        ),
+    ),
 )

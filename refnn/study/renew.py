@@ -122,6 +122,12 @@ PRODUCTS = (
         ("python -m refnn.study.power.alarms conformance/power/alarms.md",),
         apart=LONG,
     ),
+    Product(
+        "evasions",
+        ("conformance/power/evasions.md",),
+        ("refnn power --evasions",),
+        prints="conformance/power/evasions.md",
+    ),
     Product("power", ("conformance/power/last.md",), ("refnn power",), prints="conformance/power/last.md", apart=LONG),
     Product(
         "summary",

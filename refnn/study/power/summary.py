@@ -1,7 +1,8 @@
 """The tables that README.md and conformance/power/README.md show of the committed runs.
 
 `python -m refnn.study.power.summary [FOLDER]` writes them again, in a checkout or a folder like it, from `first.md`,
-`last.md` and `alarms.md` of conformance/power: each table stands between a comment that names it and an end comment.
+`last.md`, `alarms.md` and `evasions.md` of conformance/power: each table stands between a comment that names it and an
+end comment.
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ def alarms(page: str) -> str:
     return f"\n{alarmed} in {checks} checks of {pairs} right implementations ({dtypes})."
 
 
+def evasions(page: str) -> str:
+    """What a check sees of the evasions, by the kind of their conditions: the first table of their page."""
+    (head, *rows), *_ = read_tables(page)
+    return "\n" + table(head, rows)
+
+
 def renewed(page: str, blocks: Mapping[str, str]) -> str:
     """The page with what stands between `<!-- NAME -->` and `<!-- end -->` replaced, for each block that it has."""
 
@@ -83,8 +90,14 @@ def renewed(page: str, blocks: Mapping[str, str]) -> str:
 
 def blocks(root: Path = ROOT) -> dict[str, str]:
     """All blocks, from the committed runs of a tree."""
-    first, last, alarmed = ((root / RUNS / f"{name}.md").read_text() for name in ("first", "last", "alarms"))
-    return {"scores": scores(first, last), "families": families(first, last), "alarms": alarms(alarmed)}
+    names = ("first", "last", "alarms", "evasions")
+    first, last, alarmed, evaded = ((root / RUNS / f"{name}.md").read_text() for name in names)
+    return {
+        "scores": scores(first, last),
+        "families": families(first, last),
+        "alarms": alarms(alarmed),
+        "evasions": evasions(evaded),
+    }
 
 
 def main(root: Path = ROOT) -> None:
