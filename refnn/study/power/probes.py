@@ -409,7 +409,7 @@ def meets(holds: Holds, probes: Sequence[Case], right: Right) -> Iterator[tuple[
 
 def visible(e: Evasion, probe: Case, right: Right) -> bool:
     """Whether a probe shows the evasion, by more than rounding does."""
-    got, complaints = call(*e.kernel(right), probe)
+    got, complaints, _ = call(*e.kernel(right), probe)
     assert not complaints, complaints
     for which, (mine, true) in enumerate(zip(got, right.of(probe), strict=True)):
         if mine is not None and true is not None:
