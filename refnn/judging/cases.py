@@ -139,8 +139,13 @@ def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = Fals
         return list(rng.permutation(np.resize(rng.permutation(values), count)).tolist())
 
     rolled = {name: shuffled(values, len(families)) for name, values in CHOICES.items()}
+    cotangents = rolled["cotangent"]
     if len(families) <= 2:  # a cotangent that no wrong gradient hides behind
-        rolled["cotangent"] = ["random" for _ in families]
+        cotangents[:] = ["random" for _ in families]
+    independent = [i for i, f in enumerate(families) if f in RANDOM]
+    if independent and not any(cotangents[i] in INDEPENDENT for i in independent):  # or no gradient is expected to err
+        i, j = independent[-1], next(j for j, kind in enumerate(cotangents) if kind in INDEPENDENT)
+        cotangents[i], cotangents[j] = cotangents[j], cotangents[i]
     orders = rolled["layout"]
     for i, family in enumerate(families):
         if orders[i] == "broadcast" and family in RANDOM:  # rows that repeat are no independent numbers
@@ -151,6 +156,7 @@ def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = Fals
     return {f: Turn(**{name: values[i] for name, values in rolled.items()}) for i, f in enumerate(families)}
 
 
+INDEPENDENT = ("random", "wide")  # cotangents whose roundings may be taken as independent
 CHOICES: Mapping[str, Sequence[Any]] = {
     "cotangent": sorted(COTANGENTS),
     "layout": LAYOUTS,
@@ -210,7 +216,7 @@ def build(
         cotangent,
         family,
         random=family in RANDOM,
-        random_cotangent=turn.cotangent in ("random", "wide"),
+        random_cotangent=turn.cotangent in INDEPENDENT,
         layout=turn.layout,
         cotangent_layout=turn.cotangent_layout,
         repeat=turn.repeat,

@@ -41,7 +41,7 @@ from refnn.report.header import environment, listed, read_listed
 from refnn.report.markdown import read_tables
 from refnn.report.templates import markdown
 from refnn.study.hostile import swamped
-from refnn.variants import large
+from refnn.variants import alone, large
 
 FLOOR = 0.1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -146,9 +146,9 @@ class Row:
 
 def libraries(op: Op, dtype: str) -> Iterator[tuple[str, str, Implementation, Iterator[Case]]]:
     """(library, model, implementation, cases) for one op and dtype."""
-    yield "NumPy", dtype, evaluated(Floats), cases(op, dtype)
+    yield "NumPy", dtype, evaluated(Floats), cases(alone(op), dtype)
     if FORMATS[dtype].precision >= 24:  # PyTorch's 16-bit kernels round between steps: another model
-        yield "PyTorch", f"{dtype}@torch-cpu", of_torch(op), cases(op, dtype)
+        yield "PyTorch", f"{dtype}@torch-cpu", of_torch(op), cases(alone(op), dtype)
     yield "sequential", dtype, evaluated(Sequential), (c for n in LONG for c in against_sequential(op, dtype, n))
 
 
