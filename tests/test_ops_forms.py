@@ -60,7 +60,7 @@ def softmax_less_target(factor: float = 1.0) -> Callable[..., Any]:
         w = np.ones(classes, x.dtype) if weight is None else weight
         column = w.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
         index = target.dtype.kind == "i"
-        valid = np.expand_dims(target != ignore_index if index else np.ones(x[:, 0].shape, bool), axis)
+        valid = np.expand_dims(target != ignore_index if index else np.ones(np.take(x, 0, axis).shape, bool), axis)
         places = np.arange(classes).reshape(column.shape)
         t = (np.expand_dims(target, axis) == places).astype(x.dtype) if index else target
         t = ((one - share) * t + share / one / classes) * column if label_smoothing else t * column
@@ -282,7 +282,7 @@ FORMS: dict[str, tuple[str, str, Any, Any, dict[str, Any]]] = {
         "",
         terms_divided,
         divided_last,
-        {"padding": 0, "ceil_mode": False},
+        {"padding": 0, "ceil_mode": False, "kernel_size": lambda k: isinstance(k, int)},
     ),
     "elu by exp(x) - 1": (
         "elu",
