@@ -121,7 +121,7 @@ def test_the_output_is_judged_where_only_the_gradient_is_not_supported() -> None
         raise NotImplementedError
 
     report = refnn.check("relu", forward=lambda x: np.maximum(x, 0), vjp=vjp, where={"rank": 1}, families=["normal"])
-    assert {r.what for r in report.results} == {"output"} and report.passed == 0 and report.cases == 3
+    assert {r.what for r in report.results} == {"output"} and report.passed == 0 and report.cases == 4
     assert all(k.startswith("gradient: ") for k in report.unsupported) and not report.ok
     wrong = refnn.check("relu", forward=lambda x: x * 2, vjp=vjp, families=["normal"])
     assert wrong.count("violation") > 0
@@ -140,8 +140,8 @@ def test_most_of_it_undeclared_is_not_ok_and_declared_it_is() -> None:
     assert "<failure" in found.to_junit()
     declared = refnn.check("softmax", forward=plain, families=["normal"], supports={"rank": 3})
     assert declared.ok and not declared.undeclared
-    assert ", but supports only 1 of" in str(declared).splitlines()[0]
-    assert set(declared.unsupported) == {"1-d input", "2-d input"}
+    assert ", but supports only 8 of" in str(declared).splitlines()[0]
+    assert set(declared.unsupported) == {"1-d input", "2-d input", "4-d input", "5-d input"}
 
 
 def test_supports_takes_a_predicate_that_gives_the_reason() -> None:
@@ -339,7 +339,7 @@ def test_check_takes_where_without_and_profile(capsys: pytest.CaptureFixture[str
     words_ = ["check", "conv2d", "--impl", "refnn", "--where", "groups=1", "--where", "family=normal"]
     assert cli.main([*words_, "--without", "unbatched,empty"]) == 0
     out = capsys.readouterr().out
-    assert "unbatched input (1)" in out and "empty batch (1)" in out
+    assert "unbatched input (2)" in out and "empty batch (1)" in out
     assert cli.main([*words_, "--without", "unbathced"]) == 1
     assert "no case of conv2d is of this group" in capsys.readouterr().err
     assert cli.main(["check", "relu", "--impl", "refnn", "--profile", "teaching"]) == 0
@@ -369,8 +369,15 @@ def test_not_implemented_is_no_failure_of_the_suite(tmp_path: Path) -> None:
 # --- PyTorch ---------------------------------------------------------------------------------------------------------
 
 
+# What PyTorch 2.13 refuses by how an array lies in memory, which is no part of an op that a function could lack.
+REFUSED = {
+    "max_pool3d": {"raised RuntimeError: Unsupported memory format. Supports only ChannelsLast3d, Contiguous"},
+    "nll_loss": {"raised RuntimeError: grad_input must be contiguous"},
+}
+
+
 def test_functions_of_pytorch_are_checked_as_they_are() -> None:
-    """What PyTorch's own function does not do is declared; nothing is an error, and the text is short."""
+    """What PyTorch's own function does not do is declared; nothing else is an error, and the text is short."""
     torch = pytest.importorskip("torch")
     from refnn.witnesses.torch import FUNCTIONS
 
@@ -379,9 +386,10 @@ def test_functions_of_pytorch_are_checked_as_they_are() -> None:
         if f is None:
             continue
         report = refnn.check(name, f, framework="torch", families=["normal", "grid"])
-        assert not report.count("error"), str(report)
-        assert not report.undeclared and len(str(report).splitlines()) < 40 and len(str(report).splitlines()[0]) < 500
-        assert all(f.verdict in ("explained", "violation", "special") for f in report.unexpected), str(report)
+        assert not report.undeclared and len(str(report).splitlines()) < 60 and len(str(report).splitlines()[0]) < 500
+        errors = {f.message.splitlines()[0] for f in report.unexpected if f.verdict == "error"}
+        assert errors <= REFUSED.get(name, set()), str(report)
+        assert all(f.verdict in ("explained", "violation", "special", "error") for f in report.unexpected), str(report)
         if name in ("dropout", "rrelu"):
             assert "draws its own" in str(report) and not report.ok
         elif name.startswith("conv"):

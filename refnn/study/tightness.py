@@ -30,7 +30,7 @@ from refnn.formats import FORMATS
 from refnn.judging.call import call
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
-from refnn.judging.families import FAMILIES, RANDOM
+from refnn.judging.families import RANDOM
 from refnn.judging.judge import Judge
 from refnn.judging.verdict import EXACT, OK
 from refnn.models import Model, model
@@ -105,6 +105,10 @@ def against_sequential(op: Op, dtype: str, n: int) -> Iterator[Case]:
         yield recipe.case(f"{op.name}/{dtype}/built/{recipe}-{n}", n, fmt, unit)
 
 
+# The families that are measured: their numbers are of all sizes, while others repeat a number or an order.
+SPREAD = ("grid", "large", "limits", "negative", "nonfinite", "normal", "offset", "subnormal", "tiny", "wide", "zeros")
+
+
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
@@ -146,9 +150,9 @@ class Row:
 
 def libraries(op: Op, dtype: str) -> Iterator[tuple[str, str, Implementation, Iterator[Case]]]:
     """(library, model, implementation, cases) for one op and dtype."""
-    yield "NumPy", dtype, evaluated(Floats), cases(alone(op), dtype)
+    yield "NumPy", dtype, evaluated(Floats), cases(alone(op), dtype, families=SPREAD)
     if FORMATS[dtype].precision >= 24:  # PyTorch's 16-bit kernels round between steps: another model
-        yield "PyTorch", f"{dtype}@torch-cpu", of_torch(op), cases(alone(op), dtype)
+        yield "PyTorch", f"{dtype}@torch-cpu", of_torch(op), cases(alone(op), dtype, families=SPREAD)
     yield "sequential", dtype, evaluated(Sequential), (c for n in LONG for c in against_sequential(op, dtype, n))
 
 
@@ -229,7 +233,7 @@ def _number(x: float | None) -> str:
 
 def page(rows: list[Row], covered: list[Coverage], about: Mapping[str, Any]) -> str:
     """The measurements as Markdown."""
-    families = [*sorted(FAMILIES), "built"]
+    families = [*SPREAD, "built"]
     by_family = [
         [r.op, r.dtype, r.library, r.model, str(r.elements), _number(r.worst)]
         + [_number(r.families.get(f)) for f in families]
