@@ -145,7 +145,7 @@ def test_what_no_default_case_reveals_is_searched_for() -> None:
 
 
 def test_what_no_variant_reveals_is_said_to_need_another() -> None:
-    long = Mutant("relu", "", "wrong beyond 5000", forward=lambda x: refnn.relu(x) * (2 if x.size > 5000 else 1))
+    long = Mutant("relu", "", "wrong beyond 50000", forward=lambda x: refnn.relu(x) * (2 if x.size > 50_000 else 1))
     score = run([long], {"refnn": default_check}, dtypes=())
     assert score.tallies["refnn"].missed == {long}
     assert revealed(score, long) == "no variant of the op: shapes or parameters are missing"
@@ -343,7 +343,9 @@ CALIBRATED = ("torchtitan", "SOL-ExecBench")  # by how far PyTorch is off, which
 @pytest.mark.parametrize("name", [n for n in BASELINES if n not in CALIBRATED])
 @pytest.mark.parametrize("op", ["relu", "softmax", "linear", "mse_loss"])
 def test_a_baseline_is_silent_on_what_is_right(name: str, op: str) -> None:
-    assert BASELINES[name](op, refnn.ops[op], refnn.ops[op].vjp, "float32")
+    """All but `assert_close`, whose tolerance does not grow with the length of a sum: 1025 terms are too many for it."""
+    silent = BASELINES[name](op, refnn.ops[op], refnn.ops[op].vjp, "float32")
+    assert silent == ((name, op) != ("assert_close", "linear"))
 
 
 @pytest.mark.parametrize("name", CALIBRATED)

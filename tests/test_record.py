@@ -14,6 +14,7 @@ import refnn
 from refnn import Input, Op
 from refnn.judging.families import WEIGHTS
 from refnn.op import DRAWN, Drawn, Special, Sum, Variant
+from refnn.variants import alone
 from refnn.witnesses import record as record_of
 
 
@@ -220,7 +221,7 @@ def test_a_target_is_what_its_shape_says() -> None:
             Variant({"input": (4, 3, 3), "target": shape}, {"reduction": "sum"}) for shape in ((4, 3, 3), (4, 3))
         ),
     )
-    p, k = (c.inputs[1] for c in refnn.cases(op, "float64", families=["normal"]))
+    p, k = (c.inputs[1] for c in refnn.cases(alone(op), "float64", families=["normal"]))
     assert p is not None
     assert k is not None
     assert (p >= 0).all()
@@ -251,7 +252,7 @@ def test_a_word_stays_a_word_and_what_is_to_be_drawn_says_so() -> None:
         {"by": Drawn("positive", along=(0, -1))},
         {"by": Drawn("zeros and negatives", along=(1,))},
     )
-    op = scaled([Variant({"x": (5, 7, 3)}, params) for params in given])
+    op = alone(scaled([Variant({"x": (5, 7, 3)}, params) for params in given]))
     assert refnn.check(op, forward=op, vjp=op.vjp, dtype="float32", families=["normal"]).ok
     found = list(refnn.cases(op, "float32", families=["normal"]))
     assert [c.params["part"] for c in found] == ["positive", "negative", "all", "all"]

@@ -55,9 +55,9 @@ def cases(
 ) -> Iterator[Case]:
     """The cases of an op in one dtype, in a fixed order.
 
-        >>> for c in refnn.cases("softmax", "float32", families=["large"], where={"axis": 0}):
+        >>> for c in refnn.cases("softmax", "float32", families=["large"], where={"axis": 0, "shape": (7, 5)}):
         ...     c.id, c.inputs[0].shape
-        ('softmax/float32/large/x=7x5,axis=0/wide/0', (7, 5))
+        ('softmax/float32/large/x=7x5,axis=0/constant/0', (7, 5))
 
     `families` keeps the cases of these input families, and `id` those whose id matches the pattern. `where` keeps those
     that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a parameter, an input ("classes" or
