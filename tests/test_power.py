@@ -343,7 +343,7 @@ CALIBRATED = ("torchtitan", "SOL-ExecBench")  # by how far PyTorch is off, which
 @pytest.mark.parametrize("name", [n for n in BASELINES if n not in CALIBRATED])
 @pytest.mark.parametrize("op", ["relu", "softmax", "linear", "mse_loss"])
 def test_a_baseline_is_silent_on_what_is_right(name: str, op: str) -> None:
-    """All but `assert_close`, whose tolerance does not grow with the length of a sum: 1025 terms are too many for it."""
+    """All but `assert_close`, whose tolerance does not grow with a sum: 1025 terms are too many for it."""
     silent = BASELINES[name](op, refnn.ops[op], refnn.ops[op].vjp, "float32")
     assert silent == ((name, op) != ("assert_close", "linear"))
 
