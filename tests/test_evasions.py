@@ -207,6 +207,6 @@ def test_the_committed_page_has_what_was_wanted() -> None:
     count, default, four = (cell.split()[0] for cell in row.split("|"))
     assert int(count) >= 500 and len(re.findall(r"(?m)^\| (?:" + "|".join(KINDS) + r") \| \d+ \|", text)) == len(KINDS)
     assert int(default) >= escapes.WANTED[DEFAULT] * int(count)
-    assert int(four) >= int(default)
+    assert int(four) >= escapes.WANTED[escapes.THOROUGH] * int(count)
     listed = re.findall(r"(?m)^\| .* \| (never|seed \d) \|$", text)
     assert len(listed) == int(count) - int(default) and listed.count("never") == int(count) - int(four)
