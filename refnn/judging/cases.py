@@ -149,10 +149,11 @@ def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = Fals
     orders = rolled["layout"]
     for i, family in enumerate(families):
         if orders[i] == "broadcast" and family in RANDOM:  # rows that repeat are no independent numbers
-            j = next((j for j, f in enumerate(families) if f not in RANDOM and orders[j] != "broadcast"), None)
-            orders[i] = "C" if j is None else orders[j]
-            if j is not None:
-                orders[j] = "broadcast"
+            steady = (k for k, f in enumerate(families) if f not in RANDOM and orders[k] != "broadcast")
+            other = next(steady, None)
+            orders[i] = "C" if other is None else orders[other]
+            if other is not None:
+                orders[other] = "broadcast"
     return {f: Turn(**{name: values[i] for name, values in rolled.items()}) for i, f in enumerate(families)}
 
 
