@@ -148,13 +148,19 @@ def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = Fals
         cotangents[i], cotangents[j] = cotangents[j], cotangents[i]
     orders = rolled["layout"]
     for i, family in enumerate(families):
-        if orders[i] == "broadcast" and family in RANDOM:  # rows that repeat are no independent numbers
-            steady = (k for k, f in enumerate(families) if f not in RANDOM and orders[k] != "broadcast")
-            other = next(steady, None)
-            orders[i] = "C" if other is None else orders[other]
-            if other is not None:
-                orders[other] = "broadcast"
+        if not _lies(orders[i], family):
+            able = (k for k, f in enumerate(families) if _lies(orders[i], f) and _lies(orders[k], family))
+            if (other := next(able, None)) is None:
+                orders[i] = "C"
+            else:
+                orders[i], orders[other] = orders[other], orders[i]
     return {f: Turn(**{name: values[i] for name, values in rolled.items()}) for i, f in enumerate(families)}
+
+
+def _lies(order: str, family: str) -> bool:
+    """Whether the arrays of a family lie in this layout. Rows that repeat are no independent numbers. Negative strides,
+    which many a wrapper around a framework refuses, are not for the family that everybody begins with."""
+    return not ((order == "broadcast" and family in RANDOM) or (order == "reversed" and family == "normal"))
 
 
 INDEPENDENT = ("random", "wide")  # cotangents whose roundings may be taken as independent
