@@ -105,7 +105,8 @@ def _kind(key: tuple[str, ...], alike: Iterable[Finding]) -> tuple[str, ...]:
 
 def _worst(f: Finding) -> str:
     if f.verdict == "error":
-        return f"{code(place(f))} {cell(cut(f.message, 300))}"
+        said, *_ = f.message.splitlines() or [""]  # then come paths of one machine
+        return f"{code(place(f))} {cell(cut(said, 300))}"
     at = ", ".join(f"{n} = {v!r}" for n, v in list(f.inputs.items())[:4])
     parts = [f"{number(f.ratio)} times the allowance" if math.isfinite(f.ratio) else "", f.digits_lost]
     far = ", ".join(filter(None, parts))
