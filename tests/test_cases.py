@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 from collections import Counter
@@ -176,10 +175,21 @@ def test_a_maximum_that_starts_too_high_is_seen(start: float, seed: int) -> None
         return np.asarray(e / e.sum(axis, keepdims=True))
 
     assert not refnn.check("softmax", forward=softmax, families=["far"], seed=seed).ok
-    assert inspect.signature(softmax).parameters["axis"].default == refnn.softmax.defaults["axis"]
 
 
 # --- thorough --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FORMS)
+@pytest.mark.parametrize("name", ["conv2d", "gelu", "cross_entropy"])
+def test_a_thorough_check_has_the_same_cases_and_more(name: str, dtype: str) -> None:
+    """An id stands for one case, its layouts and its sequence of calls, too."""
+    op, added = refnn.ops[name], 0
+    for v in op.configurations:
+        default, thorough = (turns(op, v, dtype, 0, t) for t in (False, True))
+        assert default == {f: thorough[f] for f in default}
+        added += len(thorough) - len(default)
+    assert (added > 0) == (dtype == "float64")
 
 
 def test_a_thorough_check_has_more_seeds_and_larger_cases() -> None:

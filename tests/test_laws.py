@@ -151,7 +151,7 @@ def test_a_record_composed_at_random_conforms_to_itself(term: Term, dtype: str) 
     from refnn.judging.check_case import check_case
 
     for case in given_cases:
-        results, findings, _ = check_case(case, forward, None, refnn.models.model(model), line=6.0)
+        results, findings, *_ = check_case(case, forward, None, refnn.models.model(model), line=6.0)
         bad = [f for f in findings if f.verdict not in CONFORMING]
         assert not bad, str(bad[0])
         assert results

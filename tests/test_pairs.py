@@ -491,7 +491,7 @@ def test_verdicts_are_those_of_arb(name: str, wrong: bool, monkeypatch: pytest.M
             with monkeypatch.context() as m:
                 if without:
                     m.setattr(truth, "Pairs", refuse)
-                results, findings, _ = check_case(c, forward, vjp, model("float64"), line=7.0)
+                results, findings, *_ = check_case(c, forward, vjp, model("float64"), line=7.0)
             answers.append(
                 [[r.verdicts for r in results], [(f.what, f.verdict, f.index, f.got, f.count) for f in findings]]
             )

@@ -113,7 +113,7 @@ def as_functions(case: Case, unit: Any) -> tuple[Callable[..., Any], Callable[..
 def judged(case: Case, unit: Any, rules: str) -> tuple[dict[str, int], list[Finding]]:
     """How many elements of each verdict the unit gets under a model, and what is found. Nothing is suspected: units
     at the edge of a model are no random ones."""
-    results, findings, _ = check_case(dataclasses.replace(case, random=False), *as_functions(case, unit), model(rules))
+    results, findings, *_ = check_case(dataclasses.replace(case, random=False), *as_functions(case, unit), model(rules))
     counts: dict[str, int] = {}
     for r in results:
         for verdict, number in r.verdicts.items():

@@ -12,7 +12,7 @@ from refnn.implementations import adapter_for
 from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
 from refnn.judging.case import Case
 from refnn.judging.cases import cases, user_cases
-from refnn.judging.check_case import check_case, check_supported
+from refnn.judging.check_case import check_case
 from refnn.judging.families import NAMES
 from refnn.judging.groups import Where, check_where, groups, named, ordinary, unmet
 from refnn.judging.judge import Judge
@@ -175,7 +175,7 @@ def check(
         replay = (
             f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, inputs={given}))"
         )
-        results, findings, _, why = check_supported(case, forward, vjp, rules, algorithm, line, replay)
+        results, findings, _, why = check_case(case, forward, vjp, rules, algorithm, line, replay)
         if why is not None:
             skipped[case.id] = why
         report.results.extend(results)
@@ -277,9 +277,10 @@ def _run_network(
                 report.header["notes"].append(f"end to end only, because no layer of their names was seen: {unseen}")
             for step in trace.steps:
                 own = algorithm if algorithm in step.case.op.algorithms else "accurate"
-                results, findings, _ = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)
+                results, findings, _, why = check_case(step.case, step.forward, step.vjp, rules, own, line, replay)
+                assert why is None  # a trace holds what was computed
                 _file(report, f"{net.name} stepwise", step.names, results, findings)
-        results, findings, judge, why = check_supported(case, f, v, rules, algorithm, line, replay)
+        results, findings, judge, why = check_case(case, f, v, rules, algorithm, line, replay)
         _file(report, f"{net.name} end to end", {}, results, findings)
         if why is not None:
             report.skips[case.id] = str(why) or "not supported"

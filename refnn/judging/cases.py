@@ -108,8 +108,10 @@ def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator, 
     """The input families in which a variant is run, but the special values: all for the small variants of the record,
     and for each of the usual ones some others beside "normal"."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
-    large = LARGE_IN_FLOAT64 if dtype == "float64" and not thorough else LARGE
-    possible = next((families for most, families in large.items() if elements > most), NAMES)
+    limits = LARGE_IN_FLOAT64 if dtype == "float64" else LARGE
+    possible = next((families for most, families in limits.items() if elements > most), NAMES)
+    if thorough and not possible:  # else a case would be another one than that of its id in a default check
+        possible = ("normal",)
     families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
     usual = USUAL_IN_FLOAT64 if dtype == "float64" else USUAL
     if variant in op.variants or len(families) <= usual:

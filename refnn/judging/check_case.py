@@ -39,29 +39,11 @@ def check_case(
     algorithm: str = "accurate",
     line: float = math.inf,
     replay: str = "",
-) -> tuple[list[Result], list[Finding], Judge]:
-    """The results and findings of one case, and its judge (the last one, if the case was judged in pieces). `line` is
-    the number of standard deviations from which on an error is suspect. Skipped says that the implementation does not
-    support the case, or not all of it.
-    """
-    results, findings, judge, skipped = check_supported(case, forward, vjp, model_, algorithm, line, replay)
-    if skipped is not None:
-        raise skipped
-    assert judge is not None
-    return results, findings, judge
-
-
-def check_supported(
-    case: Case,
-    forward: Forward | None,
-    vjp: Vjp | None,
-    model_: Model,
-    algorithm: str = "accurate",
-    line: float = math.inf,
-    replay: str = "",
 ) -> tuple[list[Result], list[Finding], Judge | None, Skipped | None]:
-    """The same, of what the implementation supports of the case, and why the rest is not supported. There is no judge
-    where it supports nothing."""
+    """The results and findings of one case, its judge (the last one, if the case was judged in pieces; none where the
+    implementation supports nothing of it), and why the case, or the rest of it, is not supported. `line` is the number
+    of standard deviations from which on an error is suspect.
+    """
     started = time.perf_counter()
     got, complaints, skipped = call(forward, vjp, case)
     if skipped is not None and not complaints and all(g is None for g in got):

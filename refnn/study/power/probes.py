@@ -25,7 +25,7 @@ from refnn.study.power.evasions import CALLS, EFFECTS, TIGHT, Call, Evasion, Hol
 from refnn.study.power.mutant import Array
 
 FLOAT32 = FORMATS["float32"]
-VISIBLE = 1e-3  # of the right number: beyond what rounding does
+VISIBLE = 1e-3  # of the right number, beyond what rounding does: no claim, it decides which evasions are counted
 TRIED = 6  # probes in which a condition holds
 
 Shape = tuple[int, ...]
