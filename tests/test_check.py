@@ -274,6 +274,16 @@ def test_swallowed_nan_is_special() -> None:
     assert verdicts(report) - {"convention"} == {"special"}
 
 
+def test_a_signalling_nan_is_judged_without_a_warning() -> None:
+    """Memory read beyond its end may hold one, and a cast of it warns, which is an error here."""
+    signalling = np.uint32(0x7FA00000).view(np.float32)
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        return np.full_like(x, signalling)
+
+    assert verdicts(refnn.check("tanh", forward=forward, dtype=F32, families=["grid"])) == {"violation"}
+
+
 def test_the_gradient_at_a_nan_is_free() -> None:
     x = np.array([1.0, np.nan, 2.0], F32)
     g = np.array([1.0, 1.0, 1.0], F32)

@@ -358,7 +358,7 @@ def test_a_class_of_a_node_is_a_class_of_the_network() -> None:
     report = refnn.check(net, module, framework="torch", dtype="float32")
     assert {f.name for f in report.findings} == {"textbook"}
     assert refnn.check(net, module, framework="torch", dtype="float32", algorithm="textbook").ok
-    with pytest.raises(ValueError, match="where= and families= select cases of ops only"):
+    with pytest.raises(ValueError, match="where=, supports=, families=, profile= and thorough= are of"):
         refnn.check(net, module, framework="torch", families=["normal"])
 
 

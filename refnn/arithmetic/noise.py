@@ -403,9 +403,9 @@ class Noise(Arithmetic[Noisy]):
                     for t in self._spread(below.terms, mid.ndim)
                 ),
             ]
-            bias = np.where(up, above.bias, below.bias)
             crossed = near & ((side.mid != 0) | (side.std() > 0) | (np.asarray(side.bias) > 0))  # not at an exact kink
-            bias = bias + np.where(crossed, np.abs(above.mid - below.mid), 0.0)
+            either = np.maximum(above.bias, below.bias) + np.abs(above.mid - below.mid)
+            bias = np.where(crossed, either, np.where(up, above.bias, below.bias))
             return self._settled(mid, _merge(terms, self.quadrature), bias)
 
     def windows(self, x: Noisy, w: Windows) -> Noisy:

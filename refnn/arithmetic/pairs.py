@@ -370,8 +370,10 @@ class Pairs(Exact[Pair]):
                     # a rest may double where it is rounded to units
                     bounds += [of_a(2 * scale * top), of_b(right.tops[taken])]
             rad: Part = 0.0
-            if bounds:  # and what products lose below the normal range
-                rad = _bound(*bounds)[0] + terms * (count + 1) * 2.0**-1074
+            if bounds:  # and what products lose below the normal range, those with zero apart
+                lost = terms * (count + 1) * 2.0**-1074
+                some = (of_a(left.tops[0]) != 0) & (of_b(right.tops[0]) != 0)
+                rad = np.where(some, _bound(*bounds)[0] + lost, 0.0)
             sure = of_a(left.sure) & of_b(right.sure)
             sure = sure & (np.abs(of_a(left.exponent) + of_b(right.exponent)) < _REACH)
             if not sure.all():

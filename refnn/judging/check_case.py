@@ -70,7 +70,9 @@ def check_case(
                 continue
             own = value if piece is case else value[first_row : first_row + size]
             for rows in _blocks(own):
-                judgement = judge.judge(which, np.asarray(own[rows], np.float64), rows)
+                with np.errstate(invalid="ignore"):  # a NaN read from somewhere may be a signalling one
+                    exact = np.asarray(own[rows], np.float64)
+                judgement = judge.judge(which, exact, rows)
                 if classes and unexplained(judgement).any():
                     waiting.setdefault(which, []).append(Part(judge, judgement, piece, first_row, rows))
                     continue

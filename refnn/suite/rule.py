@@ -49,7 +49,9 @@ def judge(expected: Expected, got: np.ndarray, dtype: str, conventions: Mapping[
 
     What only another algorithm explains is shown with its distance from the accurate one.
     """
-    main, got = expected.main, np.asarray(got, np.float64).ravel()
+    main = expected.main
+    with np.errstate(invalid="ignore"):  # a NaN read from somewhere may be a signalling one
+        got = np.asarray(got, np.float64).ravel()
     got = got if main.at is None else got[main.at]
     odd = np.logical_or.reduce([main.is_letter(c) for c in VALUES])
     passed, allowed = accepts(main, got, dtype), np.array(main.bounds[dtype])
