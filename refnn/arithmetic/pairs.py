@@ -4,9 +4,7 @@ A pair is an unevaluated sum hi + lo of two float64 arrays, hi the float64 neare
 
     |t - (hi + lo)| <= rad   for the exact real value t of the expression.
 
-Sums and products of two float64 are taken apart without error, into a rounded result and what was rounded away (Knuth's
-TwoSum; Dekker's TwoProd, with Veltkamp's splitting); what does not fit into hi + lo is added to the radius as it is, so
-a result that fits has the radius zero. A quotient is bounded by its residual: |a/b - q| = |a - q b| / |b|.
+Operations are those of `refnn.arithmetic.doubled`, elementary functions those of `refnn.arithmetic.elementary`.
 
 Long sums and products of matrices go through Ozaki's slices (Ozaki, Ogita, Oishi, Rump, Numerical Algorithms 59 (2012)
 95). A factor is cut into slices of so few bits, in units of one power of two, that each sum of n products of slices is
@@ -19,27 +17,25 @@ and where the side of a kink is open. Whoever needs to know more asks Arb.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
-from refnn.arithmetic import Convention, share, ties
+from refnn.arithmetic import Convention, elementary, share, ties
 from refnn.arithmetic.balls import check_gradual_underflow, growth
+from refnn.arithmetic.doubled import OUTWARD, Triple, bound, closed, product, quotient, times, total, two_sum
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
+from refnn.arithmetic.parts import Part, in_blocks, is_zero
 from refnn.arithmetic.protocol import Axis, Exact, Real
 from refnn.arithmetic.windows import Contraction, Windows
 
 Array = np.ndarray
 
 _U = 2.0**-53
-_OUTWARD = 1 + 2.0**-47  # makes an upper bound of a sum of magnitudes that rounded at most 30 times on any path
-_SMALL = 2.0**-960  # products from here on lose nothing below the normal range
 _DIGITS = 106  # what slices aim at: bits of a result relative to its largest possible terms
 _REACH = 900  # exponents of factors, and of products, within which slices neither overflow nor vanish
 
@@ -64,150 +60,6 @@ class Pair(Operators):
 
     def __neg__(self) -> Pair:
         return Pair(self.ar, -self.hi, -self.lo, self.rad)
-
-
-def _blockwise(f: Callable[..., tuple[Part, ...]]) -> Callable[..., Any]:
-    """An elementwise function of parts, in blocks."""
-    return functools.wraps(f)(functools.partial(in_blocks, f))
-
-
-# --- without error ---------------------------------------------------------------------------------------------------
-
-
-def two_sum(a: Part, b: Part) -> tuple[Part, Part]:
-    """a + b, rounded, and what was rounded away; the second is NaN where the first overflows."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-def two_prod(a: Part, b: Part) -> tuple[Part, Part, Part]:
-    """a * b, rounded, what was rounded away, and a bound of what is missing below the normal range.
-
-    The second is NaN where the first overflows or a factor is beyond 2**996.
-    """
-    p = a * b
-    a_high, a_low = _split(a)
-    b_high, b_low = _split(b)
-    rest = a_low * b_low - (((p - a_high * b_high) - a_low * b_high) - a_high * b_low)
-    size = np.abs(p)
-    if np.all(size >= _SMALL):
-        return p, rest, 0.0
-    small = (size < _SMALL) & (a != 0) & (b != 0)
-    return p, np.where(small, 0.0, rest), np.where(small, size * _U + 2.0**-1074, 0.0)
-
-
-def _split(x: Part) -> tuple[Part, Part]:
-    """A float64 as the sum of two of at most 26 bits."""
-    c = x * 134217729.0  # 2**27 + 1
-    high = c - (c - x)
-    return high, x - high
-
-
-def distill(terms: Sequence[Part]) -> tuple[Part, Part, Part]:
-    """hi, lo and a bound of the rest of the exact sum of the terms, which are best given in falling order."""
-    first, *others = [t for t in terms if not is_zero(t)] or [terms[0]]
-    low: list[Part] = []
-    rest: Part = 0.0
-    for t in others:
-        first, error = two_sum(first, t)
-        low.append(error)
-    if not low:
-        return first, 0.0, 0.0
-    second = low[0]
-    for error in low[1:]:
-        second, lost = two_sum(second, error)
-        rest = rest + np.abs(lost)
-    return *two_sum(first, second), rest
-
-
-# --- upper bounds ----------------------------------------------------------------------------------------------------
-
-
-def _times(a: Part, b: Part) -> Part:
-    """An upper bound of the product of two magnitudes; zero where one is."""
-    if is_zero(a) or is_zero(b):
-        return 0.0
-    return _above_underflow(a * b * _OUTWARD, (a > 0) & (b > 0))
-
-
-def _over(a: Part, b: Array) -> Part:
-    """An upper bound of the quotient of two magnitudes; zero where the first is."""
-    return 0.0 if is_zero(a) else _above_underflow(a / b * _OUTWARD, a > 0)
-
-
-def _above_underflow(bound: Part, positive: Mask) -> Part:
-    """The bound, or a coarser one where it may have lost digits below the normal range."""
-    if np.all(bound >= 2.0**-1000):
-        return bound
-    return np.where((bound < 2.0**-1000) & positive, 2.0**-999, bound)
-
-
-# --- sums, products, quotients of (hi, lo, rad) ----------------------------------------------------------------------
-
-
-def _closed(hi: Part, lo: Part, rad: Part) -> tuple[Part, Part, Part]:
-    """hi, lo, and the radius rounded outward; it is infinite where something is not finite."""
-    rad = rad * _OUTWARD  # sums of subnormal magnitudes are exact
-    sane = np.isfinite(hi + lo + rad)
-    if not sane.all():
-        lo, rad = np.where(sane, lo, 0.0), np.where(sane, rad, np.inf)
-    return hi, lo, rad
-
-
-@_blockwise
-def _total(rad: Part, *terms: Part) -> tuple[Part, Part, Part]:
-    """The sum of terms that together are known up to `rad`."""
-    hi, lo, rest = distill(terms)
-    return _closed(hi, lo, rad + rest)
-
-
-@_blockwise
-def _product(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Part, Part, Part]:
-    p, e, rad = two_prod(a, b)
-    terms = [p, e]
-    for x, y in ((a, b_lo), (b, a_lo)):
-        if not is_zero(y):
-            cross, rest, missing = two_prod(x, y)
-            terms.append(cross)
-            rad = rad + np.abs(rest) + missing
-    rad = rad + _times(np.abs(a_lo), np.abs(b_lo))
-    # |ta tb - a b| <= |a| rb + |b| ra + ra rb
-    rad = rad + _times(np.abs(a), b_rad) + _times(np.abs(b), a_rad) + _times(a_rad, b_rad)
-    hi, lo, rest = distill(terms)
-    return _closed(hi, lo, rad + rest)
-
-
-@_blockwise
-def _quotient(a: Array, a_lo: Part, a_rad: Part, b: Array, b_lo: Part, b_rad: Part) -> tuple[Part, Part, Part]:
-    left: list[Part] = [a, a_lo]
-    digits: list[Part] = []
-    missing: Part = 0.0
-    for _ in range(2):  # long division: each digit is a float64, what is left is known up to `missing`
-        digits.append(left[0] / b)
-        p, e, lost = two_prod(digits[-1], b)
-        left.extend([-p, -e])
-        missing = missing + lost
-        if not is_zero(b_lo):
-            p, e, lost = two_prod(digits[-1], b_lo)
-            left.append(-p)
-            missing = missing + np.abs(e) + lost
-        hi, lo, rest = distill(left)
-        left, missing = [hi, lo], missing + rest
-    hi, lo = two_sum(*digits)
-    # |ta/tb - q| = |ta - q tb| / |tb| <= (|a - q b| + ra + |q| rb) / (|b| - rb)
-    residual = np.abs(left[0]) + np.abs(left[1]) + missing + a_rad + _times(np.abs(hi), b_rad)
-    least = np.abs(b) * (1 - 2.0**-50) - b_rad * _OUTWARD
-    return _closed(hi, lo, np.where(least > 0, _over(residual * _OUTWARD, least), np.inf))
-
-
-@_blockwise
-def _bound(*magnitudes: Part) -> tuple[Part]:
-    """An upper bound of m0 m1 + m2 m3 + ..."""
-    total: Part = 0.0
-    for x, y in zip(magnitudes[::2], magnitudes[1::2], strict=True):
-        total = total + _times(x, y)
-    return (total * _OUTWARD,)
 
 
 class Slices:
@@ -261,16 +113,17 @@ def _plan(terms: int, factors: int) -> tuple[int, int]:
 
 
 class Pairs(Exact[Pair]):
-    """The arithmetic of double float64 with certified radii; `convention` decides at kinks and ties.
+    """The arithmetic of double float64 with certified radii; `convention` decides at kinks and ties. Without
+    `irrational` it refuses elementary functions, which take as long for one number as for a hundred.
 
     RuntimeError in a thread that flushes subnormal numbers to zero.
     """
 
     name = "Pairs"
 
-    def __init__(self, *, convention: Convention = 0.0) -> None:
+    def __init__(self, *, convention: Convention = 0.0, irrational: bool = True) -> None:
         check_gradual_underflow()
-        self.convention = convention
+        self.convention, self.irrational = convention, irrational
 
     # --- borders -----------------------------------------------------------------------------------------------------
 
@@ -294,21 +147,49 @@ class Pairs(Exact[Pair]):
 
     def _closed(self, hi: Array, lo: Part = 0.0, rad: Part = 0.0) -> Pair:
         with np.errstate(all="ignore"):
-            return Pair(self, *_closed(hi, lo, rad))
+            return Pair(self, *closed(hi, lo, rad))
 
     # --- operations --------------------------------------------------------------------------------------------------
 
     def add(self, a: Pair, b: Pair) -> Pair:
         with np.errstate(all="ignore"):
-            return Pair(self, *_total(a.rad + b.rad, a.hi, b.hi, a.lo, b.lo))
+            return Pair(self, *in_blocks(total, a.rad + b.rad, a.hi, b.hi, a.lo, b.lo))
 
     def product(self, *factors: Pair | int, over: Pair | int | None = None) -> Pair:
         """The factors multiplied, and divided by `over`."""
         with np.errstate(all="ignore"):
             result, *others = [self.lift(f) for f in factors]
             for b in others:
-                result = Pair(self, *_product(*result.triple, *b.triple))
-            return result if over is None else Pair(self, *_quotient(*result.triple, *self.lift(over).triple))
+                result = Pair(self, *in_blocks(product, *result.triple, *b.triple))
+            return result if over is None else Pair(self, *in_blocks(quotient, *result.triple, *self.lift(over).triple))
+
+    # --- elementary functions ----------------------------------------------------------------------------------------
+
+    def constant(self, name: str) -> Pair:
+        if not self.irrational:
+            self._refuse("constant")
+        return self._closed(*map(np.asarray, elementary.constant(name)))
+
+    def _elementary(self, f: Callable[[Array, Part, Part], Triple], x: Pair) -> Pair:
+        if not self.irrational:
+            self._refuse(f.__name__)
+        with np.errstate(all="ignore"):
+            return Pair(self, *in_blocks(f, *x.triple))
+
+    def exp(self, x: Pair) -> Pair:
+        return self._elementary(elementary.exp, x)
+
+    def log(self, x: Pair) -> Pair:
+        return self._elementary(elementary.log, x)
+
+    def tanh(self, x: Pair) -> Pair:
+        return self._elementary(elementary.tanh, x)
+
+    def expm1(self, x: Pair) -> Pair:
+        return self._elementary(elementary.expm1, x)
+
+    def log1p(self, x: Pair) -> Pair:
+        return self._elementary(elementary.log1p, x)
 
     # --- long sums ---------------------------------------------------------------------------------------------------
 
@@ -325,12 +206,12 @@ class Pairs(Exact[Pair]):
             cut = Slices(x, bits, count, tuple(range(x.ndim)) if axes is None else axes)
             top, sure = (v.reshape(()) if axes is None else v for v in (cut.tops[-1], cut.sure))
             # n - 1 additions, and the rounding of each rest
-            rad = _times(np.asarray(terms * growth(_U, terms)), top)
+            rad = times(np.asarray(terms * growth(_U, terms)), top)
             if not is_zero(x.rad):
                 rad = rad + add(np.broadcast_to(x.rad, x.shape)) * (1 + growth(_U, terms))
             if not sure.all():
                 rad = np.where(sure, rad, np.inf)
-            return Pair(self, *_total(rad, *map(add, cut.parts), add(cut.rests[-1])))
+            return Pair(self, *in_blocks(total, rad, *map(add, cut.parts), add(cut.rests[-1])))
 
     def fold(self, x: Pair, w: Windows) -> Pair:
         if w.coverage <= 1:
@@ -370,10 +251,10 @@ class Pairs(Exact[Pair]):
                     # a rest may double where it is rounded to units
                     bounds += [of_a(2 * scale * top), of_b(right.tops[taken])]
             rad: Part = 0.0
-            if bounds:  # and what products lose below the normal range, those with zero apart
-                lost = terms * (count + 1) * 2.0**-1074
-                some = (of_a(left.tops[0]) != 0) & (of_b(right.tops[0]) != 0)
-                rad = np.where(some, _bound(*bounds)[0] + lost, 0.0)
+            if bounds:  # and what products lose below the normal range, where any is not zero
+                rad = in_blocks(bound, *bounds)[0]
+                met = (rad > 0) & (apply((a.hi != 0) * 1.0, (b.hi != 0) * 1.0) > 0)
+                rad = np.where(met, rad + terms * (count + 1) * 2.0**-1074, 0.0)
             sure = of_a(left.sure) & of_b(right.sure)
             sure = sure & (np.abs(of_a(left.exponent) + of_b(right.exponent)) < _REACH)
             if not sure.all():
@@ -382,7 +263,7 @@ class Pairs(Exact[Pair]):
             extra: tuple[Part, Part] = (0.0, 0.0)
             if plus is not None:
                 rad, extra = rad + plus.rad, (plus.hi, plus.lo)
-            return Pair(self, *_total(rad, *(levels[k] for k in sorted(levels)), tail, *extra))
+            return Pair(self, *in_blocks(total, rad, *(levels[k] for k in sorted(levels)), tail, *extra))
 
     def _spread(self, apply: Callable[[Array, Array], Array], terms: int, a: Pair, b: Pair) -> Part:
         """An upper bound of sums of |a| rb + |b| ra + ra rb."""
@@ -439,7 +320,7 @@ class Pairs(Exact[Pair]):
             lo = np.where(hi == np.max(hi, axis=axis, keepdims=True), x.lo, -np.inf)
             top = (lo == np.max(lo, axis=axis, keepdims=True)) & able
             # Only those that may be the maximum matter: one alone, or several that are known without error.
-            width = (np.abs(x.lo) + x.rad + np.abs(x.hi) * 2.0**-50) * _OUTWARD
+            width = (np.abs(x.lo) + x.rad + np.abs(x.hi) * 2.0**-50) * OUTWARD
             floor = np.max(np.where(able, x.hi - width, -np.inf), axis=axis, keepdims=True)
             rivals = ~(x.hi + width < floor) & able
             known = (np.count_nonzero(rivals, axis=axis, keepdims=True) == 1) | ~np.any(

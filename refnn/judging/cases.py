@@ -95,28 +95,21 @@ def _cases(
                 yield build(name, op, fmt, family, variant, turn)
 
 
-# The families of a variant one of whose arrays has more elements than that: they take as long as all others together,
-# and in float64, whose truth takes more digits than a float64 holds, several times as long.
+# The families of a variant one of whose arrays has more elements than that: they take as long as all others together.
 LARGE = {32_768: ("normal",), 4096: ("grid", "normal")}
-LARGE_IN_FLOAT64 = {32_768: (), 4096: ("normal",)}
 MANY = 200_000  # elements of a large variant in a thorough check
-# Families of a usual variant: as many as there are layouts, and one; in float64, whose truth takes longer, two.
-USUAL, USUAL_IN_FLOAT64 = 8, 2
+USUAL = 8  # families of a usual variant: as many as there are layouts, and one
 
 
 def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator, thorough: bool = False) -> list[str]:
     """The input families in which a variant is run, but the special values: all for the small variants of the record,
     and for each of the usual ones some others beside "normal"."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
-    limits = LARGE_IN_FLOAT64 if dtype == "float64" else LARGE
-    possible = next((families for most, families in limits.items() if elements > most), NAMES)
-    if thorough and not possible:  # else a case would be another one than that of its id in a default check
-        possible = ("normal",)
+    possible = next((families for most, families in LARGE.items() if elements > most), NAMES)
     families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
-    usual = USUAL_IN_FLOAT64 if dtype == "float64" else USUAL
-    if variant in op.variants or len(families) <= usual:
+    if variant in op.variants or len(families) <= USUAL:
         return families
-    others = rng.permutation([f for f in families if f != "normal"])[: usual - 1]
+    others = rng.permutation([f for f in families if f != "normal"])[: USUAL - 1]
     return [f for f in families if f == "normal" or f in others]
 
 

@@ -25,6 +25,7 @@ from refnn.ops import find
 from refnn.oracle.evaluate import CHUNK, Call, Rows, chunks, run, summed
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
+MANY = 200  # numbers, from which on their elementary functions take less time in pairs than in Arb
 _SHARP, _TINY, _DEEP = 2.0**-90, 2.0**-1074, 2.0**-960
 
 
@@ -46,6 +47,13 @@ class Value:
     def rows(self, rows: Rows) -> Value:
         """The values that `rows` selects along the first axis."""
         return Value(self.value[rows], self.low[rows], self.radius[rows], self.certain[rows])
+
+    def updated(self, rows: np.ndarray, other: Value) -> Value:
+        """These numbers, those in some rows from another value."""
+        parts = [v.copy() for v in (self.value, self.low, self.radius, self.certain)]
+        for part, new in zip(parts, (other.value, other.low, other.radius, other.certain), strict=True):
+            part[rows] = new
+        return Value(*parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +88,7 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
 def certify(call: Call) -> Truth:
     """The output and the gradients of a call, certified."""
     for values in refine(call):
-        if all(v is None or (v.certain & (v.radius <= np.fmax(_SHARP * np.abs(v.value), _TINY))).all() for v in values):
+        if all(v is None or _sharp(v).all() for v in values):
             break
     # What is still open lies within 2**-4000 or so of the middle between two float64: either is nearest.
     for v in values:
@@ -98,11 +106,35 @@ def certify(call: Call) -> Truth:
 def refine(call: Call) -> Iterator[list[Value | None]]:
     """The certified [output, *gradients], again and again with more digits: first in pairs, which take a hundredth of
     the time but cannot do every definition, then in Arb at each precision."""
+    values: list[Value | None] | None = None
     with contextlib.suppress(Unsupported):
-        ar = Pairs(convention=call.rule)
-        yield _joined([[None if p is None else _of_pair(p) for p in run(ar, piece)] for piece in chunks(call)])
+        size = max((x.size for x in call.inputs if x is not None), default=0)
+        ar = Pairs(convention=call.rule, irrational=size >= MANY)
+        values = _joined([[None if p is None else _of_pair(p) for p in run(ar, piece)] for piece in chunks(call)])
+        yield values
     for precision in PRECISIONS:
-        yield evaluate(call, precision)
+        values = evaluate(call, precision) if values is None else _again(values, call, precision)
+        yield values
+
+
+def _again(values: list[Value | None], call: Call, precision: int) -> list[Value | None]:
+    """The values, those in rows that are not known yet with more digits."""
+    x, g = call.inputs[0], call.cotangent
+    if x is None or x.size == 0 or not call.op.rowwise(x.ndim, call.params):
+        return evaluate(call, precision)
+    open_ = np.zeros(len(x), bool)
+    for v in values:
+        if v is not None:
+            open_ |= ~_sharp(v).reshape(len(x), -1).all(1)
+    if open_.all():
+        return evaluate(call, precision)
+    some = tuple(None if v is None else v[open_] for v in call.inputs)
+    found = evaluate(replace(call, inputs=some, cotangent=None if g is None else g[open_]), precision)
+    return [v if v is None or f is None else v.updated(open_, f) for v, f in zip(values, found, strict=True)]
+
+
+def _sharp(v: Value) -> np.ndarray:
+    return np.asarray(v.certain & (v.radius <= np.fmax(_SHARP * np.abs(v.value), _TINY)))
 
 
 def half_gap(x: np.ndarray) -> np.ndarray:
