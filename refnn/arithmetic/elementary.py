@@ -1,0 +1,210 @@
+r"""Elementary functions of numbers (hi, lo, rad), with certified radii: exp, expm1, log, log1p, tanh.
+
+Each is reduced by a table to an argument below 2**-13 in magnitude (Tang, ACM Transactions on Mathematical Software 15
+(1989) 144 and 16 (1990) 378). There it is its series: the first three terms in twice the precision, the others in
+float64. Products and sums of leading parts are taken apart without error. The error of what is left is bounded in
+advance. With u = 2**-53 and an argument |r| < 2**-13:
+
+    fourth and later terms     at most |r|**4 / 4, rounded ten times at most: 10 u |r|**4 / 4 < |r| 2**-90
+    second parts               each at most 2 u of its term, added up with ten roundings: 20 u u |r| < |r| 2**-101
+    constants                  two float64 each, off by u u of their size; ln 2 in three parts
+
+The argument's radius is multiplied by the largest slope within it. Results are known to 2**-89 of their size at least,
+also where a function vanishes; exp to 2**-949 where it is below that. The radius is infinite outside of a function's
+domain and range, and where the argument's radius is so large that the slope is not known.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import flint
+import numpy as np
+
+from refnn.arithmetic import CONSTANTS
+from refnn.arithmetic.doubled import OUTWARD, Array, Triple, closed, exact_product, quotient, total, two_sum
+from refnn.arithmetic.parts import Part
+
+_STEPS = 2**12  # of exp's table between two powers of two
+_CELLS = 2**14  # of log's table in a unit
+_LOWEST = 11585  # of log's cells: sqrt(1/2)
+_SERIES = 2.0**-92  # relative error of a series
+_LOST = 2.0**-100  # of constants and second parts, relative to the leading ones
+_BITS = 200  # of Arb, for constants
+
+
+def _arb(f: Callable[[], flint.arb]) -> flint.arb:
+    with flint.ctx.workprec(_BITS):
+        return f()
+
+
+def _less(value: flint.arb, part: float) -> flint.arb:
+    with flint.ctx.workprec(_BITS):
+        return value - part
+
+
+def _cut(value: flint.arb, *bits: int) -> list[float]:
+    """The leading parts of a constant, of so many bits each, and the float64 nearest the rest."""
+    parts = []
+    for n in bits:
+        hi = float(value)
+        unit = 2.0 ** (int(np.frexp(hi)[1]) - n)
+        parts.append(float(np.rint(hi / unit) * unit))
+        value = _less(value, parts[-1])
+    return [*parts, float(value)]
+
+
+def _table(f: Callable[[int], flint.arb], indices: range) -> tuple[Array, Array]:
+    high, low = zip(*(_cut(_arb(functools.partial(f, i)), 53) for i in indices), strict=True)
+    return np.array(high), np.array(low)
+
+
+_LN2 = _arb(lambda: flint.arb(2).log())
+_STEP = _cut(_arb(lambda: _LN2 / _STEPS), 29, 29)  # the first two are exact times an integer below 2**23
+_LN2_PARTS = _cut(_LN2, 42, 42)  # likewise, times one below 2**11
+
+
+@functools.cache
+def _powers() -> tuple[Array, Array]:
+    """2**(j/4096), for j from -2048."""
+    return _table(lambda j: (_LN2 * j / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
+
+
+@functools.cache
+def _powers_less_one() -> tuple[Array, Array]:
+    return _table(lambda j: (_LN2 * j / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
+
+
+@functools.cache
+def _reciprocals() -> tuple[Array, tuple[Array, Array]]:
+    """Numbers of 16 bits near the reciprocals of the cells' middles, and minus their logarithms."""
+    cells = range(_LOWEST, 2 * _LOWEST + 2)
+    numbers = np.rint(2.0**15 * _CELLS / np.array(cells)).astype(int)
+    return numbers / 2.0**15, _table(lambda i: -(flint.arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
+
+
+@functools.cache
+def constant(name: str) -> tuple[float, float, float]:
+    """One of `refnn.arithmetic.CONSTANTS` as (hi, lo, rad)."""
+    p, q, power = CONSTANTS[name]
+    high, low = _cut(_arb(lambda: (flint.arb(p) / q * flint.arb.pi() ** power).sqrt()), 53)
+    return high, low, high * _LOST
+
+
+def _powers_of(h: Part, low: Part) -> tuple[Part, Part, Part, Part]:
+    """r**2 / 2 and r**3 / 6 of r = h + low, as two float64 each."""
+    p, p_low = exact_product(h, h)
+    p, p_low = p / 2, p_low / 2 + h * low
+    c, c_low = exact_product(p, h)
+    third = c / 3
+    double, rest = two_sum(2 * third, third)
+    return p, p_low, third, (((c - double) - rest) + (c_low + (p_low * h + p * low))) / 3
+
+
+def _reduced(hi: Array, lo: Part) -> tuple[Array, Array, Triple]:
+    """(q, j, e) with exp(hi + lo) = 2**q 2**(j/4096 - 1/2) (1 + e)."""
+    k = np.rint(np.clip(np.nan_to_num(hi), -1100.0, 1100.0) / (_STEP[0] + _STEP[1]))
+    b, error = two_sum(hi - k * _STEP[0], -k * _STEP[1])
+    last = k * _STEP[2]
+    r, low = two_sum(b, error + (lo - last))
+    p, p_low, c, c_low = _powers_of(r, low)
+    rest = r * r * (r * r) * (1 / 24 + r * (1 / 120 + r * (1 / 720 + r / 5040)))
+    s, s_error = two_sum(p, c)
+    e, e_error = two_sum(r, s)
+    e, e_low = two_sum(e, e_error + (low + (s_error + (p_low + (c_low + rest)))))
+    rad = np.abs(r) * _SERIES + (np.abs(error) + np.abs(lo) + np.abs(last)) * 2.0**-51
+    whole = k.astype(np.int64) + _STEPS // 2
+    return whole // _STEPS, whole % _STEPS, (e, e_low, rad)
+
+
+def exp(hi: Array, lo: Part, rad: Part) -> Triple:
+    q, j, (e, e_low, e_rad) = _reduced(hi, lo)
+    high, low = (t[j] for t in _powers())
+    p, p_low = exact_product(high, e)
+    y, y_error = two_sum(high, p)
+    y, y_low = two_sum(y, y_error + (p_low + (high * e_low + (low + low * e))))
+    small = q < -950
+    y, y_low = np.where(small, 0.0, np.ldexp(y, q)), np.where(small, 0.0, np.ldexp(y_low, q))
+    own = np.where(small, 2.0**-949, np.ldexp(high * (_LOST + e_rad), q))
+    own = own + _grown(y + own, rad)
+    return closed(y, y_low, np.where((hi > -np.inf) & (hi < 1000.0), own, np.inf))
+
+
+def expm1(hi: Array, lo: Part, rad: Part) -> Triple:
+    q, j, (e, e_low, e_rad) = _reduced(hi, lo)
+    high, less, less_low = (np.ldexp(t[j], q) for t in (_powers()[0], *_powers_less_one()))
+    low = np.ldexp(_powers()[1][j], q)
+    p, p_low = exact_product(high, e)
+    one, one_error = two_sum(np.ldexp(1.0, q), -1.0)
+    y, y_error = two_sum(one, less)
+    y, error = two_sum(y, p)
+    y, y_low = two_sum(y, error + (y_error + (p_low + (high * e_low + (less_low + (one_error + low * e))))))
+    own = (np.abs(one) + np.abs(less) + np.abs(p)) * _LOST + high * e_rad + np.where(q < -800, 2.0**-700, 0.0)
+    own = np.where(hi != 0, own + 2.0**-1074, 0.0)  # products may have lost so much
+    own = own + _grown(np.abs(y) + 1 + own, rad)
+    return closed(y, y_low, np.where((hi > -np.inf) & (hi < 1000.0), own, np.inf))
+
+
+def _grown(power: Part, rad: Part) -> Part:
+    """What the argument's radius becomes: exp(d) - 1 is at most d + d**2 up to 1/2."""
+    return np.where(np.asarray(rad) <= 0.5, power * (rad * (1 + rad)) * OUTWARD, np.inf)
+
+
+def log(hi: Array, lo: Part, rad: Part) -> Triple:
+    positive = hi > 0
+    return _off(_log(np.where(positive, hi, 1.0), lo), np.where(positive, hi, 0.0), rad)
+
+
+def log1p(hi: Array, lo: Part, rad: Part) -> Triple:
+    y, error = two_sum(hi, np.ones_like(hi))
+    low, lost = two_sum(error, lo)
+    y, low = two_sum(y, low)
+    positive = y > 0
+    rad = rad + np.where(np.abs(hi) < 2.0**-15, 0.0, np.abs(lost))  # near 1 the argument itself is taken
+    return _off(_log(np.where(positive, y, 1.0), low, (hi, lo)), np.where(positive, y, 0.0), rad)
+
+
+def _off(y: Triple, x: Array, rad: Part) -> Triple:
+    """A logarithm of x, with what the radius of x adds: at most rad / (x - rad)."""
+    least = x * (1 - 2.0**-50) - rad * OUTWARD
+    return closed(y[0], y[1], y[2] + np.where((least > 0) & (x < np.inf), rad / least * OUTWARD, np.inf))
+
+
+def _log(hi: Array, lo: Part, beyond_one: tuple[Array, Part] | None = None) -> Triple:
+    """log(hi + lo) of positive numbers; `beyond_one` is hi + lo - 1 with all its digits."""
+    m, q = np.frexp(np.nan_to_num(hi))
+    below = m * _CELLS < _LOWEST + 0.5
+    m, q = np.where(below, 2 * m, m), np.where(below, q - 1, q)
+    i = np.rint(m * _CELLS).astype(np.int64) - _LOWEST
+    near, (table, table_low) = _reciprocals()
+    reciprocal = near[i]
+    t, error = exact_product(m, reciprocal)
+    t, error = two_sum(t - 1, error)
+    left = np.ldexp(lo, -q) * reciprocal
+    t_low, lost = two_sum(error, left)
+    t, t_low = two_sum(t, t_low)
+    lost = np.abs(lost) + np.where(reciprocal == 1, 0.0, np.abs(left) * 2.0**-53)
+    if beyond_one is not None:
+        same = (q == 0) & (i == _CELLS - _LOWEST)
+        t, t_low = np.where(same, beyond_one[0], t), np.where(same, beyond_one[1], t_low)
+        lost = np.where(same, 0.0, lost)
+    p, p_low, c, c_low = _powers_of(t, t_low)
+    rest = t * t * (t * t) * (1 / 4 - t * (1 / 5 - t * (1 / 6 - t / 7)))
+    first, second, last = (q * part for part in _LN2_PARTS)
+    y, low = two_sum(first, second)
+    low = low + last
+    for term, term_low in ((table[i], table_low[i]), (t, t_low), (-p, -p_low), (2 * c, 2 * c_low - rest)):
+        y, error = two_sum(y, term)
+        low = low + (error + term_low)
+    y, low = two_sum(y, low)
+    own = np.abs(t) * _SERIES + (np.abs(first) + np.abs(table[i])) * _LOST + lost
+    return y, low, np.where(t != 0, own + 2.0**-1074, own)
+
+
+def tanh(hi: Array, lo: Part, rad: Part) -> Triple:
+    sign, tame = np.where(hi < 0, -1.0, 1.0), np.abs(hi) < 450.0
+    z, z_low, z_rad = expm1(np.where(tame, -2 * sign * hi, -900.0), np.where(tame, -2 * sign * lo, 0.0), 0.0)
+    # tanh|x| = -z / (2 + z)
+    y, y_low, y_rad = quotient(-z, -z_low, z_rad, *total(z_rad, np.full_like(z, 2.0), z, z_low))
+    return closed(sign * y, sign * y_low, np.where(np.isfinite(hi), y_rad + rad, np.inf))
