@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import judges
+import marks
 import pytest
 
 from refnn.judging import check_case
+from refnn.ops import OPS
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marks.sample_sweeps(items, frozenset(OPS))
 
 
 @pytest.fixture

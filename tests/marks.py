@@ -39,3 +39,33 @@ def together(op: str, *values: Any, marks: Any = (), **kwargs: Any) -> Any:
     found once. The op itself, unless other values are given."""
     more = marks if isinstance(marks, tuple) else (marks,)
     return pytest.param(*(values or (op,)), marks=(pytest.mark.xdist_group(op), *more), **kwargs)
+
+
+# The ops of which tests that sweep the whole catalogue run by default: functions, a kink, rows, sums, windows, ties,
+# losses, several inputs. Of the others they are slow.
+SAMPLE = frozenset(
+    ("avg_pool1d", "conv1d", "dropout", "linear", "max_pool1d", "mse_loss", "prelu", "relu", "softmax", "softplus", "tanh")
+)
+WHOLE = 15  # ops of a test that sweeps the catalogue
+
+
+def sample_sweeps(items: Sequence[pytest.Item], catalogue: frozenset[str]) -> None:
+    """Mark the tests of ops that are not of the sample as slow, where a test has a parameter for most of the ops."""
+    ops = {item: op_of(item, catalogue) for item in items}
+    swept: dict[str, set[str]] = {}
+    for item, op in ops.items():
+        if op is not None:
+            swept.setdefault(item.nodeid.split("[")[0], set()).add(op)
+    for item, op in ops.items():
+        if op is not None and op not in SAMPLE and len(swept[item.nodeid.split("[")[0]]) >= WHOLE:
+            item.add_marker(pytest.mark.slow)
+
+
+def op_of(item: pytest.Item, catalogue: frozenset[str]) -> str | None:
+    """The op that a parameter of a test is, or is about."""
+    call = getattr(item, "callspec", None)
+    for value in () if call is None else call.params.values():
+        name = getattr(value, "op", value)
+        if isinstance(name, str) and name in catalogue:
+            return name
+    return None
