@@ -16,6 +16,7 @@ from refnn.arithmetic import Unsupported
 from refnn.arithmetic.balls import Balls
 from refnn.arithmetic.exact import Arb, Fractions
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.noise import Noise
 from refnn.arithmetic.pairs import Pairs
 from refnn.arithmetic.protocol import PRIMITIVES, Arithmetic
@@ -85,7 +86,7 @@ def test_numbers_of_objects_stay_what_they_are(ar: Any) -> None:
 def test_an_arithmetic_has_every_primitive_or_refuses_it(arithmetic: Any) -> None:
     """And none is made of a class without one: Python says which, before anything runs."""
     assert Arithmetic in arithmetic.__mro__ and not arithmetic.__abstractmethods__
-    for primitive in set(PRIMITIVES) - {"dot"}:  # which is a contraction, unless an arithmetic knows better
+    for primitive in set(PRIMITIVES) - {"dot", *FUNCTIONS}:  # a contraction, a function, unless it knows better
         without = type("Without", (arithmetic,), {primitive: vars(Arithmetic)[primitive]})
         with pytest.raises(TypeError, match=rf"Without (with|without) .*abstract method '?{primitive}\b"):
             without("float32") if arithmetic in (Balls, Noise, Rounded) else without()

@@ -44,6 +44,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
@@ -159,6 +160,46 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
         return Ball(self, mid, rad, library=done[-1].library, over=over)
 
     return blocked
+
+
+_KNOWN_BETTER = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")  # than by their slope
+
+
+@functools.cache
+def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
+    """A function as a method of Balls, bounded by its slope; unknown where what is computed may leave the domain."""
+    f = FUNCTIONS[name]
+
+    @_blockwise
+    def method(self: Balls, x: Ball) -> Ball:
+        with np.errstate(all="ignore"):
+            mid, given = f(x.mid), np.broadcast_to(x.rad == 0.0, x.shape)
+            inside = (x.mid >= f.start) & (x.mid <= f.end)
+            prop: Radius = 0.0
+            if not is_zero(x.rad):
+                low, high = x.mid - 2 * x.rad, x.mid + 2 * x.rad
+                inside &= given | ((low > f.start) & (high < f.end))
+                steepest = f.slope(f.steepest(low, high)) * _OUT40
+                prop = np.where(given, 0.0, np.where(inside, steepest * x.rad, np.inf))
+            local = self._ulps_of(name, (np.abs(mid) + 2 * prop) * _OUT46)
+            if f.exact is not None:
+                local = np.where(given & (x.mid == f.exact), 0.0, local)
+            lost = ~given & np.isinf(prop)
+            self._lose(f"the argument of {name} may leave its domain, or reach where it is infinitely steep", lost)
+            pole = np.isinf(mid) & ((x.mid == f.start) | (x.mid == f.end))
+            return self._close(
+                name,
+                mid,
+                prop,
+                local,
+                (x,),
+                self.model.compute,
+                special=given & np.isfinite(x.mid) & (~inside | pole),
+                lost=lambda: lost,
+                library=self._library(name),
+            )
+
+    return method
 
 
 class Balls(Arithmetic[Ball]):
@@ -719,6 +760,9 @@ class Balls(Arithmetic[Ball]):
     def _library(self, name: str) -> float:
         """What a function is allowed beside the rounding of its result, in unit roundoffs (see Ball)."""
         return 2 * self.model.ulps[name] - 1
+
+    def function(self, name: str, x: Ball) -> Ball:
+        return getattr(self, name)(x) if name in _KNOWN_BETTER else _smooth(name)(self, x)
 
     @_blockwise
     def exp(self, x: Ball) -> Ball:

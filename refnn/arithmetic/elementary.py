@@ -208,3 +208,6 @@ def tanh(hi: Array, lo: Part, rad: Part) -> Triple:
     # tanh|x| = -z / (2 + z)
     y, y_low, y_rad = quotient(-z, -z_low, z_rad, *total(z_rad, np.full_like(z, 2.0), z, z_low))
     return closed(sign * y, sign * y_low, np.where(np.isfinite(hi), y_rad + rad, np.inf))
+
+
+FUNCTIONS = {"exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh}

@@ -15,6 +15,7 @@ import numpy as np
 
 from refnn.arithmetic import CONSTANTS, Convention, Unsupported, share, ties
 from refnn.arithmetic.floats import one_hot, take
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.protocol import Axis, Exact, Real
 from refnn.arithmetic.windows import Contraction, Windows
 
@@ -182,26 +183,8 @@ class Arb(ObjectArrays):
         p, q, power = CONSTANTS[name]
         return (self._number(p) / q * self._number.pi() ** power).sqrt()
 
-    def exp(self, x: Array) -> Array:
-        return self._each(self._number.exp, x)
-
-    def log(self, x: Array) -> Array:
-        return self._each(self._number.log, x)
-
-    def tanh(self, x: Array) -> Array:
-        return self._each(self._number.tanh, x)
-
-    def expm1(self, x: Array) -> Array:
-        return self._each(self._number.expm1, x)
-
-    def log1p(self, x: Array) -> Array:
-        return self._each(self._number.log1p, x)
-
-    def erf(self, x: Array) -> Array:
-        return self._each(self._number.erf, x)
-
-    def erfc(self, x: Array) -> Array:
-        return self._each(self._number.erfc, x)
+    def function(self, name: str, x: Array) -> Array:
+        return self._each(FUNCTIONS[name].arb, x)
 
     def sign(self, value: Element) -> int | None:
         if value > 0:

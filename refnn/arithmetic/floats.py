@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic import Convention, Unsupported, _erf, nearest, share, ties
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
 from refnn.arithmetic.windows import Contraction, Windows
 
@@ -45,20 +46,8 @@ class Floats(Arithmetic[Array]):
     def constant(self, name: str) -> Array:
         return self.real(nearest(name))
 
-    def exp(self, x: Array) -> Array:
-        return self.xp.exp(x)
-
-    def log(self, x: Array) -> Array:
-        return self.xp.log(x)
-
-    def tanh(self, x: Array) -> Array:
-        return self.xp.tanh(x)
-
-    def expm1(self, x: Array) -> Array:
-        return self.xp.expm1(x)
-
-    def log1p(self, x: Array) -> Array:
-        return self.xp.log1p(x)
+    def function(self, name: str, x: Array) -> Array:
+        return FUNCTIONS[name].numpy(self.xp, x)
 
     def erf(self, x: Array) -> Array:
         return self._in_float64("erf", _erf.erf, x)

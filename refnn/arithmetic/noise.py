@@ -32,10 +32,11 @@ from typing import final
 
 import numpy as np
 
-from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
+from refnn.arithmetic import BLOCK, Convention, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.parts import Mask, Part, is_zero
+from refnn.arithmetic.parts import Part, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
 from refnn.arithmetic.windows import Contraction, Windows
 from refnn.formats import Format
@@ -323,52 +324,20 @@ class Noise(Arithmetic[Noisy]):
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
-    def _function(self, x: Noisy, mid: Array, slope: Array, name: str, exact: Mask = False) -> Noisy:
+    def function(self, name: str, x: Noisy) -> Noisy:
         """K ulps are the rounding of the result, half an ulp like any other, and K - 1/2 of approximation, which repeat
-        for equal arguments and may have one sign over a whole range: a bias. None where the result is `exact`."""
-        fmt = self.model.compute
-        ulps = self.model.ulps[name]
-        size = np.where(exact, 0.0, np.abs(mid)) if np.any(exact) else np.abs(mid)
-        bias = _weighted((x.bias, slope)) + (2 * ulps - 1) * fmt.unit_roundoff * size
-        bias = bias + (max(ulps, 1.0) - 1) * fmt.smallest_subnormal
-        return self._rounded(mid, self._scaled(x.terms, slope), bias, size * (fmt.unit_roundoff / _ROOT3))
-
-    @staticmethod
-    def _given_zeros(x: Noisy) -> Mask:
-        """Zeros that are given, not computed: exp(0) and erfc(0) are exactly 1."""
-        return x.mid == 0 if not x.terms and is_zero(x.bias) else False
-
-    def exp(self, x: Noisy) -> Noisy:
+        for equal arguments and may have one sign over a whole range: a bias. None where the result is exact: where the
+        argument is given, not computed, and the function is exact there."""
+        fmt, f = self.model.compute, FUNCTIONS[name]
         with np.errstate(all="ignore"):
-            mid = np.exp(x.mid)
-            return self._function(x, mid, mid, "exp", exact=self._given_zeros(x))
-
-    def log(self, x: Noisy) -> Noisy:
-        with np.errstate(all="ignore"):
-            return self._function(x, np.log(x.mid), 1 / np.abs(x.mid), "log")
-
-    def tanh(self, x: Noisy) -> Noisy:
-        with np.errstate(all="ignore"):
-            mid = np.tanh(x.mid)
-            return self._function(x, mid, np.minimum(1.0, 4 * np.exp(-2 * np.abs(x.mid))), "tanh")
-
-    def expm1(self, x: Noisy) -> Noisy:
-        with np.errstate(all="ignore"):
-            return self._function(x, np.expm1(x.mid), np.exp(x.mid), "expm1")
-
-    def log1p(self, x: Noisy) -> Noisy:
-        with np.errstate(all="ignore"):
-            return self._function(x, np.log1p(x.mid), 1 / np.abs(1 + x.mid), "log1p")
-
-    def erf(self, x: Noisy) -> Noisy:
-        with np.errstate(all="ignore"):
-            return self._function(x, _erf.erf(x.mid), 2 / math.sqrt(math.pi) * np.exp(-np.square(x.mid)), "erf")
-
-    def erfc(self, x: Noisy) -> Noisy:
-        with np.errstate(all="ignore"):
-            return self._function(
-                x, _erf.erfc(x.mid), 2 / math.sqrt(math.pi) * np.exp(-np.square(x.mid)), "erfc", self._given_zeros(x)
-            )
+            mid, slope = f(x.mid), f.slope(x.mid)
+            ulps = self.model.ulps[name]
+            size = np.abs(mid)
+            if f.exact is not None and not x.terms and is_zero(x.bias):
+                size = np.where(x.mid == f.exact, 0.0, size)
+            bias = _weighted((x.bias, slope)) + (2 * ulps - 1) * fmt.unit_roundoff * size
+            bias = bias + (max(ulps, 1.0) - 1) * fmt.smallest_subnormal
+            return self._rounded(mid, self._scaled(x.terms, slope), bias, size * (fmt.unit_roundoff / _ROOT3))
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from refnn.arithmetic import Convention, elementary, share, ties
 from refnn.arithmetic.balls import check_gradual_underflow, growth
-from refnn.arithmetic.doubled import OUTWARD, Triple, bound, closed, product, quotient, times, total, two_sum
+from refnn.arithmetic.doubled import OUTWARD, bound, closed, product, quotient, times, total, two_sum
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Part, in_blocks, is_zero
@@ -170,26 +170,11 @@ class Pairs(Exact[Pair]):
             self._refuse("constant")
         return self._closed(*map(np.asarray, elementary.constant(name)))
 
-    def _elementary(self, f: Callable[[Array, Part, Part], Triple], x: Pair) -> Pair:
-        if not self.irrational:
-            self._refuse(f.__name__)
+    def function(self, name: str, x: Pair) -> Pair:
+        if not self.irrational or name not in elementary.FUNCTIONS:
+            self._refuse(name)
         with np.errstate(all="ignore"):
-            return Pair(self, *in_blocks(f, *x.triple))
-
-    def exp(self, x: Pair) -> Pair:
-        return self._elementary(elementary.exp, x)
-
-    def log(self, x: Pair) -> Pair:
-        return self._elementary(elementary.log, x)
-
-    def tanh(self, x: Pair) -> Pair:
-        return self._elementary(elementary.tanh, x)
-
-    def expm1(self, x: Pair) -> Pair:
-        return self._elementary(elementary.expm1, x)
-
-    def log1p(self, x: Pair) -> Pair:
-        return self._elementary(elementary.log1p, x)
+            return Pair(self, *in_blocks(elementary.FUNCTIONS[name], *x.triple))
 
     # --- long sums ---------------------------------------------------------------------------------------------------
 

@@ -95,32 +95,100 @@ class Arithmetic(Protocol[N]):
     # --- elementary functions ----------------------------------------------------------------------------------------
 
     @abstractmethod
+    def function(self, name: str, x: N) -> N:
+        """One of `refnn.arithmetic.functions.FUNCTIONS`. Each has a method of its name, too."""
+
     def exp(self, x: N) -> N:
         """The exponential."""
+        return self.function("exp", x)
 
-    @abstractmethod
     def log(self, x: N) -> N:
         """The natural logarithm."""
+        return self.function("log", x)
 
-    @abstractmethod
     def tanh(self, x: N) -> N:
         """The hyperbolic tangent."""
+        return self.function("tanh", x)
 
-    @abstractmethod
     def expm1(self, x: N) -> N:
         """exp(x) - 1, without cancellation near 0."""
+        return self.function("expm1", x)
 
-    @abstractmethod
     def log1p(self, x: N) -> N:
         """log(1 + x), without cancellation near 0."""
+        return self.function("log1p", x)
 
-    @abstractmethod
     def erf(self, x: N) -> N:
         """The error function."""
+        return self.function("erf", x)
 
-    @abstractmethod
     def erfc(self, x: N) -> N:
         """1 - erf(x), without cancellation."""
+        return self.function("erfc", x)
+
+    def sqrt(self, x: N) -> N:
+        """The square root."""
+        return self.function("sqrt", x)
+
+    def rsqrt(self, x: N) -> N:
+        """1 / sqrt(x)."""
+        return self.function("rsqrt", x)
+
+    def sin(self, x: N) -> N:
+        """The sine."""
+        return self.function("sin", x)
+
+    def cos(self, x: N) -> N:
+        """The cosine."""
+        return self.function("cos", x)
+
+    def tan(self, x: N) -> N:
+        """The tangent."""
+        return self.function("tan", x)
+
+    def asin(self, x: N) -> N:
+        """The inverse of the sine."""
+        return self.function("asin", x)
+
+    def acos(self, x: N) -> N:
+        """The inverse of the cosine."""
+        return self.function("acos", x)
+
+    def atan(self, x: N) -> N:
+        """The inverse of the tangent."""
+        return self.function("atan", x)
+
+    def sinh(self, x: N) -> N:
+        """The hyperbolic sine."""
+        return self.function("sinh", x)
+
+    def cosh(self, x: N) -> N:
+        """The hyperbolic cosine."""
+        return self.function("cosh", x)
+
+    def asinh(self, x: N) -> N:
+        """The inverse of the hyperbolic sine."""
+        return self.function("asinh", x)
+
+    def acosh(self, x: N) -> N:
+        """The inverse of the hyperbolic cosine."""
+        return self.function("acosh", x)
+
+    def atanh(self, x: N) -> N:
+        """The inverse of the hyperbolic tangent."""
+        return self.function("atanh", x)
+
+    def exp2(self, x: N) -> N:
+        """2**x."""
+        return self.function("exp2", x)
+
+    def log2(self, x: N) -> N:
+        """The logarithm to base 2."""
+        return self.function("log2", x)
+
+    def log10(self, x: N) -> N:
+        """The logarithm to base 10."""
+        return self.function("log10", x)
 
     # --- kinks and choices -------------------------------------------------------------------------------------------
 
@@ -213,26 +281,8 @@ class Exact(Arithmetic[N]):
     def constant(self, name: str) -> N:
         self._refuse("constant")
 
-    def exp(self, x: N) -> N:
-        self._refuse("exp")
-
-    def log(self, x: N) -> N:
-        self._refuse("log")
-
-    def tanh(self, x: N) -> N:
-        self._refuse("tanh")
-
-    def expm1(self, x: N) -> N:
-        self._refuse("expm1")
-
-    def log1p(self, x: N) -> N:
-        self._refuse("log1p")
-
-    def erf(self, x: N) -> N:
-        self._refuse("erf")
-
-    def erfc(self, x: N) -> N:
-        self._refuse("erfc")
+    def function(self, name: str, x: N) -> N:
+        self._refuse(name)
 
     def saved(self, x: N, times: int = 1) -> N:
         return x

@@ -17,20 +17,9 @@ import numpy as np
 
 from refnn.arithmetic import Convention, nearest
 from refnn.arithmetic.exact import Array, Element, ObjectArrays
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.formats import Format, certified_round
 from refnn.models import Model, model
-
-# What the functions give where no real number is to be rounded: at minus infinity and at infinity.
-_ENDS = {
-    "exp": (0.0, math.inf),
-    "expm1": (-1.0, math.inf),
-    "log": (math.nan, math.inf),
-    "log1p": (math.nan, math.inf),
-    "tanh": (-1.0, 1.0),
-    "erf": (-1.0, 1.0),
-    "erfc": (2.0, 0.0),
-}
-_START = {"log": 0.0, "log1p": -1.0}  # where a logarithm is minus infinity; below it is NaN
 
 
 def _quotient(a: float, b: float) -> float:
@@ -107,29 +96,9 @@ class Rounded(ObjectArrays):
         number.ar = self
         return number
 
-    def exp(self, x: Array) -> Array:
-        return self._function("exp", x)
-
-    def log(self, x: Array) -> Array:
-        return self._function("log", x)
-
-    def tanh(self, x: Array) -> Array:
-        return self._function("tanh", x)
-
-    def expm1(self, x: Array) -> Array:
-        return self._function("expm1", x)
-
-    def log1p(self, x: Array) -> Array:
-        return self._function("log1p", x)
-
-    def erf(self, x: Array) -> Array:
-        return self._function("erf", x)
-
-    def erfc(self, x: Array) -> Array:
-        return self._function("erfc", x)
-
-    def _function(self, name: str, x: Array) -> Array:
-        return self._each(lambda v: self.number(correctly_rounded(name, float(v), self.model.compute)), x)
+    def function(self, name: str, x: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return self._each(lambda v: self.number(correctly_rounded(name, float(v), self.model.compute)), x)
 
     def _largest(self, row: list[Element]) -> Element:
         return next((v for v in row if math.isnan(v)), None) or max(row)
@@ -144,18 +113,16 @@ class Rounded(ObjectArrays):
 
 def correctly_rounded(name: str, x: float, fmt: Format) -> float:
     """The elementary function `name` at x, rounded to nearest in the format, with gradual underflow."""
-    if math.isnan(x):
-        return x
-    if math.isinf(x):
-        return _ENDS[name][x > 0]
-    if name in _START and x <= _START[name]:
-        return -math.inf if x == _START[name] else math.nan
+    with np.errstate(all="ignore"):
+        value = float(FUNCTIONS[name](np.float64(x)))
+    if math.isinf(x) or not math.isfinite(value):
+        return value  # by IEEE 754, or beyond the range of every format
     # exp(x) lies beyond 2**x, erfc(x) below 2**-x: where that is out of the format, no huge exponents are needed.
     if name in ("exp", "expm1") and x > fmt.emax:
         return math.inf
     if name in ("exp", "erfc") and (-x if name == "exp" else x) > fmt.precision - fmt.emin:
         return 0.0
-    if x == 0 and name in ("tanh", "erf", "expm1", "log1p"):
+    if x == 0 and FUNCTIONS[name].odd:
         return x  # of its sign, which the cache does not tell apart
     return _certified(name, x, fmt)
 
@@ -164,5 +131,4 @@ def correctly_rounded(name: str, x: float, fmt: Format) -> float:
 def _certified(name: str, x: float, fmt: Format) -> float:
     from flint import arb
 
-    function = getattr(arb, name)
-    return certified_round(lambda precision: function(arb(x)), fmt)
+    return certified_round(lambda precision: FUNCTIONS[name].arb(arb(x)), fmt)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.protocol import Axis
 
 # --- implementations -------------------------------------------------------------------------------------------------
@@ -41,17 +42,5 @@ class Rounded(Floats):
 
     name = "Rounded"
 
-    def exp(self, x: np.ndarray) -> np.ndarray:
-        return np.exp(x.astype(np.float64)).astype(x.dtype)
-
-    def log(self, x: np.ndarray) -> np.ndarray:
-        return np.log(x.astype(np.float64)).astype(x.dtype)
-
-    def tanh(self, x: np.ndarray) -> np.ndarray:
-        return np.tanh(x.astype(np.float64)).astype(x.dtype)
-
-    def expm1(self, x: np.ndarray) -> np.ndarray:
-        return np.expm1(x.astype(np.float64)).astype(x.dtype)
-
-    def log1p(self, x: np.ndarray) -> np.ndarray:
-        return np.log1p(x.astype(np.float64)).astype(x.dtype)
+    def function(self, name: str, x: np.ndarray) -> np.ndarray:
+        return np.asarray(FUNCTIONS[name](x.astype(np.float64)), x.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from refnn.arithmetic import CONSTANTS, Convention, share
 from refnn.arithmetic.exact import Array, Element, ObjectArrays
+from refnn.arithmetic.functions import FUNCTIONS
 
 
 class Symbols(ObjectArrays):
@@ -39,26 +40,8 @@ class Symbols(ObjectArrays):
         p, q, power = CONSTANTS[name]
         return self.sympy.sqrt(self.sympy.Rational(p, q) * self.sympy.pi**power)
 
-    def exp(self, x: Array) -> Array:
-        return self._each(self.sympy.exp, x)
-
-    def log(self, x: Array) -> Array:
-        return self._each(self.sympy.log, x)
-
-    def tanh(self, x: Array) -> Array:
-        return self._each(self.sympy.tanh, x)
-
-    def expm1(self, x: Array) -> Array:
-        return self._each(lambda v: self.sympy.exp(v) - 1, x)
-
-    def log1p(self, x: Array) -> Array:
-        return self._each(lambda v: self.sympy.log(1 + v), x)
-
-    def erf(self, x: Array) -> Array:
-        return self._each(self.sympy.erf, x)
-
-    def erfc(self, x: Array) -> Array:
-        return self._each(self.sympy.erfc, x)
+    def function(self, name: str, x: Array) -> Array:
+        return self._each(lambda v: FUNCTIONS[name].sympy(self.sympy, v), x)
 
     def abs(self, x: Array) -> Array:
         return self._each(self.sympy.Abs, x)

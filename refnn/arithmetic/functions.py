@@ -1,0 +1,166 @@
+"""Elementary functions of one number: what each arithmetic has to know of one.
+
+A row is all that a function takes. Balls and Noise bound it by its slope; of exp and its like, whose results overflow
+or cancel, Balls knows more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from refnn.arithmetic import _erf
+
+Array = np.ndarray
+
+_ERF, _LN2 = 2 / math.sqrt(math.pi), math.log(2)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that is smooth between `start` and `end`, in the notation of several packages.
+
+    `numpy` takes the module and an array, `arb` a ball, `sympy` the module and an expression. `slope` is the magnitude
+    of the derivative. Between two arguments it is largest where `steepest` says. `exact` is the argument where every
+    implementation is exact, if there is one; `odd` says that a zero there keeps its sign.
+    """
+
+    numpy: Callable[[Any, Any], Any]
+    arb: Callable[[Any], Any]
+    sympy: Callable[[Any, Any], Any]
+    slope: Callable[[Array], Array]
+    steepest: Callable[[Array, Array], Array]
+    start: float = -math.inf
+    end: float = math.inf
+    exact: float | None = 0.0
+    odd: bool = False
+
+    def __call__(self, x: Any) -> Any:
+        """The value in float64, or in the dtype of x."""
+        return self.numpy(np, x)
+
+
+def _least(low: Array, high: Array) -> Array:
+    return low
+
+
+def _near(low: Array, high: Array) -> Array:
+    """The argument nearest to zero."""
+    return np.asarray(np.maximum(0.0, np.maximum(low, -high)))
+
+
+def _far(low: Array, high: Array) -> Array:
+    """The argument farthest from zero."""
+    return np.asarray(np.maximum(-low, high))
+
+
+def _highest(low: Array, high: Array) -> Array:
+    return high
+
+
+def _at_one(at: float) -> Callable[[Array, Array], Array]:
+    """For a slope of at most 1 anywhere: an argument where it is 1. NaN stays NaN."""
+    return lambda low, high: (low - low) + at
+
+
+def _to_pole(low: Array, high: Array) -> Array:
+    """The argument where a tangent is steepest, as its distance from a zero of it; infinite where a pole is between."""
+    mid, reach = (low + high) / 2, (high - low) / 2
+    left = np.abs(np.arctan(np.tan(mid)))  # from the nearest zero of the tangent
+    return np.asarray(np.where(left + reach * (1 + 2.0**-40) < math.pi / 2 * (1 - 2.0**-40), left + reach, np.inf))
+
+
+def _tan_slope(x: Array) -> Array:
+    return np.asarray(np.where(np.isinf(x), np.inf, 1 + np.square(np.tan(x))))
+
+
+def _numpy(name: str) -> Callable[[Any, Any], Any]:
+    return lambda xp, x: getattr(xp, name)(x)
+
+
+def _own(name: str) -> Callable[[Any, Any], Any]:
+    """A function that NumPy lacks: refnn's own of NumPy arrays."""
+    return lambda xp, x: getattr(_erf if xp is np else xp, name)(x)
+
+
+def _named(name: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]:
+    """The method of a ball and the function of SymPy of one name."""
+    return (lambda v: getattr(v, name)()), (lambda sympy, v: getattr(sympy, name)(v))
+
+
+FUNCTIONS: Mapping[str, Function] = MappingProxyType(
+    {
+        "exp": Function(_numpy("exp"), *_named("exp"), np.exp, _highest),
+        "log": Function(_numpy("log"), *_named("log"), lambda x: 1 / np.abs(x), _least, start=0.0, exact=1.0),
+        "tanh": Function(_numpy("tanh"), *_named("tanh"), lambda x: 1 / np.square(np.cosh(x)), _near, odd=True),
+        "expm1": Function(
+            _numpy("expm1"), lambda v: v.expm1(), lambda sympy, v: sympy.exp(v) - 1, np.exp, _highest, odd=True
+        ),
+        "log1p": Function(
+            _numpy("log1p"),
+            lambda v: v.log1p(),
+            lambda sympy, v: sympy.log(1 + v),
+            lambda x: 1 / np.abs(1 + x),
+            _least,
+            start=-1.0,
+            odd=True,
+        ),
+        "erf": Function(_own("erf"), *_named("erf"), lambda x: np.exp(-np.square(x)) * _ERF, _near, odd=True),
+        "erfc": Function(_own("erfc"), *_named("erfc"), lambda x: np.exp(-np.square(x)) * _ERF, _near),
+        "sqrt": Function(_numpy("sqrt"), *_named("sqrt"), lambda x: 0.5 / np.sqrt(x), _least, start=0.0, odd=True),
+        "rsqrt": Function(
+            lambda xp, x: 1 / xp.sqrt(x),
+            lambda v: v.rsqrt(),
+            lambda sympy, v: 1 / sympy.sqrt(v),
+            lambda x: 0.5 / np.sqrt(x) / x,
+            _least,
+            start=0.0,
+            exact=1.0,
+        ),
+        "sin": Function(_numpy("sin"), *_named("sin"), lambda x: np.abs(np.cos(x)), _at_one(0.0), odd=True),
+        "cos": Function(_numpy("cos"), *_named("cos"), lambda x: np.abs(np.sin(x)), _at_one(math.pi / 2)),
+        "tan": Function(_numpy("tan"), *_named("tan"), _tan_slope, _to_pole, odd=True),
+        "asin": Function(
+            _numpy("arcsin"), *_named("asin"), lambda x: 1 / np.sqrt((1 - x) * (1 + x)), _far, -1.0, 1.0, odd=True
+        ),
+        "acos": Function(
+            _numpy("arccos"), *_named("acos"), lambda x: 1 / np.sqrt((1 - x) * (1 + x)), _far, -1.0, 1.0, exact=1.0
+        ),
+        "atan": Function(_numpy("arctan"), *_named("atan"), lambda x: 1 / (1 + np.square(x)), _near, odd=True),
+        "sinh": Function(_numpy("sinh"), *_named("sinh"), np.cosh, _far, odd=True),
+        "cosh": Function(_numpy("cosh"), *_named("cosh"), lambda x: np.sinh(np.abs(x)), _far),
+        "asinh": Function(_numpy("arcsinh"), *_named("asinh"), lambda x: 1 / np.hypot(1, x), _near, odd=True),
+        "acosh": Function(
+            _numpy("arccosh"), *_named("acosh"), lambda x: 1 / np.sqrt((x - 1) * (x + 1)), _least, start=1.0, exact=1.0
+        ),
+        "atanh": Function(
+            _numpy("arctanh"), *_named("atanh"), lambda x: 1 / ((1 - x) * (1 + x)), _far, -1.0, 1.0, odd=True
+        ),
+        "exp2": Function(
+            _numpy("exp2"), lambda v: type(v)(2) ** v, lambda sympy, v: 2**v, lambda x: np.exp2(x) * _LN2, _highest
+        ),
+        "log2": Function(
+            _numpy("log2"),
+            lambda v: v.log() / type(v)(2).log(),
+            lambda sympy, v: sympy.log(v, 2),
+            lambda x: 1 / np.abs(x) / _LN2,
+            _least,
+            start=0.0,
+            exact=1.0,
+        ),
+        "log10": Function(
+            _numpy("log10"),
+            lambda v: v.log() / type(v)(10).log(),
+            lambda sympy, v: sympy.log(v, 10),
+            lambda x: 1 / np.abs(x) / math.log(10),
+            _least,
+            start=0.0,
+            exact=1.0,
+        ),
+    }
+)
