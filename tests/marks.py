@@ -44,7 +44,19 @@ def together(op: str, *values: Any, marks: Any = (), **kwargs: Any) -> Any:
 # The ops of which tests that sweep the whole catalogue run by default: functions, a kink, rows, sums, windows, ties,
 # losses, several inputs. Of the others they are slow.
 SAMPLE = frozenset(
-    ("avg_pool1d", "conv1d", "dropout", "linear", "max_pool1d", "mse_loss", "prelu", "relu", "softmax", "softplus", "tanh")
+    (
+        "avg_pool1d",
+        "conv1d",
+        "dropout",
+        "linear",
+        "max_pool1d",
+        "mse_loss",
+        "prelu",
+        "relu",
+        "softmax",
+        "softplus",
+        "tanh",
+    )
 )
 WHOLE = 15  # ops of a test that sweeps the catalogue
 

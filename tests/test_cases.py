@@ -147,8 +147,7 @@ def test_there_are_usual_sizes(name: str) -> None:
 def test_large_variants_are_rare() -> None:
     op = refnn.relu
     large = next(v for v in op.configurations if math.prod(v.first) > 32_768)
-    assert families_of(op, large, "float32", np.random.default_rng(0)) == ["normal"]
-    assert families_of(op, large, "float64", np.random.default_rng(0)) == []
+    assert families_of(op, large, np.random.default_rng(0)) == ["normal"]
 
 
 # --- families --------------------------------------------------------------------------------------------------------
@@ -178,18 +177,6 @@ def test_a_maximum_that_starts_too_high_is_seen(start: float, seed: int) -> None
 
 
 # --- thorough --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", FORMS)
-@pytest.mark.parametrize("name", ["conv2d", "gelu", "cross_entropy"])
-def test_a_thorough_check_has_the_same_cases_and_more(name: str, dtype: str) -> None:
-    """An id stands for one case, its layouts and its sequence of calls, too."""
-    op, added = refnn.ops[name], 0
-    for v in op.configurations:
-        default, thorough = (turns(op, v, dtype, 0, t) for t in (False, True))
-        assert default == {f: thorough[f] for f in default}
-        added += len(thorough) - len(default)
-    assert (added > 0) == (dtype == "float64")
 
 
 def test_a_thorough_check_has_more_seeds_and_larger_cases() -> None:

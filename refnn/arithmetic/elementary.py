@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
-import flint
 import numpy as np
 
 from refnn.arithmetic import CONSTANTS
@@ -34,46 +34,46 @@ _LOST = 2.0**-100  # of constants and second parts, relative to the leading ones
 _BITS = 200  # of Arb, for constants
 
 
-def _arb(f: Callable[[], flint.arb]) -> flint.arb:
-    with flint.ctx.workprec(_BITS):
-        return f()
+def _exactly(f: Callable[[Any], Any], *bits: int) -> list[float]:
+    """A constant's leading parts, of so many bits each, and the float64 nearest the rest. `f` makes a ball of it, from
+    the class of balls."""
+    import flint
 
-
-def _less(value: flint.arb, part: float) -> flint.arb:
-    with flint.ctx.workprec(_BITS):
-        return value - part
-
-
-def _cut(value: flint.arb, *bits: int) -> list[float]:
-    """The leading parts of a constant, of so many bits each, and the float64 nearest the rest."""
     parts = []
-    for n in bits:
-        hi = float(value)
-        unit = 2.0 ** (int(np.frexp(hi)[1]) - n)
-        parts.append(float(np.rint(hi / unit) * unit))
-        value = _less(value, parts[-1])
-    return [*parts, float(value)]
+    with flint.ctx.workprec(_BITS):
+        value = f(flint.arb)
+        for n in bits:
+            hi = float(value)
+            unit = 2.0 ** (int(np.frexp(hi)[1]) - n)
+            parts.append(float(np.rint(hi / unit) * unit))
+            value = value - parts[-1]
+        return [*parts, float(value)]
 
 
-def _table(f: Callable[[int], flint.arb], indices: range) -> tuple[Array, Array]:
-    high, low = zip(*(_cut(_arb(functools.partial(f, i)), 53) for i in indices), strict=True)
+def _of_index(f: Callable[[Any, int], Any], i: int, arb: Any) -> Any:
+    return f(arb, i)
+
+
+def _table(f: Callable[[Any, int], Any], indices: range) -> tuple[Array, Array]:
+    high, low = zip(*(_exactly(functools.partial(_of_index, f, i), 53) for i in indices), strict=True)
     return np.array(high), np.array(low)
 
 
-_LN2 = _arb(lambda: flint.arb(2).log())
-_STEP = _cut(_arb(lambda: _LN2 / _STEPS), 29, 29)  # the first two are exact times an integer below 2**23
-_LN2_PARTS = _cut(_LN2, 42, 42)  # likewise, times one below 2**11
+@functools.cache
+def _logarithm_of_2(parts: int, bits: int) -> list[float]:
+    """The first two pieces of the quotient have so many bits: times an integer of few they are exact."""
+    return _exactly(lambda arb: arb(2).log() / parts, bits, bits)
 
 
 @functools.cache
 def _powers() -> tuple[Array, Array]:
     """2**(j/4096), for j from -2048."""
-    return _table(lambda j: (_LN2 * j / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
+    return _table(lambda arb, i: (arb(2).log() * i / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
 
 
 @functools.cache
 def _powers_less_one() -> tuple[Array, Array]:
-    return _table(lambda j: (_LN2 * j / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
+    return _table(lambda arb, i: (arb(2).log() * i / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
 
 
 @functools.cache
@@ -81,14 +81,14 @@ def _reciprocals() -> tuple[Array, tuple[Array, Array]]:
     """Numbers of 16 bits near the reciprocals of the cells' middles, and minus their logarithms."""
     cells = range(_LOWEST, 2 * _LOWEST + 2)
     numbers = np.rint(2.0**15 * _CELLS / np.array(cells)).astype(int)
-    return numbers / 2.0**15, _table(lambda i: -(flint.arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
+    return numbers / 2.0**15, _table(lambda arb, i: -(arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
 
 
 @functools.cache
 def constant(name: str) -> tuple[float, float, float]:
     """One of `refnn.arithmetic.CONSTANTS` as (hi, lo, rad)."""
     p, q, power = CONSTANTS[name]
-    high, low = _cut(_arb(lambda: (flint.arb(p) / q * flint.arb.pi() ** power).sqrt()), 53)
+    high, low = _exactly(lambda arb: (arb(p) / q * arb.pi() ** power).sqrt(), 53)
     return high, low, high * _LOST
 
 
@@ -104,9 +104,10 @@ def _powers_of(h: Part, low: Part) -> tuple[Part, Part, Part, Part]:
 
 def _reduced(hi: Array, lo: Part) -> tuple[Array, Array, Triple]:
     """(q, j, e) with exp(hi + lo) = 2**q 2**(j/4096 - 1/2) (1 + e)."""
-    k = np.rint(np.clip(np.nan_to_num(hi), -1100.0, 1100.0) / (_STEP[0] + _STEP[1]))
-    b, error = two_sum(hi - k * _STEP[0], -k * _STEP[1])
-    last = k * _STEP[2]
+    step = _logarithm_of_2(_STEPS, 29)
+    k = np.rint(np.clip(np.nan_to_num(hi), -1100.0, 1100.0) / (step[0] + step[1]))
+    b, error = two_sum(hi - k * step[0], -k * step[1])
+    last = k * step[2]
     r, low = two_sum(b, error + (lo - last))
     p, p_low, c, c_low = _powers_of(r, low)
     rest = r * r * (r * r) * (1 / 24 + r * (1 / 120 + r * (1 / 720 + r / 5040)))
@@ -191,7 +192,7 @@ def _log(hi: Array, lo: Part, beyond_one: tuple[Array, Part] | None = None) -> T
         lost = np.where(same, 0.0, lost)
     p, p_low, c, c_low = _powers_of(t, t_low)
     rest = t * t * (t * t) * (1 / 4 - t * (1 / 5 - t * (1 / 6 - t / 7)))
-    first, second, last = (q * part for part in _LN2_PARTS)
+    first, second, last = (q * part for part in _logarithm_of_2(1, 42))
     y, low = two_sum(first, second)
     low = low + last
     for term, term_low in ((table[i], table_low[i]), (t, t_low), (-p, -p_low), (2 * c, 2 * c_low - rest)):

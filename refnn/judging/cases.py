@@ -80,7 +80,7 @@ def _cases(
     op: Op, dtype: str, fmt: Format, seed: int, families: Iterable[str] | None, id: str, thorough: bool
 ) -> Iterator[Case]:
     variants = (*op.configurations, *(large(op, MANY).variants if thorough else ()))
-    chosen = [(v, turns(op, v, dtype, seed, thorough)) for v in variants]
+    chosen = [(v, turns(op, v, dtype, seed)) for v in variants]
     for family in NAMES:
         if families and family not in families:
             continue
@@ -101,7 +101,7 @@ MANY = 200_000  # elements of a large variant in a thorough check
 USUAL = 8  # families of a usual variant: as many as there are layouts, and one
 
 
-def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator, thorough: bool = False) -> list[str]:
+def families_of(op: Op, variant: Variant, rng: np.random.Generator) -> list[str]:
     """The input families in which a variant is run, but the special values: all for the small variants of the record,
     and for each of the usual ones some others beside "normal"."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
@@ -124,11 +124,11 @@ class Turn:
     repeat: bool = False
 
 
-def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = False) -> dict[str, Turn]:
+def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
     """For each family of a variant its turn. Each choice is shuffled on its own. Over the families all of its values
     come up, as long as there are as many families as values."""
     rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
-    families = families_of(op, variant, dtype, rng, thorough)
+    families = families_of(op, variant, rng)
 
     def shuffled(values: Sequence[Any], count: int) -> list[Any]:
         return list(rng.permutation(np.resize(rng.permutation(values), count)).tolist())
