@@ -1,11 +1,11 @@
-r"""Elementary functions of numbers (hi, lo, rad), with certified radii: exp, expm1, log, log1p, tanh.
+r"""Elementary functions of numbers (hi, lo, rad), with certified radii: exp, expm1, log, log1p, tanh, erf, erfc.
 
-Each is reduced by a table to an argument below 2**-13 in magnitude (Tang, ACM Transactions on Mathematical Software 15
-(1989) 144 and 16 (1990) 378). There it is its series: the first three terms in twice the precision, the others in
-float64. Products and sums of leading parts are taken apart without error. The error of what is left is bounded in
-advance. With u = 2**-53 and an argument |r| < 2**-13:
+Each is reduced by a table to an argument below 2**-13 in magnitude, of the error functions below 2**-5 (Tang, ACM
+Transactions on Mathematical Software 15 (1989) 144 and 16 (1990) 378). There it is its series: the first terms in twice
+the precision, the others in float64. Products and sums of leading parts are taken apart without error. The error of
+what is left is bounded in advance. With u = 2**-53 and an argument |r| < 2**-13.5:
 
-    fourth and later terms     at most |r|**4 / 4, rounded ten times at most: 10 u |r|**4 / 4 < |r| 2**-90
+    fourth and later terms     at most |r|**4 / 4, rounded ten times at most: 10 u |r|**4 / 4 < |r| 2**-92
     second parts               each at most 2 u of its term, added up with ten roundings: 20 u u |r| < |r| 2**-101
     constants                  two float64 each, off by u u of their size; ln 2 in three parts
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from refnn.arithmetic import CONSTANTS
-from refnn.arithmetic.doubled import OUTWARD, Array, Triple, closed, exact_product, quotient, total, two_sum
+from refnn.arithmetic.doubled import OUTWARD, Array, Triple, closed, exact_product, product, quotient, total, two_sum
 from refnn.arithmetic.parts import Part
 
 _STEPS = 2**12  # of exp's table between two powers of two
@@ -32,6 +32,9 @@ _LOWEST = 11585  # of log's cells: sqrt(1/2)
 _SERIES = 2.0**-92  # relative error of a series
 _LOST = 2.0**-100  # of constants and second parts, relative to the leading ones
 _BITS = 200  # of Arb, for constants
+_NODES, _LAST = 16, 448  # of the error function's table: so many in a unit, up to 28
+_POWERS, _EXACT = 18, 8  # coefficients around a node, and up to which power they are evaluated in twice the precision
+_POLYNOMIAL = 2.0**-96  # relative error of such a sum: |t|**9 2**-51 is 2**-96, of a tenth of the first coefficient
 
 
 def _exactly(f: Callable[[Any], Any], *bits: int) -> list[float]:
@@ -211,4 +214,74 @@ def tanh(hi: Array, lo: Part, rad: Part) -> Triple:
     return closed(sign * y, sign * y_low, np.where(np.isfinite(hi), y_rad + rad, np.inf))
 
 
-FUNCTIONS = {"exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh}
+@functools.cache
+def _error_series() -> tuple[Array, Array]:
+    """The coefficients of two functions around i/16, as arrays of (power, i): of erf(x) / x at nodes below 1/2, and at
+    the others of exp(x**2) erfc(x), which is smooth where erfc falls."""
+
+    def around(arb: Any, series: Any, i: int) -> list[Any]:
+        x = series([arb(i) / _NODES, 1], _POWERS + 1)
+        if i >= _NODES // 2:
+            return list((x.erfc() * (x * x).exp()).coeffs())
+        return [*list(x.erf().coeffs())[1:], arb(0)] if i == 0 else list((x.erf() / x).coeffs())  # which is even
+
+    import flint
+
+    cap = flint.ctx.cap
+    try:
+        flint.ctx.cap = _POWERS + 1
+        with flint.ctx.workprec(4 * _BITS):
+            rows = [around(flint.arb, flint.arb_series, i)[:_POWERS] for i in range(_LAST + 1)]
+            high = [[float(v) for v in row] for row in rows]
+            low = [[float(v - h) for v, h in zip(*pair, strict=True)] for pair in zip(rows, high, strict=True)]
+    finally:
+        flint.ctx.cap = cap
+    return np.array(high).T, np.array(low).T
+
+
+def _error_function(hi: Array, lo: Part, rad: Part) -> tuple[Triple, Triple, Array, Array]:
+    """erf(x) / x and erfc(x) of the magnitude x of the argument, each at its own nodes; where the first is, and what
+    the argument's radius becomes."""
+    sign = np.where(hi < 0, -1.0, 1.0)
+    x, x_low = sign * hi, sign * lo
+    i = np.rint(np.clip(np.nan_to_num(x), 0.0, _LAST / _NODES) * _NODES).astype(np.int64)
+    small = i < _NODES // 2
+    t, t_low = two_sum(x - i / _NODES, x_low)
+    high, low = _error_series()
+    p = high[_POWERS - 1][i]
+    for n in range(_POWERS - 2, _EXACT, -1):
+        p = p * t + high[n][i]
+    y, y_low = p, np.zeros_like(p)
+    for n in range(_EXACT, -1, -1):
+        m, error = exact_product(y, t)
+        s, s_error = two_sum(high[n][i], m)
+        y, y_low = two_sum(s, s_error + (error + (y * t_low + y_low * t) + low[n][i]))
+    series = (y, y_low, np.abs(y) * _POLYNOMIAL)
+    square, error = exact_product(x, x)
+    square, error = two_sum(square, error + 2 * x * x_low)
+    falling = exp(-square, -error, square * 2.0**-103)
+    least = np.maximum(x - rad * OUTWARD, 0.0)
+    grown = 1.13 * np.exp(-least * least) * rad * OUTWARD
+    known = np.isfinite(hi) & (x < _LAST / _NODES)
+    return series, product(*series, *falling), small, np.where(known, grown, np.inf)
+
+
+def erf(hi: Array, lo: Part, rad: Part) -> Triple:
+    series, above, small, grown = _error_function(hi, lo, rad)
+    sign = np.where(hi < 0, -1.0, 1.0)
+    inner = product(hi, lo, 0.0, *series)
+    outer = total(above[2], np.ones_like(hi), -above[0], -above[1])
+    y, low = (np.where(small, a, sign * b) for a, b in zip(inner[:2], outer[:2], strict=True))
+    return closed(y, low, np.where(small, inner[2], outer[2]) + grown)
+
+
+def erfc(hi: Array, lo: Part, rad: Part) -> Triple:
+    series, above, small, grown = _error_function(hi, lo, rad)
+    inner = product(hi, lo, 0.0, *series)
+    near = total(inner[2], np.ones_like(hi), -inner[0], -inner[1])
+    below = total(above[2], np.full_like(hi, 2.0), -above[0], -above[1])
+    y, low, own = (np.where(small, a, np.where(hi < 0, b, c)) for a, b, c in zip(near, below, above, strict=True))
+    return closed(y, low, own + grown)
+
+
+FUNCTIONS = {"erf": erf, "erfc": erfc, "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh}

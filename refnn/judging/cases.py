@@ -98,18 +98,20 @@ def _cases(
 # The families of a variant one of whose arrays has more elements than that: they take as long as all others together.
 LARGE = {32_768: ("normal",), 4096: ("grid", "normal")}
 MANY = 200_000  # elements of a large variant in a thorough check
-USUAL = 8  # families of a usual variant: as many as there are layouts, and one
+# Families of a usual variant: as many as there are layouts, and one; in float64, whose truth takes longer, fewer.
+USUAL, USUAL_IN_FLOAT64 = 8, 5
 
 
-def families_of(op: Op, variant: Variant, rng: np.random.Generator) -> list[str]:
+def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator) -> list[str]:
     """The input families in which a variant is run, but the special values: all for the small variants of the record,
     and for each of the usual ones some others beside "normal"."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
     possible = next((families for most, families in LARGE.items() if elements > most), NAMES)
     families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
-    if variant in op.variants or len(families) <= USUAL:
+    usual = USUAL_IN_FLOAT64 if dtype == "float64" else USUAL
+    if variant in op.variants or len(families) <= usual:
         return families
-    others = rng.permutation([f for f in families if f != "normal"])[: USUAL - 1]
+    others = rng.permutation([f for f in families if f != "normal"])[: usual - 1]
     return [f for f in families if f == "normal" or f in others]
 
 
@@ -128,7 +130,7 @@ def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
     """For each family of a variant its turn. Each choice is shuffled on its own. Over the families all of its values
     come up, as long as there are as many families as values."""
     rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
-    families = families_of(op, variant, rng)
+    families = families_of(op, variant, dtype, rng)
 
     def shuffled(values: Sequence[Any], count: int) -> list[Any]:
         return list(rng.permutation(np.resize(rng.permutation(values), count)).tolist())
