@@ -259,7 +259,7 @@ def _error_function(hi: Array, lo: Part, rad: Part) -> tuple[Triple, Triple, Arr
     series = (y, y_low, np.abs(y) * _POLYNOMIAL)
     square, error = exact_product(x, x)
     square, error = two_sum(square, error + 2 * x * x_low)
-    falling = exp(-square, -error, square * 2.0**-103)
+    falling = exp(-np.asarray(square), -error, square * 2.0**-103)
     least = np.maximum(x - rad * OUTWARD, 0.0)
     grown = 1.13 * np.exp(-least * least) * rad * OUTWARD
     known = np.isfinite(hi) & (x < _LAST / _NODES)
