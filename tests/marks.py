@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from refnn.models import MODELS
+
 
 def slow(values: Sequence[str], *which: str) -> list[Any]:
     """Parameters of a test, those of `which` marked as slow."""
@@ -62,7 +64,8 @@ WHOLE = 15  # ops of a test that sweeps the catalogue
 
 
 def sample_sweeps(items: Sequence[pytest.Item], catalogue: frozenset[str]) -> None:
-    """Mark the tests of ops that are not of the sample as slow, where a test has a parameter for most of the ops."""
+    """Mark the tests of ops that are not of the sample as slow, where a test has a parameter for many of the ops. In a
+    model that is neither float32 nor float64 they are exhaustive, too: CI leaves those out."""
     ops = {item: op_of(item, catalogue) for item in items}
     swept: dict[str, set[str]] = {}
     for item, op in ops.items():
@@ -71,6 +74,15 @@ def sample_sweeps(items: Sequence[pytest.Item], catalogue: frozenset[str]) -> No
     for item, op in ops.items():
         if op is not None and op not in SAMPLE and len(swept[item.nodeid.split("[")[0]]) >= WHOLE:
             item.add_marker(pytest.mark.slow)
+            if models(item) - {"float32", "float64"}:
+                item.add_marker(pytest.mark.exhaustive)
+
+
+def models(item: pytest.Item) -> set[str]:
+    """The models, or dtypes, that parameters of a test name."""
+    call = getattr(item, "callspec", None)
+    named = (v for v in (() if call is None else call.params.values()) if isinstance(v, str))
+    return {v for v in named if v.partition("@")[0].removesuffix("-ftz") in MODELS}
 
 
 def op_of(item: pytest.Item, catalogue: frozenset[str]) -> str | None:

@@ -1,9 +1,10 @@
-r"""Elementary functions of numbers (hi, lo, rad), with certified radii: exp, expm1, log, log1p, tanh, erf, erfc.
+r"""Elementary functions of numbers (hi, lo, rad), with certified radii: exp, expm1, log, log1p, tanh, erf, erfc, sqrt,
+rsqrt.
 
-Each is reduced by a table to an argument below 2**-13 in magnitude, of the error functions below 2**-5 (Tang, ACM
-Transactions on Mathematical Software 15 (1989) 144 and 16 (1990) 378). There it is its series: the first terms in twice
-the precision, the others in float64. Products and sums of leading parts are taken apart without error. The error of
-what is left is bounded in advance. With u = 2**-53 and an argument |r| < 2**-13.5:
+Each but the roots is reduced by a table to an argument below 2**-13 in magnitude, of the error functions below 2**-5
+(Tang, ACM Transactions on Mathematical Software 15 (1989) 144 and 16 (1990) 378). There it is its series: the first
+terms in twice the precision, the others in float64. Products and sums of leading parts are taken apart without error.
+The error of what is left is bounded in advance. With u = 2**-53 and an argument |r| < 2**-13.5:
 
     fourth and later terms     at most |r|**4 / 4, rounded ten times at most: 10 u |r|**4 / 4 < |r| 2**-92
     second parts               each at most 2 u of its term, added up with ten roundings: 20 u u |r| < |r| 2**-101
@@ -284,4 +285,33 @@ def erfc(hi: Array, lo: Part, rad: Part) -> Triple:
     return closed(y, low, own + grown)
 
 
-FUNCTIONS = {"erf": erf, "erfc": erfc, "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh}
+def sqrt(hi: Array, lo: Part, rad: Part) -> Triple:
+    """One step of Newton's from float64's own root: the second order is 2**-107 of the result."""
+    root = np.sqrt(hi)
+    square, error = exact_product(root, root)
+    rest = (hi - square) + (lo - error)
+    y, low = two_sum(root, rest / (2 * root))
+    least = hi * (1 - 2.0**-50) - rad * OUTWARD
+    own = np.where(hi < 2.0**-900, np.inf, y * 2.0**-102)  # there the square lost digits
+    known = (hi > 0) & (least > 0) & (hi < np.inf)
+    zero = (hi == 0) & (np.asarray(rad) == 0)
+    y, low = np.where(zero, 0.0, y), np.where(zero, 0.0, low)
+    grown = rad / (np.sqrt(least) + root) * OUTWARD
+    return closed(y, low, np.where(zero, 0.0, np.where(known, own + grown, np.inf)))
+
+
+def rsqrt(hi: Array, lo: Part, rad: Part) -> Triple:
+    return quotient(np.ones_like(hi), 0.0, 0.0, *sqrt(hi, lo, rad))
+
+
+FUNCTIONS = {
+    "erf": erf,
+    "erfc": erfc,
+    "exp": exp,
+    "expm1": expm1,
+    "log": log,
+    "log1p": log1p,
+    "rsqrt": rsqrt,
+    "sqrt": sqrt,
+    "tanh": tanh,
+}
