@@ -29,6 +29,8 @@ unknown otherwise. Infinities and NaN that are no overflows propagate by IEEE 75
 
 Everything is evaluated in float64 to nearest and rounded outward by `_up`. That needs gradual underflow in the thread,
 which `Balls` checks when it is made.
+
+It is one file of more than 500 lines because the proof of each bound stands beside it, and all rest on `_close`.
 """
 
 from __future__ import annotations
