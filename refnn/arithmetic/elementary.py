@@ -18,6 +18,7 @@ domain and range, and where the argument's radius is so large that the slope is 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ _LOST = 2.0**-100  # of constants and second parts, relative to the leading ones
 _BITS = 200  # of Arb, for constants
 _NODES, _LAST = 16, 448  # of the error function's table: so many in a unit, up to 28
 _POWERS, _EXACT = 18, 8  # coefficients around a node, and up to which power they are evaluated in twice the precision
+_SLOPE = 2 / math.sqrt(math.pi) * OUTWARD  # the largest, of the error functions
 _POLYNOMIAL = 2.0**-96  # relative error of such a sum: |t|**9 2**-51 is 2**-96, of a tenth of the first coefficient
 
 
@@ -262,7 +264,7 @@ def _error_function(hi: Array, lo: Part, rad: Part) -> tuple[Triple, Triple, Arr
     square, error = two_sum(square, error + 2 * x * x_low)
     falling = exp(-np.asarray(square), -error, square * 2.0**-103)
     least = np.maximum(x - rad * OUTWARD, 0.0)
-    grown = 1.13 * np.exp(-least * least) * rad * OUTWARD
+    grown = _SLOPE * np.exp(-least * least) * rad * OUTWARD
     known = np.isfinite(hi) & (x < _LAST / _NODES)
     return series, product(*series, *falling), small, np.where(known, grown, np.inf)
 
