@@ -36,7 +36,7 @@ _LOST = 2.0**-100  # of constants and second parts, relative to the leading ones
 _BITS = 200  # of Arb, for constants
 _NODES, _LAST = 16, 448  # of the error function's table: so many in a unit, up to 28
 _POWERS, _EXACT = 18, 8  # coefficients around a node, and up to which power they are evaluated in twice the precision
-_SLOPE = 2 / math.sqrt(math.pi) * OUTWARD  # the largest, of the error functions
+_SLOPE = 2 / math.sqrt(math.pi) * (1 + 2.0**-40)  # the largest, of the error functions; the square of 28 is rounded
 _POLYNOMIAL = 2.0**-96  # relative error of such a sum: |t|**9 2**-51 is 2**-96, of a tenth of the first coefficient
 
 
