@@ -69,10 +69,11 @@ def _at_one(at: float) -> Callable[[Array, Array], Array]:
 
 
 def _to_pole(low: Array, high: Array) -> Array:
-    """The argument where a tangent is steepest, as its distance from a zero of it; infinite where a pole is between."""
+    """The argument where a tangent is steepest, as its distance from a zero of it; infinite where a pole is between, or
+    so near that float64 does not hold the distance from it."""
     mid, reach = (low + high) / 2, (high - low) / 2
     left = np.abs(np.arctan(np.tan(mid)))  # from the nearest zero of the tangent
-    return np.asarray(np.where(left + reach * (1 + 2.0**-40) < math.pi / 2 * (1 - 2.0**-40), left + reach, np.inf))
+    return np.asarray(np.where(left + reach < math.pi / 2 * (1 - 2.0**-10), left + reach, np.inf))
 
 
 def _tan_slope(x: Array) -> Array:
