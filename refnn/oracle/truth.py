@@ -225,7 +225,13 @@ def _digest(balls: np.ndarray) -> Value:
         nearest = np.abs(low) + radius < half_gap(value)
     exact = (radius == 0) & (low == 0)  # zeros, above all
     certain = np.array(finite & (exact | (nearest & (radius <= _SHARP * size) & (size >= _DEEP))))
-    for i in map(tuple, np.argwhere(finite & ~certain & ~((radius > size) & (radius > _TINY)))):
+    unsure = finite & ~certain & ~((radius > size) & (radius > _TINY))
+    nothing = np.array(unsure & (value == 0))
+    if nothing.any():  # what is below half the smallest float64 needs no more digits
+        nothing[nothing] = _VANISHES(balls[nothing]).astype(bool)
+        low[nothing], radius[nothing] = 0.0, _TINY
+        certain |= nothing
+    for i in map(tuple, np.argwhere(unsure & ~certain)):
         # Next to a rounding boundary, or where low and radius reach the end of float64, the ball itself must say.
         ball = balls[i]
         rounded = FORMATS["float64"].round_ball(ball)
@@ -248,6 +254,7 @@ def _outward(radius: Part, low: np.ndarray) -> np.ndarray:
 
 _FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
 _RADIUS = np.frompyfunc(lambda b: float(b.rad()), 1, 1)
+_VANISHES = np.frompyfunc(lambda b: abs(b) * 2**1075 < 1, 1, 1)
 _IS_ZERO = np.frompyfunc(lambda b: b.is_zero(), 1, 1)
 _OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
 
