@@ -229,7 +229,8 @@ def _digest(balls: np.ndarray) -> Value:
     nothing = np.array(unsure & (value == 0))
     if nothing.any():  # what is below half the smallest float64 needs no more digits
         nothing[nothing] = _VANISHES(balls[nothing]).astype(bool)
-        low[nothing], radius[nothing] = 0.0, _TINY
+        low[nothing], radius[nothing] = value[nothing], _TINY
+        value[nothing] = _ZERO(balls[nothing]).astype(np.float64)
         certain |= nothing
     for i in map(tuple, np.argwhere(unsure & ~certain)):
         # Next to a rounding boundary, or where low and radius reach the end of float64, the ball itself must say.
@@ -254,6 +255,7 @@ def _outward(radius: Part, low: np.ndarray) -> np.ndarray:
 
 _FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
 _RADIUS = np.frompyfunc(lambda b: float(b.rad()), 1, 1)
+_ZERO = np.frompyfunc(lambda b: 0.0 if b >= 0 else -0.0, 1, 1)  # of the sign of the lower end
 _VANISHES = np.frompyfunc(lambda b: abs(b) * 2**1075 < 1, 1, 1)
 _IS_ZERO = np.frompyfunc(lambda b: b.is_zero(), 1, 1)
 _OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
