@@ -72,7 +72,7 @@ def tolerance(
     cotangent: Any = None,
     **params: Any,
 ) -> np.ndarray:
-    """How far each element of a result may be from its exact value, as float64: an `atol` for a suite that needs one.
+    """How far each element of a result may be from its exact value, as float64, for a suite that needs a number.
 
         >>> x = np.array([[0.5, 1.5]], np.float32)
         >>> bool((refnn.tolerance("softmax", (x,), axis=-1) < 1e-6).all())
