@@ -1,7 +1,7 @@
 """Truth: the certified value and gradients of an op.
 
-`truth` evaluates the definition in pairs of float64, if it is rational, and in Arb. It raises the precision until it
-knows each result to far more digits than any format holds. It gives a result as `value`, the float64 nearest the exact
+`truth` evaluates the definition in pairs of float64, where these have all of its functions, and in Arb what they leave
+open. It raises the precision until it knows each result to far more digits than any format holds. It gives a result as `value`, the float64 nearest the exact
 value, `low`, the float64 nearest what is left, and `radius`.
 """
 
@@ -104,8 +104,8 @@ def certify(call: Call) -> Truth:
 
 
 def refine(call: Call) -> Iterator[list[Value | None]]:
-    """The certified [output, *gradients], again and again with more digits: first in pairs, which take a hundredth of
-    the time but cannot do every definition, then in Arb at each precision."""
+    """The certified [output, *gradients], again and again with more digits: first in pairs, which take a part of the
+    time but cannot do every definition, then in Arb at each precision."""
     values: list[Value | None] | None = None
     with contextlib.suppress(Unsupported):
         size = max((x.size for x in call.inputs if x is not None), default=0)
@@ -126,6 +126,8 @@ def _again(values: list[Value | None], call: Call, precision: int) -> list[Value
     for v in values:
         if v is not None:
             open_ |= ~_sharp(v).reshape(len(x), -1).all(1)
+    if not open_.any():
+        return values
     if open_.all():
         return evaluate(call, precision)
     some = tuple(None if v is None else v[open_] for v in call.inputs)
