@@ -1,8 +1,8 @@
 """Truth: the certified value and gradients of an op.
 
 `truth` evaluates the definition in pairs of float64, where these have all of its functions, and in Arb what they leave
-open. It raises the precision until it knows each result to far more digits than any format holds. It gives a result as `value`, the float64 nearest the exact
-value, `low`, the float64 nearest what is left, and `radius`.
+open. It raises the precision until it knows each result to far more digits than any format holds. It gives a result as
+`value`, the float64 nearest the exact value, `low`, the float64 nearest what is left, and `radius`.
 """
 
 from __future__ import annotations
