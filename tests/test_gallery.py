@@ -3,6 +3,7 @@ NumPy makes of the same formula, and tells a planted mistake."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,9 @@ def _numpy_add_norm(x: np.ndarray, residual: np.ndarray, weight: np.ndarray) -> 
     return h / np.sqrt(np.mean(h * h, -1, keepdims=True) + EPS).astype(x.dtype) * weight
 
 
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+
 def _numpy_focal(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     z = x * (2 * target - 1)
     return _sigmoid(-z) ** 2 * (np.maximum(-z, 0) + np.log1p(_decay(z)))
@@ -105,7 +109,7 @@ GALLERY: dict[str, tuple[Op, Callable[..., np.ndarray], Callable[..., np.ndarray
     ),
     "geglu": (
         _record("geglu", gated(refnn.gelu), BOTH, *PAIR),
-        lambda a, b: refnn.gelu(a) * b,
+        lambda a, b: (a.astype(np.float64) * _erfc(-a / np.sqrt(2.0)) / 2).astype(a.dtype) * b,
         lambda a, b: refnn.gelu(a, approximate="tanh") * b,
     ),
     "focal": (

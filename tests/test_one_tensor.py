@@ -61,6 +61,15 @@ def test_what_ran_in_tf32_is_explained_by_it_alone() -> None:
     )
 
 
+def test_what_is_not_judged_fits_nothing() -> None:
+    """A sum that overflows on the way, and a result of another dtype."""
+    x = np.full((1, 4), 3e38, np.float32) * np.array([1, -1, 1, -1], np.float32)
+    ones = np.ones((1, 4), np.float32)
+    assert not refnn.explain("linear", np.zeros((1, 1), np.float32), (x, ones)).fits
+    found = refnn.explain("linear", X @ X.T.astype(np.float64), (X, X))
+    assert found.tried and not found.fits
+
+
 def test_an_algorithm_is_named() -> None:
     x = np.array([6.0, -8.0, 0.5], np.float32)
     y = np.tanh(x)

@@ -179,7 +179,8 @@ def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
             inside = (x.mid >= f.start) & (x.mid <= f.end)
             prop: Radius = 0.0
             if not is_zero(x.rad):
-                low, high = x.mid - 2 * x.rad, x.mid + 2 * x.rad
+                # one step outward: a radius may be far below an ulp of its midpoint
+                low, high = np.nextafter(x.mid - 2 * x.rad, -np.inf), np.nextafter(x.mid + 2 * x.rad, np.inf)
                 inside &= given | ((low > f.start) & (high < f.end))
                 steepest = f.slope(f.steepest(low, high)) * _OUT40
                 prop = np.where(given, 0.0, np.where(inside, steepest * x.rad, np.inf))
@@ -189,7 +190,7 @@ def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
             lost = ~given & np.isinf(prop)
             self._lose(f"the argument of {name} may leave its domain, or reach where it is infinitely steep", lost)
             pole = np.isinf(mid) & ((x.mid == f.start) | (x.mid == f.end))
-            return self._close(
+            ball = self._close(
                 name,
                 mid,
                 prop,
@@ -200,6 +201,8 @@ def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
                 lost=lambda: lost,
                 library=self._library(name),
             )
+            limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan: a number that is rounded
+            return Ball(self, ball.mid, np.where(limit, local, ball.rad), library=ball.library, over=ball.over)
 
     return method
 

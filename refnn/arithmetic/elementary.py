@@ -56,12 +56,8 @@ def _exactly(f: Callable[[Any], Any], *bits: int) -> list[float]:
         return [*parts, float(value)]
 
 
-def _of_index(f: Callable[[Any, int], Any], i: int, arb: Any) -> Any:
-    return f(arb, i)
-
-
-def _table(f: Callable[[Any, int], Any], indices: range) -> tuple[Array, Array]:
-    high, low = zip(*(_exactly(functools.partial(_of_index, f, i), 53) for i in indices), strict=True)
+def _table(f: Callable[[int, Any], Any], indices: range) -> tuple[Array, Array]:
+    high, low = zip(*(_exactly(functools.partial(f, i), 53) for i in indices), strict=True)
     return np.array(high), np.array(low)
 
 
@@ -74,12 +70,12 @@ def _logarithm_of_2(parts: int, bits: int) -> list[float]:
 @functools.cache
 def _powers() -> tuple[Array, Array]:
     """2**(j/4096), for j from -2048."""
-    return _table(lambda arb, i: (arb(2).log() * i / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
+    return _table(lambda i, arb: (arb(2).log() * i / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
 
 
 @functools.cache
 def _powers_less_one() -> tuple[Array, Array]:
-    return _table(lambda arb, i: (arb(2).log() * i / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
+    return _table(lambda i, arb: (arb(2).log() * i / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
 
 
 @functools.cache
@@ -87,7 +83,7 @@ def _reciprocals() -> tuple[Array, tuple[Array, Array]]:
     """Numbers of 16 bits near the reciprocals of the cells' middles, and minus their logarithms."""
     cells = range(_LOWEST, 2 * _LOWEST + 2)
     numbers = np.rint(2.0**15 * _CELLS / np.array(cells)).astype(int)
-    return numbers / 2.0**15, _table(lambda arb, i: -(arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
+    return numbers / 2.0**15, _table(lambda i, arb: -(arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
 
 
 @functools.cache

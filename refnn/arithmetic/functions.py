@@ -72,7 +72,7 @@ def _at_one(at: float) -> Callable[[Array, Array], Array]:
 def _to_pole(low: Array, high: Array) -> Array:
     """The argument where a tangent is steepest, as its distance from a zero of it; infinite where a pole is between, or
     so near that float64 does not hold the distance from it."""
-    mid, reach = (low + high) / 2, (high - low) / 2
+    mid, reach = (low + high) / 2, high - low  # twice what it is, for the rounding of the middle
     left = np.abs(np.arctan(np.tan(mid)))  # from the nearest zero of the tangent
     return np.asarray(np.where(left + reach < math.pi / 2 * (1 - 2.0**-10), left + reach, np.inf))
 

@@ -90,6 +90,9 @@ def tolerance(
     return np.asarray(bound.worst)
 
 
+_OUTSIDE = ("explained", "special", "violation", "error")  # of the worst case of the algorithm that is asked for
+
+
 @dataclass(frozen=True)
 class Fit:
     """A model and an algorithm of an op, whether a result lies within their worst case, and the largest error as a part
@@ -138,16 +141,18 @@ def explain(
         linear: 1 of 2 fit, the narrowest first
           tf32, accurate: up to ... of what is allowed
 
-    The arguments are those of `assert_close`. Tried are the models that store the dtype of `got`, each with every
-    algorithm of the op. That one fits is no proof that it was used; that none fits is one that none was.
+    The arguments are those of `assert_close`. Tried are the models that store the dtype of the inputs, each with every
+    algorithm of the op. One fits if every element that is judged lies within its worst case, and some are. That is no
+    proof that it was used.
     """
-    op, dtype = find(op), np.asarray(got).dtype.name
-    tried = []
+    op, tried = find(op), []
+    dtype = op.dtype_of(op.bind(inputs, params)[0]).name
     for m in (m for m in MODELS.values() if m.storage.name == dtype):
         for algorithm in ("accurate", *op.algorithms):
             report = _checked(op, got, inputs, what, cotangent, params, model=m, algorithm=algorithm)
-            ratio = max((r.worst_ratio for r in report.results if r.what == what), default=0.0)
-            tried.append(Fit(m.name, algorithm, report.ok, ratio))
+            mine = [r for r in report.results if r.what == what]
+            fits = any(r.elements for r in mine) and not any(r.verdicts.get(v) for r in mine for v in _OUTSIDE)
+            tried.append(Fit(m.name, algorithm, fits, max((r.worst_ratio for r in mine), default=0.0)))
     return Explanation(op.name, tuple(tried))
 
 
