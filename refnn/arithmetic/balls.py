@@ -48,7 +48,7 @@ from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.operators import Operators
-from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
+from refnn.arithmetic.parts import Mask, Part, few, in_blocks, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
 from refnn.arithmetic.windows import Contraction, Windows
 from refnn.formats import Format
@@ -93,7 +93,7 @@ def _binade(magnitude: np.ndarray) -> np.ndarray:
 
 def _at_least(x: np.ndarray, floor: float) -> np.ndarray:
     """np.maximum with a number, which takes five times as long as the look whether it changes anything."""
-    return x if np.min(x, initial=math.inf) >= floor else np.maximum(x, floor)  # NaN stays NaN
+    return x if not x.size or x.min() >= floor else np.maximum(x, floor)  # NaN stays NaN
 
 
 def check_gradual_underflow() -> None:
@@ -148,6 +148,8 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
 
     @functools.wraps(method)
     def blocked(self: Balls, *balls: Ball) -> Ball:
+        if few(*balls):
+            return method(self, *balls)
         shape = balls[0].shape
         large = len(shape) > 1 and math.prod(shape) >= 2 * BLOCK
         if large and all(b.shape == shape and b.mid.flags.c_contiguous for b in balls):
@@ -352,9 +354,14 @@ class Balls(Arithmetic[Ball]):
             rad = local if is_zero(prop) else prop if is_zero(local) else prop + local
             rad = rad * _inflation(roundings + 12 * len(operands))  # and what `_outward` left
         used = [b.over for b in operands if b.over is not False]
-        if special is False and mid.size and not used:
+        if special is False and not used:
             # One number a side bounds all: NaN and infinities fail the comparison.
-            most = np.max(rad) + max(np.max(mid), -np.min(mid)) if reach is None else np.max(reach)
+            if not mid.size:
+                most = 0.0
+            elif reach is None:
+                most = (rad if isinstance(rad, float) else rad.max()) + max(mid.max(), -mid.min())
+            else:
+                most = reach.max()
             if most <= fmt.max:
                 return Ball(self, mid, rad, library=library)
         if reach is None:

@@ -19,10 +19,24 @@ def is_zero(part: object) -> bool:
     return isinstance(part, float) and part == 0.0
 
 
+def few(*operands: Any) -> bool:
+    """Whether operands that need no broadcasting are too small for blocks. For small arrays this look is shorter than
+    the one at the shape of the result."""
+    shape = ()
+    for x in operands:
+        if not isinstance(x, float) and x.size != 1:
+            if shape and x.shape != shape:
+                return False
+            shape = x.shape
+    return math.prod(shape) < 2 * BLOCK
+
+
 def in_blocks(f: Callable[..., Sequence[Any]], *operands: Any) -> Sequence[Any]:
     """The parts that an elementwise function gives, evaluated on pieces of large arrays: the same numbers, out of the
     cache instead of memory. Operands are whatever has a shape and is indexed like an array. A part that is zero, or
     False, in every piece stays so."""
+    if few(*operands):
+        return f(*operands)
     shape = np.broadcast_shapes(*map(np.shape, operands))
     if math.prod(shape) < 2 * BLOCK:
         return f(*operands)

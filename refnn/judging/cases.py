@@ -80,7 +80,7 @@ def _cases(
     op: Op, dtype: str, fmt: Format, seed: int, families: Iterable[str] | None, id: str, thorough: bool
 ) -> Iterator[Case]:
     variants = (*op.configurations, *(large(op, MANY).variants if thorough else ()))
-    chosen = [(v, turns(op, v, dtype, seed)) for v in variants]
+    chosen = [(v, turns(op, v, dtype, seed, thorough)) for v in variants]
     for family in NAMES:
         if families and family not in families:
             continue
@@ -102,17 +102,32 @@ MANY = 200_000  # elements of a large variant in a thorough check
 USUAL, USUAL_IN_FLOAT64 = 8, 5
 
 
-def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator) -> list[str]:
-    """The input families in which a variant is run, but the special values: all for the small variants of the record,
-    and for each of the usual ones some others beside "normal"."""
+def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator, thorough: bool = False) -> list[str]:
+    """The input families in which a variant is run, but the special values: for the small variants of the record all,
+    and for each of the usual ones some others beside "normal". Variants of the record that differ in their parameters
+    alone share the others among them, unless the check is `thorough`."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
     possible = next((families for most, families in LARGE.items() if elements > most), NAMES)
     families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
+    if variant in op.variants:
+        return families if thorough else _shared(op, variant, families)
     usual = USUAL_IN_FLOAT64 if dtype == "float64" else USUAL
-    if variant in op.variants or len(families) <= usual:
+    if len(families) <= usual:
         return families
     others = rng.permutation([f for f in families if f != "normal"])[: usual - 1]
     return [f for f in families if f == "normal" or f in others]
+
+
+def _shared(op: Op, variant: Variant, families: list[str]) -> list[str]:
+    """A variant's share of the families: "normal" and "kinks" are for each variant, the others go around."""
+    siblings = [v for v in op.variants if (v.shapes, v.kinds) == (variant.shapes, variant.kinds)]
+    others = [f for f in NAMES if f in families and f not in ("normal", "kinks")]
+    share = max(-(-len(others) // len(siblings)), USUAL - 1)
+    if share >= len(others):
+        return families
+    start = siblings.index(variant) * len(others) // len(siblings)
+    kept = {*np.roll(others, -start)[:share].tolist(), "normal", "kinks"}
+    return [f for f in families if f in kept]
 
 
 @dataclass(frozen=True)
@@ -126,11 +141,11 @@ class Turn:
     repeat: bool = False
 
 
-def turns(op: Op, variant: Variant, dtype: str, seed: int) -> dict[str, Turn]:
+def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = False) -> dict[str, Turn]:
     """For each family of a variant its turn. Each choice is shuffled on its own. Over the families all of its values
     come up, as long as there are as many families as values."""
     rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
-    families = families_of(op, variant, dtype, rng)
+    families = families_of(op, variant, dtype, rng, thorough)
 
     def shuffled(values: Sequence[Any], count: int) -> list[Any]:
         return list(rng.permutation(np.resize(rng.permutation(values), count)).tolist())
