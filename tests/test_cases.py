@@ -43,8 +43,7 @@ def test_a_variant_meets_every_layout_and_every_cotangent(name: str, dtype: str)
     op = refnn.ops[name]
     for i, of in rolled(op, dtype).items():
         shown = op.configurations[i].shapes
-        if len(of) < len(LAYOUTS):  # a large one, or in float64 a usual one: each family has another choice
-            assert len(of) <= 2 or len({t.layout for t in of.values()}) == len(of), shown
+        if len(of) <= 2:  # a large one
             continue
         assert {t.layout for t in of.values()} == {*LAYOUTS}, shown
         assert {t.cotangent for t in of.values()} == {*COTANGENTS}, shown
@@ -148,7 +147,32 @@ def test_there_are_usual_sizes(name: str) -> None:
 def test_large_variants_are_rare() -> None:
     op = refnn.relu
     large = next(v for v in op.configurations if math.prod(v.first) > 32_768)
-    assert families_of(op, large, "float64", np.random.default_rng(0)) == ["normal"]
+    assert families_of(op, large, np.random.default_rng(0)) == ["normal"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variants_that_differ_in_their_parameters_alone_share_the_families(name: str) -> None:
+    """Together they meet every family, each of them "normal"; a thorough check runs each in all, and the cases that it
+    has in common with the default check are the same."""
+    op = refnn.ops[name]
+    for shapes, group in itertools.groupby(sorted(op.variants, key=_shapes), key=_shapes):
+        siblings = list(group)
+        usual = [turns(op, v, "float32", 0) for v in siblings]
+        every = [turns(op, v, "float32", 0, thorough=True) for v in siblings]
+        assert {f for of in usual for f in of} == {f for of in every for f in of}, shapes
+        for few, all_ in zip(usual, every, strict=True):
+            assert "normal" in few and few.items() <= all_.items(), shapes
+            assert len(few) >= len(LAYOUTS) or few == all_, shapes
+
+
+def _shapes(v: Variant) -> str:
+    return repr((sorted(v.shapes.items()), sorted(v.kinds.items())))
+
+
+def test_siblings_have_less_than_all_families() -> None:
+    op = refnn.gelu
+    (few, *others) = [turns(op, v, "float32", 0) for v in op.variants if v.first == (1031,)]
+    assert len(others) == 1 and len(few) < len(turns(op, op.variants[0], "float32", 0, thorough=True))
 
 
 # --- families --------------------------------------------------------------------------------------------------------

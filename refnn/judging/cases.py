@@ -63,8 +63,8 @@ def cases(
     that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a parameter, an input ("classes" or
     "probabilities" for a target, None where it is absent), "shape" or "rank" of the first input, "family" or "group"
     (a group that `refnn cases` lists). A value of the mapping is a value, a set or list of values, or a predicate of
-    the value. With `thorough` there are further cases, of some hundred thousand elements each. LookupError names an
-    unknown family, TypeError an unknown dtype or key.
+    the value. With `thorough` every variant of the record meets every family, and there are further cases, of some
+    hundred thousand elements each. LookupError names an unknown family, TypeError an unknown dtype or key.
     """
     op, fmt = find(op), format_of(dtype)
     for name in families or ():
@@ -98,30 +98,33 @@ def _cases(
 # The families of a variant one of whose arrays has more elements than that: they take as long as all others together.
 LARGE = {32_768: ("normal",), 4096: ("grid", "normal")}
 MANY = 200_000  # elements of a large variant in a thorough check
-# Families of a usual variant: as many as there are layouts, and one; in float64, whose truth takes longer, fewer.
-USUAL, USUAL_IN_FLOAT64 = 8, 5
+USUAL = len(LAYOUTS)  # families of a usual variant
 
 
-def families_of(op: Op, variant: Variant, dtype: str, rng: np.random.Generator, thorough: bool = False) -> list[str]:
-    """The input families in which a variant is run, but the special values: for the small variants of the record all,
-    and for each of the usual ones some others beside "normal". Variants of the record that differ in their parameters
-    alone share the others among them, unless the check is `thorough`."""
+def _possible(variant: Variant) -> list[str]:
+    """The input families that a variant can be run in, but the special values."""
     elements = max(math.prod(s) for s in variant.shapes.values() if s is not None)
     possible = next((families for most, families in LARGE.items() if elements > most), NAMES)
-    families = [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
+    return [f for f in possible if f != "special" and (f != "kinks" or variant.points)]
+
+
+def families_of(op: Op, variant: Variant, rng: np.random.Generator) -> list[str]:
+    """The input families in which a variant is run, but the special values: for the small variants of the record all,
+    and for each of the usual ones some others beside "normal". Variants of the record that differ in their parameters
+    alone share the families among them."""
+    families = _possible(variant)
     if variant in op.variants:
-        return families if thorough else _shared(op, variant, families)
-    usual = USUAL_IN_FLOAT64 if dtype == "float64" else USUAL
-    if len(families) <= usual:
+        return _shared(op, variant, families)
+    if len(families) <= USUAL:
         return families
-    others = rng.permutation([f for f in families if f != "normal"])[: usual - 1]
+    others = rng.permutation([f for f in families if f != "normal"])[: USUAL - 1]
     return [f for f in families if f == "normal" or f in others]
 
 
 def _shared(op: Op, variant: Variant, families: list[str]) -> list[str]:
     """A variant's share of the families: "normal" and "kinks" are for each variant, the others go around."""
     siblings = [v for v in op.variants if (v.shapes, v.kinds) == (variant.shapes, variant.kinds)]
-    others = [f for f in NAMES if f in families and f not in ("normal", "kinks")]
+    others = [f for f in families if f not in ("normal", "kinks")]
     share = max(-(-len(others) // len(siblings)), USUAL - 1)
     if share >= len(others):
         return families
@@ -142,10 +145,19 @@ class Turn:
 
 
 def turns(op: Op, variant: Variant, dtype: str, seed: int, thorough: bool = False) -> dict[str, Turn]:
-    """For each family of a variant its turn. Each choice is shuffled on its own. Over the families all of its values
-    come up, as long as there are as many families as values."""
+    """For each family of a variant its turn. A thorough check has those of a default check and, for a variant of the
+    record, the other families."""
     rng = np.random.default_rng(zlib.crc32(str(CaseId(op.name, dtype, "turns", slug(variant), seed=seed)).encode()))
-    families = families_of(op, variant, dtype, rng, thorough)
+    chosen = families_of(op, variant, rng)
+    drawn = _turns(chosen, rng)
+    if thorough and variant in op.variants:
+        drawn |= _turns([f for f in _possible(variant) if f not in chosen], rng)
+    return drawn
+
+
+def _turns(families: list[str], rng: np.random.Generator) -> dict[str, Turn]:
+    """A turn for each of these families. Each choice is shuffled on its own. All of its values come up, as long as
+    there are as many families as values."""
 
     def shuffled(values: Sequence[Any], count: int) -> list[Any]:
         return list(rng.permutation(np.resize(rng.permutation(values), count)).tolist())
