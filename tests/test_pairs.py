@@ -409,6 +409,19 @@ def test_what_is_not_finite_is_unknown_and_nothing_else(odd: float) -> None:
     assert np.isinf(ar.array(np.zeros(1)).__rtruediv__(1).rad).all()
 
 
+def test_windows_without_an_infinite_pixel_are_known() -> None:
+    rng = np.random.default_rng(12)
+    x, w = rng.normal(size=(2, 3, 6, 6)), rng.normal(size=(4, 3, 3, 3))
+    x[1, 2, 0, 5] = np.inf
+    call = Call(OPS["conv2d"], *OPS["conv2d"].bind((x, w), {}), None)
+    (first, *_), (second, *_), *_ = refine(call)
+    assert first is not None and second is not None
+    open_ = np.zeros(first.value.shape, bool)
+    open_[1, :, 0, 3] = True  # the last of four windows
+    assert (~first.certain == open_).all()
+    assert (first.value[~open_] == second.value[~open_]).all()
+
+
 def test_an_open_side_of_a_kink_is_unknown_and_a_known_one_is_not() -> None:
     ar = Pairs(convention=1.0)
     x = ar.array(np.array([1.0, -1.0, 0.0, 1.0]))

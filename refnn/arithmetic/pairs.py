@@ -204,6 +204,18 @@ class Pairs(Exact[Pair]):
         return self._added(x, w.fold, w.coverage)
 
     def contract(self, form: Contraction, a: Pair, b: Pair, plus: Pair | None = None) -> Pair:
+        """Products summed. What is unknown, or no number, leaves the sums that it is in unknown, and no others."""
+        unknown = [np.isinf(v.rad) | ~np.isfinite(v.hi) for v in (a, b)]
+        if not (unknown[0].any() or unknown[1].any()):
+            return self._contracted(form, a, b, plus)
+        left, right = (v.astype(float) for v in unknown)
+        met = np.asarray(form.apply(np.matmul, left, np.ones(b.shape)) + form.apply(np.matmul, np.ones(a.shape), right))
+        known = self._contracted(
+            form, *(self.where(u, self.lift(0), v) for u, v in zip(unknown, (a, b), strict=True)), plus
+        )
+        return Pair(self, known.hi, known.lo, np.where(met > 0, np.inf, known.rad))
+
+    def _contracted(self, form: Contraction, a: Pair, b: Pair, plus: Pair | None) -> Pair:
         terms = form.terms
         bits, count = _plan(terms, 2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -54,9 +55,8 @@ def passed(
     value is the op's default, and so is an absent input at the end. Skipped says what it lacks of what the case needs.
     A function that takes any keyword, or whose signature cannot be read, gets everything.
     """
-    try:
-        signature = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
+    signature = _parameters(function)
+    if signature is None:
         return [*given], dict(params)
     arrays = [*given]
     spelled = {n: (spelling or {}).get(n, n) for n in op.defaults}
@@ -80,6 +80,25 @@ def passed(
             words = parameter(name, value, op.defaults[name]) or name.replace("_", " ")
             raise Skipped(words, declared=True)
     return arrays, {n: v for n, v in params.items() if n in names}
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:
+    """What the signature of a function names, or None where it cannot be read."""
+    try:
+        hash(function)
+    except TypeError:
+        return _read(function)
+    return _last_read(function)
+
+
+def _read(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:
+    try:
+        return tuple(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
+_last_read = functools.lru_cache(maxsize=8)(_read)  # a check calls the same few functions hundreds of times
 
 
 # --- running an implementation ---------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ linear = Op(
         _variant((2, 17, 64), 48),
         _variant((8, 784), 10),
         _variant((4, 64), 64, bias=False),
+        _variant((16, 32), 128),  # the gates of an LSTM or a GRU
         _variant((2, 16, 16), 24, bias=False),
         _variant((1, 23), 20),
         _variant((12,), 5, bias=False),
