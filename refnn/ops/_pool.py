@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf, nan
 from typing import Any
 
@@ -146,9 +146,9 @@ PLACING = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 TIES: Mapping[str, Convention] = {"tie=first": "first", "tie=last": "last", "tie=split": "split"}
 
 
-def each_row(ndim: int, params: Mapping[str, Any]) -> bool:
-    """Samples, or channels, do not touch each other."""
-    return True
+def each_row(rank: int) -> Callable[[int, Mapping[str, Any]], bool]:
+    """Samples, or channels, do not touch each other; the last `rank` axes are those of the windows."""
+    return lambda ndim, params: ndim > rank
 
 
 def variant(shape: tuple[int, ...], small: tuple[int, ...] | None = None, **params: Any) -> Variant:

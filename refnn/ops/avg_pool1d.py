@@ -47,7 +47,7 @@ avg_pool1d = Op(
         _pool.variant((0, 2, 5), kernel_size=2),
     ),
     special=_pool.special(1, _pool.MEANS),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(1),
     equations=("katsaros (average-pooling)",),
     usual=_pool.usual(1),
 )

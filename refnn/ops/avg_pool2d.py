@@ -55,7 +55,7 @@ avg_pool2d = Op(
         _pool.variant((0, 2, 4, 3), kernel_size=2),
     ),
     special=_pool.special(2, _pool.MEANS),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(2),
     equations=("katsaros (average-pooling)",),
     usual=_pool.usual(2),
 )

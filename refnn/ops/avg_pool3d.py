@@ -60,7 +60,7 @@ avg_pool3d = Op(
         _pool.variant((0, 1, 2, 3, 4), kernel_size=2),
     ),
     special=_pool.special(3, _pool.MEANS),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(3),
     equations=("katsaros (average-pooling)",),
     usual=_pool.usual(3),
 )

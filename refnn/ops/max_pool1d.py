@@ -50,7 +50,7 @@ max_pool1d = Op(
     ),
     kinks=_pool.TIES,
     special=_pool.special(1, _pool.MAXIMA),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(1),
     equations=("katsaros (max-pooling)",),
     usual=_pool.usual(1),
 )

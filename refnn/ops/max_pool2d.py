@@ -48,7 +48,7 @@ max_pool2d = Op(
     ),
     kinks=_pool.TIES,
     special=_pool.special(2, _pool.MAXIMA),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(2),
     equations=("katsaros (max-pooling)",),
     usual=_pool.usual(2),
 )

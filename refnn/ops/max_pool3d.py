@@ -43,7 +43,7 @@ max_pool3d = Op(
     ),
     kinks=_pool.TIES,
     special=_pool.special(3, _pool.MAXIMA),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(3),
     equations=("katsaros (max-pooling)",),
     usual=_pool.usual(3),
 )

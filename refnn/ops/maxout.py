@@ -63,7 +63,7 @@ maxout = Op(
             cotangent=nan,
         ),
     ),
-    rowwise=_pool.each_row,
+    rowwise=_pool.each_row(1),
     equations=("katsaros (maxout)",),
     usual=lambda op: (*ordinary(op), _pool.variant((32, 1032), groups=4), _pool.variant((2, 8, 6, 6), groups=2)),
 )

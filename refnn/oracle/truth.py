@@ -49,7 +49,7 @@ class Value:
         return Value(self.value[rows], self.low[rows], self.radius[rows], self.certain[rows])
 
     def updated(self, rows: np.ndarray, other: Value) -> Value:
-        """These numbers, those in some rows, or of some elements, from another value."""
+        """These numbers, those in some rows from another value."""
         parts = [v.copy() for v in (self.value, self.low, self.radius, self.certain)]
         for part, new in zip(parts, (other.value, other.low, other.radius, other.certain), strict=True):
             part[rows] = new
@@ -118,17 +118,14 @@ def refine(call: Call) -> Iterator[list[Value | None]]:
 
 
 def _again(values: list[Value | None], call: Call, precision: int) -> list[Value | None]:
-    """The values, those that are not known yet with more digits, together with what depends on the same rows."""
+    """The values, those in rows that are not known yet with more digits."""
     x, g = call.inputs[0], call.cotangent
     if x is None or x.size == 0 or not call.op.rowwise(x.ndim, call.params):
         return evaluate(call, precision)
-    # Where even the elements of a row are apart, each is a row of its own.
-    alone = call.op.rowwise(1, call.params) and all(v is None or v.shape == x.shape for v in (*call.inputs, g))
-    open_ = np.zeros(x.shape if alone else len(x), bool)
+    open_ = np.zeros(len(x), bool)
     for v in values:
         if v is not None:
-            sharp = _sharp(v)
-            open_ |= ~(sharp if alone else sharp.reshape(len(x), -1).all(1))
+            open_ |= ~_sharp(v).reshape(len(x), -1).all(1)
     if not open_.any():
         return values
     if open_.all():
