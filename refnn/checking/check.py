@@ -84,10 +84,10 @@ def check(
     names; its layers are then checked one by one, too.
 
     By default the check runs every case of the op in `dtype`. If that is not given, it is what the model stores, or
-    float32. `families` selects input families, and `where` selects as in `refnn.cases`. `profile` is "framework" (everything counts), "kernel"
-    (special values stand apart and do not decide) or "teaching" (ordinary numbers, in words). Or `inputs` is one case
-    or a list of cases. A case is a tuple of the arrays in the op's order, a mapping with `inputs`, `cotangent` and
-    `params`, or what `refnn.case` returns.
+    float32. `families` selects input families, and `where` selects as in `refnn.cases`. `profile` is "framework"
+    (everything counts), "kernel" (special values stand apart and do not decide) or "teaching" (ordinary numbers, in
+    words). Or `inputs` is one case or a list of cases. A case is a tuple of the arrays in the op's order, a mapping
+    with `inputs`, `cotangent` and `params`, or what `refnn.case` returns.
 
     A parameter with its default value is passed only to a function whose signature names it. A case is not supported if
     it needs a parameter that the signature lacks, if the function raises NotImplementedError or calls `refnn.skip`, or
@@ -99,7 +99,8 @@ def check(
 
     `model` says what the implementation computes in; the default is the model of the dtype, for a framework that of its
     kernels. `algorithm` is the algorithm that it is judged by. `accept` has the verdicts that conform besides exact, ok
-    and convention; one of them may be given as a text. `expected_failures` gives the reason why the findings of a case are expected.
+    and convention; one of them may be given as a text. `expected_failures` gives the reason why the findings of a case
+    are expected.
 
     The record of an op that is not in the catalogue is verified first (see `refnn.witnesses.record`).
 

@@ -60,12 +60,12 @@ def cases(
         ...     c.id, c.inputs[0].shape
         ('softmax/float32/large/x=7x5,axis=0/constant/0', (7, 5))
 
-    `families` keeps the cases of these input families (a text is one of them), and `id` those whose id matches the pattern. `where` keeps those
-    that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a parameter, an input ("classes" or
-    "probabilities" for a target, None where it is absent), "shape" or "rank" of the first input, "family" or "group"
-    (a group that `refnn cases` lists). A value of the mapping is a value, a set or list of values, or a predicate of
-    the value. With `thorough` there are further cases, of some hundred thousand elements each. LookupError names an
-    unknown family, TypeError an unknown dtype or key.
+    `families` keeps the cases of these input families (a text is one of them), and `id` those whose id matches the
+    pattern. `where` keeps those that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a
+    parameter, an input ("classes" or "probabilities" for a target, None where it is absent), "shape" or "rank" of the
+    first input, "family" or "group" (a group that `refnn cases` lists). A value of the mapping is a value, a set or
+    list of values, or a predicate of the value. With `thorough` there are further cases, of some hundred thousand
+    elements each. LookupError names an unknown family, TypeError an unknown dtype or key.
     """
     op, fmt = find(op), format_of(dtype)
     families = None if families is None else several(families)

@@ -27,8 +27,9 @@ def remedy(f: Finding, report: Report) -> str:
         ):
             return "framework='torch' (--framework torch) if the function takes tensors, or where= (--where)"
         return ""
-    model = str(report.header.get("model", ""))
-    if _flushed(f) and "-ftz" not in model and "," not in model and model:
+    names = str(report.header.get("model", "")).split(", ")  # of a run in several formats one for each
+    model = next((name for name in names if name.startswith(f.dtype)), names[0])
+    if _flushed(f) and model and "-ftz" not in model:
         base, at, row = model.partition("@")
         return f"model='{base}-ftz{at}{row}' (--model), if the implementation flushes subnormal numbers to zero"
     if f.verdict == "special":

@@ -90,7 +90,7 @@ def by_result(report: Report, *, verdicts: bool = True) -> list[str]:
     for key in [k for k in rows if k not in sound][:RESULTS] if short else rows:
         row = rows[key]
         n = sum(c.total() for c in row.values())
-        parts = []
+        parts: list[str] = []
         for state in ("ok", "wrong", "as expected wrong", "out of scope"):
             if count := row.get(state):
                 named = verdicts and "wrong" in state
