@@ -69,7 +69,7 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="What it computes in: float32-ftz, tf32, bfloat16-saved, ...",
+        help="What it computes in, such as float32-ftz or tf32.",
         autocompletion=complete("model"),
     ),
 ]
@@ -91,7 +91,7 @@ ProfileName = Annotated[
     ),
 ]
 Xfails = Annotated[Path | None, typer.Option(metavar="FILE", help="Expected failures, a line each: ID  # reason.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as schema/output.schema.json has it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (conformance/schema/output.schema.json).")]
 
 
 def _print_version(asked: bool) -> None:

@@ -53,8 +53,8 @@ def check(
         str,
         typer.Option(
             metavar="IMPL",
-            help="torch, refnn, cmd:PROGRAM, lines:PROGRAM, or module:object: its forward f(*inputs, **params), or a "
-            "mapping from names to these.",
+            help="torch, refnn, cmd:PROGRAM, lines:PROGRAM, or module:object, its forward f(*inputs, **params) or a "
+            "mapping to these.",
         ),
     ],
     vjp: Annotated[str | None, typer.Option(metavar="IMPL", help="module:object of v(g, *inputs, **params).")] = None,

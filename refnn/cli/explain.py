@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refnn.cli.app import CONFORMS, DIFFERS, AsJson, Failure, app, complete, example, print_json, sentence
 from refnn.cli.selection import Cotangent, Inputs, Params, call_of, one_array
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from refnn.op import Op
 
 # --- explain ---------------------------------------------------------------------------------------------------------
 
@@ -41,14 +47,24 @@ def explain(
         found = find(op)
     if not inputs:
         raise Failure(f"explain needs the inputs that {op} was given: --inputs FILE, for {', '.join(found.inputs)}")
-    call = call_of(found, inputs, cotangent, param)
+    call, value = call_of(found, inputs, cotangent, param), one_array(got)
     with sentence(LookupError, TypeError, ValueError):
-        said = refnn.explain(
-            found, one_array(got), call["inputs"], what=what, cotangent=call["cotangent"], **call["params"]
-        )
+        _check_result(found, value, call, what, str(got))
+        said = refnn.explain(found, value, call["inputs"], what=what, cotangent=call["cotangent"], **call["params"])
     if as_json:
         fits, tried = ([dataclasses.asdict(f) for f in fs] for fs in (said.fits, said.tried))
         print_json("explain", {"op": said.op, "what": what, "fits": fits, "tried": tried})
     else:
         print(said)
     return CONFORMS if said.fits else DIFFERS
+
+
+def _check_result(op: Op, value: np.ndarray, call: Mapping[str, Any], what: str, file: str) -> None:
+    """ValueError unless a file holds an array of the dtype and the shape of that result: none could fit."""
+    from refnn.judging.cases import output_shape
+
+    arrays, params = op.bind(call["inputs"], call["params"])
+    like = dict(zip(op.inputs, arrays, strict=True)).get(what.removeprefix("grad[").removesuffix("]"))
+    dtype, shape = op.dtype_of(arrays).name, output_shape(op, arrays, params) if like is None else like.shape
+    if (value.dtype.name, value.shape) != (dtype, shape):
+        raise ValueError(f"{file!r} has {value.dtype.name} of shape {value.shape}, but {what} is {dtype} of {shape}")

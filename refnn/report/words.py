@@ -74,11 +74,13 @@ def by_result(report: Report, *, verdicts: bool = True) -> list[str]:
     """A line for each result of an implementation: in how many cases it is ok, and in how many it is not, with the
     verdicts. Of many results only those that are not ok in all cases have a line of their own."""
     rows: dict[tuple[str, str, str], dict[str, Counter[str]]] = {}
-    unexpected = {(f.case, f.dtype, f.what) for f in report.unexpected}
+    failed = [f for f in report.findings if f.verdict not in report.accept]
+    reasons = {(f.case, f.dtype, f.what): report.reason(f) for f in failed}
+    reasons |= {(f.case, f.dtype, f.what): None for f in report.unexpected}  # one of several is enough
     for r in report.results:
         worst = worst_verdict(dict(r.verdicts)) if r.elements else OUT_OF_SCOPE if r.verdicts else "ok"
         bad = worst not in report.accept and worst != OUT_OF_SCOPE
-        known = bad and (r.case, r.dtype, r.what) not in unexpected and not math.isnan(r.worst_ratio)
+        known = bad and reasons.get((r.case, r.dtype, r.what)) is not None and not math.isnan(r.worst_ratio)
         state = "as expected wrong" if known else "wrong" if bad or math.isnan(r.worst_ratio) else "ok"
         state = "out of scope" if worst == OUT_OF_SCOPE and state == "ok" else state
         row = rows.setdefault((r.op, r.dtype, r.what), {})
@@ -235,6 +237,8 @@ def headline(report: Report) -> str:
         undeclared(report) if report.mostly_undeclared else "",
     ]
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
+    if not found and not report.partial:
+        found = "nothing that decides was checked"
     if report.partial:
         return f"{name}: {unfinished(report)}; in what was run {found or 'nothing unexpected was found'}"
     return f"{name} does not conform{few(report)}{waived(report)}: {found}"
