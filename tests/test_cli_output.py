@@ -354,7 +354,7 @@ def test_explain_reads_safetensors_bfloat16_and_gradients(
             "'x.npy' has float32 of shape (2, 64), but output is float32 of (2, 2)",
         ),
         ("y.npy --op linear --inputs call.npz --what grad", "what is 'grad', expected one of output, grad[x]"),
-        ("y.npy --op linear --inputs call.npz --what grad[x]", "grad[x] needs a cotangent"),
+        ("x.npy --op linear --inputs call.npz --what grad[x]", "grad[x] needs a cotangent"),
         ("bad.npy --op linear --inputs call.npz", "cannot read 'bad.npy'"),
         ("bad.npz --op linear --inputs call.npz", "cannot read 'bad.npz'"),
         ("bad.safetensors --op linear --inputs call.npz", "cannot read 'bad.safetensors'"),
