@@ -160,6 +160,15 @@ def test_a_hint_is_near_in_meaning_or_there_is_none(name: str, says: str, capsys
     assert says in said and said.count("\n") == 1 and "flatten" not in said and "softshrink" not in said
 
 
+def test_a_network_has_a_name_and_what_is_no_op_is_told() -> None:
+    women = refnn.Network.load("women")
+    given: dict[str, Any] = {"forward": lambda params, x: women.forward(params, x).output, "dtype": "float64"}
+    assert refnn.check("women", **given).header["subject"] == "women"
+    with pytest.raises(AttributeError, match="no attribute 'swish', did you mean 'silu'"):
+        _ = refnn.swish
+    assert not hasattr(refnn, "__swish__")
+
+
 def test_the_tables_of_names_lead_into_the_catalogue() -> None:
     assert set(ALSO_CALLED.values()) <= OPS.keys()
     assert {part for parts in MADE_OF.values() for part in parts} <= OPS.keys()

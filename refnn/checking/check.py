@@ -20,7 +20,7 @@ from refnn.judging.judge import Judge
 from refnn.judging.network_cases import network_cases
 from refnn.models import Model, default_model
 from refnn.models import model as find_model
-from refnn.networks.network import Network
+from refnn.networks.network import Network, fixtures
 from refnn.op import Op
 from refnn.ops import OPS, find
 from refnn.refusals import several
@@ -81,7 +81,7 @@ def check(
     `vjp(g, *inputs, **params)`. Without a vjp the forward alone is checked. Or it is a function of a `framework`, whose
     autograd gives the gradients. Of a network, `forward(params, *inputs)` gives the output, and
     `vjp(g, params, *inputs)` a dict of gradients. Or `implementation` is a torch.nn.Module with the network's parameter
-    names; its layers are then checked one by one, too.
+    names; its layers are then checked one by one, too. A network that comes with refnn may be given by its name.
 
     By default the check runs every case of the op in `dtype`. If that is not given, it is what the model stores, or
     float32. `families` selects input families, and `where` selects as in `refnn.cases`. `profile` is "framework"
@@ -107,6 +107,8 @@ def check(
     What the implementation does wrong is in the report, never in an exception. TypeError, ValueError and LookupError
     say what is wrong with the call itself. RuntimeError says that this thread flushes subnormal numbers.
     """
+    if isinstance(subject, str) and subject not in OPS and subject in fixtures():
+        subject = Network.load(subject)
     name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
     own = isinstance(subject, Op) and OPS.get(name) is not subject
     if framework is None and implementation is not None:

@@ -57,7 +57,7 @@ def find(op: str | Op) -> Op:
     if isinstance(op, Op):
         return op
     if op not in OPS:
-        raise LookupError(f"unknown op {op!r}{_meant(str(op))}")
+        raise LookupError(f"unknown op {op!r}{meant(str(op))}")
     return OPS[op]
 
 
@@ -126,7 +126,7 @@ MADE_OF = {
 }
 
 
-def _meant(name: str) -> str:
+def meant(name: str) -> str:
     """The end of a sentence that refuses a name: the op that is meant, or what the catalogue has of it."""
     plain = name.lower().replace("-", "_").replace(" ", "_")
     lacking = plain if plain in MADE_OF else nearest(plain, MADE_OF)

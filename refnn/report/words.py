@@ -19,7 +19,9 @@ GROUPS = 8  # groups of what is not supported, in one line
 def in_sentences(report: Report) -> str:
     """The report as text that a person can act on: the outcome in one line, what qualifies it, and findings."""
     of_fixtures, name, dtype = "required" in report.header, *map(report.header.get, ("subject", "dtype"))
-    subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
+    subject = (
+        (f"{name} in {dtype}" if dtype else str(name)) if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
+    )
     deciding, told = report.part(apart=False), support(report)
     unclaimed = scope_lines(deciding)
     if not report.elements and not report.findings:

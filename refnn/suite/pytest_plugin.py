@@ -195,9 +195,10 @@ def _writable(name: str | None) -> Path | None:
 
 
 def of_config(config: pytest.Config) -> Run:
-    """The run that the options describe. UsageError says that there is no implementation."""
+    """The run that the options describe. CollectError, which pytest shows without a traceback, says that there is no
+    implementation."""
     if config.getoption("refnn_impl", default=None) is None:
-        raise pytest.UsageError(
+        raise pytest.Collector.CollectError(
             "refnn.conformance needs --refnn-impl: torch, package.module:object, cmd:PROGRAM or lines:PROGRAM "
             "(and -p refnn.suite.pytest_plugin, if plugins are not loaded automatically)"
         )
