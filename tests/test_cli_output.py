@@ -18,7 +18,7 @@ import typer
 
 import refnn
 from refnn import cli
-from refnn.cli.app import app
+from refnn.cli.app import app, tell
 from refnn.report import Finding, Report, Result
 from refnn.report.lines import dumps
 from refnn.study.power import score
@@ -67,7 +67,7 @@ def test_the_help_of_each_command_fits_a_screen_and_has_an_example(
     for line in lines:
         for words in (shlex.split(part) for part in line.split(" | ")):
             if words[0] == "refnn":
-                said = out if words[1] == name else called(capsys, words[1], "--help")[1]
+                said = called(capsys, words[1], "--help")[1].partition("Example")[0]
                 assert all(re.search(rf"(?m)^  .*{w}\b", said) for w in words if w.startswith("--")), line
 
 
@@ -133,6 +133,16 @@ def test_what_is_out_of_scope_is_neither_ok_nor_wrong() -> None:
         Result(f"c{i}", "a", "float32", "n", "output", {"ok": 1} if i else {"out_of_scope": 3}) for i in range(3)
     ]
     assert "  output: ok in 2 of 3 cases, out of scope in 1" in str(Report({}, results))
+
+
+def test_a_result_is_wrong_where_one_of_its_findings_is_not_expected() -> None:
+    place = ("c", "a", "float32", "n", "output")
+    findings = [Finding(*place, v) for v in ("violation", "suspect")]
+    report = Report({}, [Result(*place, {"violation": 1, "suspect": 1})], findings)
+    report.expected = {"c output suspect": "known"}
+    assert "  output: wrong in 1 of 1 case (violation in 1)" in str(report)
+    report.expected = {"c": "known"}
+    assert "  output: as expected wrong in 1 of 1 case (violation in 1)" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +216,12 @@ def test_check_speaks_in_colour_on_a_terminal_alone(tmp_path: Path) -> None:
     piped = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert "\x1b" not in piped
     assert re.sub(r"\x1b\[[\d;]*m|\r", "", coloured) == piped
+
+
+def test_a_pipe_gets_the_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tabs and what looks like markup, too: a message may hold whatever an implementation says."""
+    tell("a\tb [red]c[/red] \x07")
+    assert capsys.readouterr().out == "a\tb [red]c[/red] \x07\n"
 
 
 def test_report_prints_a_line_for_each_op_as_it_is_done(tmp_path: Path) -> None:

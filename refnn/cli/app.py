@@ -34,21 +34,28 @@ def example(*commands: str) -> str:
 # --- options of several commands, and what completes their values ----------------------------------------------------
 
 
-def _names(kind: str) -> list[str]:
-    from refnn.formats import FORMATS
-    from refnn.judging.families import NAMES
-    from refnn.models import MODELS
-    from refnn.ops import OPS
-    from refnn.report import VERDICTS
-    from refnn.report.profiles import PROFILES
+def complete(kind: str) -> Callable[[], list[str]]:
+    """What the shell proposes for a value of that kind, of which it shows those that begin as what was typed."""
 
-    known = {"op": OPS, "dtype": FORMATS, "family": NAMES, "model": MODELS, "verdict": VERDICTS, "profile": PROFILES}
-    return list(known[kind])
+    def names() -> list[str]:
+        from refnn.formats import FORMATS
+        from refnn.judging.families import NAMES
+        from refnn.models import MODELS
+        from refnn.ops import OPS
+        from refnn.report import VERDICTS
+        from refnn.report.profiles import PROFILES
 
+        known = {
+            "op": OPS,
+            "dtype": FORMATS,
+            "family": NAMES,
+            "model": MODELS,
+            "verdict": VERDICTS,
+            "profile": PROFILES,
+        }
+        return list(known[kind])
 
-def complete(kind: str) -> Callable[[str], list[str]]:
-    """What the shell proposes for a value of that kind that has begun so."""
-    return lambda incomplete: [n for n in _names(kind) if n.startswith(incomplete)]
+    return names
 
 
 OpName = Annotated[
