@@ -135,6 +135,15 @@ def test_what_is_out_of_scope_is_neither_ok_nor_wrong() -> None:
     assert "  output: ok in 2 of 3 cases, out of scope in 1" in str(Report({}, results))
 
 
+def test_dozens_of_notes_do_not_hide_the_findings() -> None:
+    header = {"subject": "torch", "dtype": "float32, float64", "command": "refnn report"}
+    report = Report({**header, "notes": [f"note {i}" for i in range(43)]}, identity_of_relu().results)
+    text = str(report)
+    assert text.count("  note: ") == 5 and "  38 notes more stand in the header of the report" in text
+    assert text.startswith("torch in float32, float64: does not conform: ")  # and does not look like a call
+    assert str(Report({"subject": "relu", "dtype": "float32"})).startswith("refnn.check('relu', dtype='float32'): ")
+
+
 def test_a_result_is_wrong_where_one_of_its_findings_is_not_expected() -> None:
     place = ("c", "a", "float32", "n", "output")
     findings = [Finding(*place, v) for v in ("violation", "suspect")]

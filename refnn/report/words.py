@@ -13,15 +13,16 @@ from typing import Any
 from refnn.report import APART, CONFORMING, OUT_OF_SCOPE, OUTPUTS, SCOPE_LIMIT, VERDICTS, Finding, Report
 
 RESULTS = 8  # lines of results, of one op with its inputs
+NOTES = 5  # lines of them: a run of all networks has dozens
 GROUPS = 8  # groups of what is not supported, in one line
 
 
 def in_sentences(report: Report) -> str:
     """The report as text that a person can act on: the outcome in one line, what qualifies it, and findings."""
     of_fixtures, name, dtype = "required" in report.header, *map(report.header.get, ("subject", "dtype"))
-    subject = (
-        (f"{name} in {dtype}" if dtype else str(name)) if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
-    )
+    of_a_call = not of_fixtures and "command" not in report.header
+    subject = f"{name} in {dtype}" if dtype else str(name)
+    subject = f"refnn.check({name!r}, dtype={dtype!r})" if of_a_call else subject
     deciding, told = report.part(apart=False), support(report)
     unclaimed = scope_lines(deciding)
     if not report.elements and not report.findings:
@@ -35,7 +36,10 @@ def in_sentences(report: Report) -> str:
         f"({counts(deciding)}); largest error/allowance {number(deciding.worst_ratio)} under model "
         f"{report.header.get('model', '')}"
     )
-    lines = [head, *(f"  note: {n}" for n in report.header.get("notes", ()))]
+    notes = report.header.get("notes", ())
+    lines = [head, *(f"  note: {n}" for n in notes[:NOTES])]
+    if len(notes) > NOTES:
+        lines.append(f"  {counted(len(notes) - NOTES, 'note')} more stand in the header of the report")
     if of_fixtures:
         lines.append(f"  {share(report)}")
         lines += [f"  {told}"] if told else []
