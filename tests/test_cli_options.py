@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +278,16 @@ def test_verify_selects_declines_and_sets_apart(flushing: str, capsys: pytest.Ca
     assert "special values, which do not decide here: do not conform" in capsys.readouterr().out
     assert cli.main(["verify", "-", "--where", "axis=0"]) == 1
     assert "--where selects requests" in capsys.readouterr().err
+
+
+def test_the_answers_of_a_program_are_judged_by_the_model_too() -> None:
+    refnn_, program = f"{sys.executable} -m refnn", f"{sys.executable} {Path(__file__).parent / 'program.py'} --lines"
+    asked = f"{refnn_} gen softmax --lines --dtype float32 --family limits | {program} | {refnn_} verify - --model "
+    done = subprocess.run(asked + "float32-ftz --json", shell=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["header"]["model"] == "float32-ftz" and found["passed"] > 5, done.stderr
+    done = subprocess.run(asked + "float64", shell=True, capture_output=True, text=True)
+    assert done.returncode == 1 and "--dtype is float64, but the requests were made in float32" in done.stderr
 
 
 def test_pytest_takes_the_model_and_the_selection(flushing: str, pytester: pytest.Pytester) -> None:
