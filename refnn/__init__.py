@@ -13,7 +13,7 @@ from refnn.judging.case import Case
 from refnn.judging.cases import cases
 from refnn.networks.network import Network, Node
 from refnn.op import Drawn, Input, Op, Special, Sum, Variant
-from refnn.ops import OPS, find
+from refnn.ops import OPS, find, meant
 from refnn.ops import OPS as ops
 from refnn.oracle.allowance import allowance
 from refnn.oracle.truth import truth
@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Op:
     """refnn.softmax, refnn.linear, ...: the ops of the catalogue."""
     if name in OPS:
         return OPS[name]
-    raise AttributeError(f"module 'refnn' has no attribute {name!r}")
+    raise AttributeError(f"module 'refnn' has no attribute {name!r}" + ("" if name.startswith("_") else meant(name)))
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Any
 
 from refnn.formats import FORMATS, Format
+from refnn.refusals import hint
 
 VERSION = 3  # raised whenever a number below changes; printed in every report
 
@@ -129,10 +130,10 @@ def model(name: str | Model) -> Model:
     """The model called `name`: NAME, NAME-ftz, NAME@ROW or NAME-ftz@ROW. ValueError for an unknown one."""
     if isinstance(name, Model):
         return name
-    base, _, row = name.partition("@")
+    base, _, row = str(name).partition("@")
     plain = base.removesuffix("-ftz")
     if plain not in MODELS:
-        raise ValueError(f"model {name!r}: {plain!r} is not one of {', '.join(MODELS)}")
+        raise ValueError(f"model {name!r}: {plain!r} is not one of {', '.join(MODELS)}{hint(plain, MODELS)}")
     if row and row not in ULPS:
         raise ValueError(f"model {name!r}: row {row!r} is not one of {', '.join(ULPS)}")
     return replace(MODELS[plain], name=name, flush=base.endswith("-ftz"), row=row or "generic")

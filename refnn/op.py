@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from refnn.arithmetic import BLOCK, Convention
 from refnn.arithmetic.floats import Floats, keep_freed_memory
 from refnn.arithmetic.protocol import Arithmetic, N
 from refnn.formats import FORMATS
-from refnn.refusals import check_real
+from refnn.refusals import check_real, hint
 from refnn.variants import DRAWN, Drawn, Shape, Variant, ordinary
 
 Array = np.ndarray
@@ -283,10 +282,8 @@ class Op:
             raise TypeError(f"{self.name} takes the arrays {', '.join(names)}, got {len(inputs)} of them")
         for key in params:
             if key not in self.defaults:
-                near = difflib.get_close_matches(key, self.defaults, 1)
                 known = ", ".join(self.defaults) or "none"
-                hint = f", did you mean {near[0]!r}?" if near else ""
-                raise TypeError(f"{self.name} has no parameter {key!r} (it has: {known}){hint}")
+                raise TypeError(f"{self.name} has no parameter {key!r} (it has: {known}){hint(key, self.defaults)}")
         full = {**self.defaults, **params}
         if missing := [k for k, v in full.items() if v is inspect.Parameter.empty]:
             raise TypeError(f"{self.name} needs the parameter {missing[0]!r}")

@@ -12,20 +12,24 @@ from refnn.refusals import NotInstalled, needed_by
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error, if that is a terminal; `step(label)` says what is begun."""
+def progress(total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error, if that is a terminal. `step(label)` says what is begun, and
+    `step(label, done)` prints a line about what has ended above the bar. A label that is empty begins nothing."""
     make = _bar() if sys.stderr.isatty() else None
     if make is None:
-        yield lambda label: None
+        yield lambda label, done="": None
         return
     with make() as bar:
         task = bar.add_task("", total=total)
         begun = 0
 
-        def step(label: str) -> None:
+        def step(label: str, done: str = "") -> None:
             nonlocal begun
-            bar.update(task, description=label, completed=begun)
-            begun += 1
+            if done:
+                bar.console.print(done, markup=False, highlight=False, soft_wrap=True)
+            if label:
+                bar.update(task, description=label, completed=begun)
+                begun += 1
 
         yield step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,9 +41,8 @@ def check_same_shape(op: str, inputs: Mapping[str, Any]) -> None:
 def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
     """ValueError unless `value` is one of `choices`; it names the nearest."""
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{op}: {name} is {value!r}, expected one of {', '.join(map(repr, choices))}{hint}")
+        expected = ", ".join(map(repr, choices))
+        raise ValueError(f"{op}: {name} is {value!r}, expected one of {expected}{hint(value, choices)}")
 
 
 def check_each(name: str, x: np.ndarray, allowed: Any, expected: str) -> None:
@@ -58,6 +57,35 @@ def check_finite(name: str, x: np.ndarray) -> None:
     """ValueError with the position of the first NaN or infinity, in an array of floats or other numbers."""
     with np.errstate(invalid="ignore"):  # NaN among other numbers is compared, too
         check_each(name, x, np.abs(x) < np.inf, "a finite number")
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+NEAR = 0.7  # the least similarity, by difflib's ratio, of a name to one that is worth a hint
+
+
+def nearest(given: Any, known: Iterable[str]) -> str:
+    """The known name that is most similar to what was given; empty where none is similar enough.
+
+    >>> nearest("sotfmax", ["relu", "softmax"]), nearest("attention", ["flatten"])
+    ('softmax', '')
+    """
+    return next(iter(difflib.get_close_matches(str(given), list(known), 1, NEAR)), "")
+
+
+def hint(given: Any, known: Iterable[str]) -> str:
+    """The end of a sentence that refuses a name: the nearest one, or nothing."""
+    near = nearest(given, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """What was given as one or as several: a text is one, and so is what cannot be gone through.
+
+    >>> several("explained"), several(["normal", "large"]), several(3)
+    (('explained',), ('normal', 'large'), (3,))
+    """
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
 
 
 # --- libraries that are not installed --------------------------------------------------------------------------------

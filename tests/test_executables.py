@@ -445,7 +445,7 @@ def test_an_empty_selection_ends_in_3(words, expected, tmp_path, capsys, monkeyp
         (("verify", "-", "--ops", "softmax"), "--ops selects requests: give it to refnn gen"),
         (("verify", "torch", "--out", "no/run.jsonl"), "cannot write 'no/run.jsonl': No such file or directory"),
         (("verify", "torhc"), "is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
-        (("verify", "torch", "--accept", "anything"), "--accept 'anything' is not one of"),
+        (("verify", "torch", "--accept", "anything"), "accept has 'anything', expected some of"),
         (("verify", "math:pi"), "is a float, expected a mapping from op names"),
         (("verify", "no_such_module:x"), "importing 'no_such_module' raised ModuleNotFoundError"),
         (("verify", "cmd:./no-such-program"), "cannot be run: No such file or directory"),

@@ -636,7 +636,7 @@ def rules(rule: Any) -> Iterator[dict[str, Any]]:
                 yield from rules(part)
 
 
-@pytest.mark.parametrize("name", ["fixture", "manifest", "network", "protocol"])
+@pytest.mark.parametrize("name", ["fixture", "manifest", "network", "output", "protocol"])
 def test_every_rule_of_the_schemas_has_a_sentence_and_is_read_by_every_validator(name: str) -> None:
     """What a validator does not know it passes over. To the drafts before 2019, and to fastjsonschema, that is whatever
     stands beside a $ref."""
@@ -650,7 +650,7 @@ def test_every_rule_of_the_schemas_has_a_sentence_and_is_read_by_every_validator
 def test_the_schemas_mean_the_same_to_another_validator() -> None:
     """jsonschema accepts and refuses the same."""
     jsonschema = pytest.importorskip("jsonschema")
-    for name in ("fixture", "manifest", "protocol"):
+    for name in ("fixture", "manifest", "output", "protocol"):
         jsonschema.Draft202012Validator.check_schema(json.loads(data("schema", f"{name}.schema.json").read_text()))
     validator = jsonschema.Draft202012Validator(json.loads(data("schema", "fixture.schema.json").read_text()))
     for family in NAMES:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from refnn.formats import format_of
 from refnn.implementations import adapter_for
 from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
 from refnn.judging.case import Case
@@ -17,11 +18,13 @@ from refnn.judging.families import NAMES
 from refnn.judging.groups import Where, check_where, groups, named, ordinary, unmet
 from refnn.judging.judge import Judge
 from refnn.judging.network_cases import network_cases
-from refnn.models import Model, default_model, model
-from refnn.networks.network import Network
+from refnn.models import Model, default_model
+from refnn.models import model as find_model
+from refnn.networks.network import Network, fixtures
 from refnn.op import Op
 from refnn.ops import OPS, find
-from refnn.report import CONFORMING, Finding, Report, Result
+from refnn.refusals import several
+from refnn.report import Finding, Report, Result, accepting
 from refnn.report.profiles import SPECIAL, Profile
 from refnn.report.profiles import profile as find_profile
 from refnn.report.words import counted
@@ -36,8 +39,8 @@ def false_alarm_line(probability: float, elements: int) -> float:
 
     It is a union bound over two normal tails; sums of bounded roundings have lighter tails.
     """
-    if not 0 < probability < 1:
-        raise ValueError(f"false_alarm is {probability}, expected a probability between 0 and 1")
+    if not isinstance(probability, (int, float)) or not 0 < probability < 1:
+        raise ValueError(f"false_alarm is {probability!r}, expected a probability between 0 and 1")
     from statistics import NormalDist  # here, because it takes longer to import than all of refnn
 
     return -NormalDist().inv_cdf(probability / (2 * max(elements, 1)))
@@ -55,13 +58,13 @@ def check(
     algorithm: str = "accurate",
     where: Where | None = None,
     supports: Where | None = None,
-    families: Iterable[str] | None = None,
+    families: str | Iterable[str] | None = None,
     profile: str = "framework",
     seed: int = 0,
     thorough: bool = False,
     model: str | Model | None = None,
     false_alarm: float = FALSE_ALARM,
-    accept: Iterable[str] = (),
+    accept: str | Iterable[str] = (),
     expected_failures: Mapping[str, str] | None = None,
 ) -> Report:
     """Check an implementation of an op, or of a network, against the oracle.
@@ -78,13 +81,13 @@ def check(
     `vjp(g, *inputs, **params)`. Without a vjp the forward alone is checked. Or it is a function of a `framework`, whose
     autograd gives the gradients. Of a network, `forward(params, *inputs)` gives the output, and
     `vjp(g, params, *inputs)` a dict of gradients. Or `implementation` is a torch.nn.Module with the network's parameter
-    names; its layers are then checked one by one, too.
+    names; its layers are then checked one by one, too. A network that comes with refnn may be given by its name.
 
-    By default the check runs every case of the op in `dtype`, which is float32 if it is not given. `families` selects
-    input families, and `where` selects as in `refnn.cases`. `profile` is "framework" (everything counts), "kernel"
-    (special values stand apart and do not decide) or "teaching" (ordinary numbers, in words). Or `inputs` is one case
-    or a list of cases. A case is a tuple of the arrays in the op's order, a mapping with `inputs`, `cotangent` and
-    `params`, or what `refnn.case` returns.
+    By default the check runs every case of the op in `dtype`. If that is not given, it is what the model stores, or
+    float32. `families` selects input families, and `where` selects as in `refnn.cases`. `profile` is "framework"
+    (everything counts), "kernel" (special values stand apart and do not decide) or "teaching" (ordinary numbers, in
+    words). Or `inputs` is one case or a list of cases. A case is a tuple of the arrays in the op's order, a mapping
+    with `inputs`, `cotangent` and `params`, or what `refnn.case` returns.
 
     A parameter with its default value is passed only to a function whose signature names it. A case is not supported if
     it needs a parameter that the signature lacks, if the function raises NotImplementedError or calls `refnn.skip`, or
@@ -96,13 +99,16 @@ def check(
 
     `model` says what the implementation computes in; the default is the model of the dtype, for a framework that of its
     kernels. `algorithm` is the algorithm that it is judged by. `accept` has the verdicts that conform besides exact, ok
-    and convention. `expected_failures` gives the reason why the findings of a case are expected.
+    and convention; one of them may be given as a text. `expected_failures` gives the reason why the findings of a case
+    are expected.
 
     The record of an op that is not in the catalogue is verified first (see `refnn.witnesses.record`).
 
     What the implementation does wrong is in the report, never in an exception. TypeError, ValueError and LookupError
     say what is wrong with the call itself. RuntimeError says that this thread flushes subnormal numbers.
     """
+    if isinstance(subject, str) and subject not in OPS and subject in fixtures():
+        subject = Network.load(subject)
     name = subject.name if isinstance(subject, (Network, Op)) else find(subject).name
     own = isinstance(subject, Op) and OPS.get(name) is not subject
     if framework is None and implementation is not None:
@@ -112,6 +118,12 @@ def check(
     if framework is None and forward is None and vjp is None:
         raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
     adapter = None if framework is None else adapter_for(framework)
+    accepted, seed = accepting(accept), _seed(seed)
+    if expected_failures is not None and not isinstance(expected_failures, Mapping):
+        raise TypeError(f"expected_failures is {expected_failures!r}, expected a mapping from case ids to reasons")
+    if dtype is None and model is not None and inputs is None:
+        dtype = find_model(model).storage.name
+    dtype = None if dtype is None else format_of(dtype).name
     if isinstance(subject, Network):
         if where or families or supports or profile != "framework" or thorough:
             raise ValueError(
@@ -138,6 +150,9 @@ def check(
     if isinstance(subject, Network):  # at most as many again for each of its layers, stepwise
         elements *= 1 + len(subject.nodes)
     line = false_alarm_line(false_alarm, elements)
+    judged = ("" if model is None else f", model={rules.name!r}") + (
+        "" if algorithm == "accurate" else f", algorithm={algorithm!r}"
+    )
     shown = "forward=f, vjp=v" if adapter is None else f"{adapter.spelled(implementation)}, framework={framework!r}"
     report = Report(
         {
@@ -153,7 +168,7 @@ def check(
             **({} if profile == "framework" else {"profile": profile}),
             "notes": [],
         },
-        accept=CONFORMING | frozenset(accept),
+        accept=accepted,
         expected=dict(expected_failures or {}),
     )
     if isinstance(subject, Network):
@@ -173,7 +188,8 @@ def check(
         given = "..." if case.family == "user" else f"refnn.case({spelled})"
         imports = "import refnn" if adapter is None else adapter.imports(implementation)
         replay = (
-            f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, inputs={given}))"
+            f"{imports}; print(refnn.check({'op' if own else repr(name)}, {shown}, dtype={dtype!r}, "
+            f"inputs={given}{judged}))"
         )
         results, findings, _, why = check_case(case, forward, vjp, rules, algorithm, line, replay)
         if why is not None:
@@ -187,9 +203,11 @@ def check(
     return report
 
 
-def _families(given: Iterable[str] | None, chosen: Profile, inputs: Any) -> Iterable[str] | None:
+def _families(given: str | Iterable[str] | None, chosen: Profile, inputs: Any) -> Iterable[str] | None:
     """The input families that a check runs; None for all."""
-    return given if given is not None or inputs is not None or chosen.families is None else sorted(chosen.families)
+    if given is not None:
+        return several(given)
+    return None if inputs is not None or chosen.families is None else sorted(chosen.families)
 
 
 def _declined(
@@ -363,8 +381,15 @@ def _width_note(case: Case, judge: Judge) -> str:
     )
 
 
+def _seed(given: Any) -> int:
+    """The seed as an integer. TypeError or ValueError says that it is none."""
+    if not isinstance(given, (int, np.integer)) or isinstance(given, bool) or given < 0:
+        raise ValueError(f"seed is {given!r}, expected an integer from 0 on")
+    return int(given)
+
+
 def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Model:
-    rules = model(given or default_model(dtype, framework))
+    rules = find_model(given or default_model(dtype, framework))
     if rules.storage.name != dtype:
         raise ValueError(f"model {rules.name!r} stores {rules.storage.name}, but the check runs in {dtype}")
     return rules

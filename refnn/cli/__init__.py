@@ -1,4 +1,4 @@
-"""The command `refnn`: report, render, compare, check, gen, verify, export, ops, cases, limits, power, renew.
+"""The command `refnn`: its subcommands, one module for each group of them.
 
 The exit status is 0 if all conforms, 1 after an error (also of usage), 2 if something does not conform, 3 if nothing
 was checked, and 130 after an interrupt. Each command imports for itself what takes time to import.
@@ -12,7 +12,20 @@ from refnn.refusals import needed_by
 with needed_by("the command line"):
     import typer  # noqa: F401  # before the commands, which all do
 
-from refnn.cli import report, check, suite, compare, ops, cases, limits, power, renew  # isort: skip  # as --help lists them
+from refnn.cli import report, check, explain, suite, compare, ops, cases, limits, power, doctor, renew  # isort: skip  # as --help lists them
 from refnn.cli.app import main
 
-__all__ = ["cases", "check", "compare", "limits", "main", "ops", "power", "renew", "report", "suite"]
+__all__ = [
+    "cases",
+    "check",
+    "compare",
+    "doctor",
+    "explain",
+    "limits",
+    "main",
+    "ops",
+    "power",
+    "renew",
+    "report",
+    "suite",
+]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -21,15 +21,101 @@ CONFORMS, FAILED, DIFFERS, NOTHING, INTERRUPTED = 0, 1, 2, 3, 130
 app = typer.Typer(
     help="Is my gradient right? Certified values, derived tolerances, named verdicts. The exit status is 0 if "
     "all conforms, 1 after an error, 2 if something does not conform, 3 if nothing was checked.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-Dtypes = Annotated[
-    list[str] | None, typer.Option("--dtype", help="float16, bfloat16, float32 or float64; may be repeated.")
+
+def example(*commands: str) -> str:
+    """The end of a help text: commands as one types them."""
+    return "\n".join(["\b", f"Example{'s' if len(commands) > 1 else ''}:", *(f"  {c}" for c in commands)])
+
+
+# --- options of several commands, and what completes their values ----------------------------------------------------
+
+
+def complete(kind: str) -> Callable[[], list[str]]:
+    """What the shell proposes for a value of that kind, of which it shows those that begin as what was typed."""
+
+    def names() -> list[str]:
+        from refnn.formats import FORMATS
+        from refnn.judging.families import NAMES
+        from refnn.models import MODELS
+        from refnn.ops import OPS
+        from refnn.report import VERDICTS
+        from refnn.report.profiles import PROFILES
+
+        known = {
+            "op": OPS,
+            "dtype": FORMATS,
+            "family": NAMES,
+            "model": MODELS,
+            "verdict": VERDICTS,
+            "profile": PROFILES,
+        }
+        return list(known[kind])
+
+    return names
+
+
+OpName = Annotated[
+    str, typer.Argument(metavar="OP", help="An op that `refnn ops` lists.", autocompletion=complete("op"))
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the random inputs.")]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help="float16, bfloat16, float32 or float64; may be repeated.",
+        autocompletion=complete("dtype"),
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random inputs.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="What it computes in, such as float32-ftz or tf32.",
+        autocompletion=complete("model"),
+    ),
+]
+Algorithm = Annotated[str, typer.Option(metavar="NAME", help="The declared algorithm to judge by.")]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VERDICT",
+        help="What conforms, too, for example explained; may be repeated.",
+        autocompletion=complete("verdict"),
+    ),
+]
+ProfileName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="framework: all counts. kernel: special values stand apart. teaching: in words.",
+        autocompletion=complete("profile"),
+    ),
+]
+Xfails = Annotated[Path | None, typer.Option(metavar="FILE", help="Expected failures, a line each: ID  # reason.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (conformance/schema/output.schema.json).")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import refnn
+
+        print(f"refnn {refnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=example("refnn check softmax --impl torch", "refnn check tanh --impl mymodule:tanh"))
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Failure(Exception):
@@ -72,6 +158,42 @@ def say(sentence: str) -> None:
     print(f"refnn: {sentence}", file=sys.stderr)
 
 
+def tell(text: str) -> None:
+    """Print a report, on a terminal in colour."""
+    if not sys.stdout.isatty():
+        print(text)
+        return
+    with needed_by("colour"):
+        from rich.console import Console
+        from rich.highlighter import RegexHighlighter
+        from rich.theme import Theme
+
+    class Words(RegexHighlighter):
+        base_style = "refnn."
+        highlights: ClassVar[list[str]] = [
+            r"(?m)^(?!  )[^\n]*?(?P<wrong>does not conform|is not right|nothing was checked)",
+            r"(?m)^(?!  )[^\n]*?: (?P<right>conforms)|^\S+ in \S+ (?P<right_>is right)",
+            r"(?m)^  (?P<wrong_>(violation|special|error|explained|suspect)\b[^:\n]*):",
+            r"(?m)^    (?P<got>got      .*)$",
+            r"(?m)^    (?P<expected>expected .*)$",
+            r"(?m)^    (?P<try_>try      .*)$",
+            r"(?m)^    (?P<replay>replay   .*)$",
+            r"(?m)^  \S.*?(?P<some>wrong in [\d,]+)",
+        ]
+
+    styles = {"wrong": "bold red", "wrong_": "bold red", "right": "bold green", "right_": "bold green", "got": "red"}
+    styles |= {"expected": "green", "try_": "cyan", "replay": "dim", "some": "red"}
+    theme = Theme({f"refnn.{name}": style for name, style in styles.items()})
+    Console(theme=theme, highlighter=Words()).print(text, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_json(command: str, data: Mapping[str, Any]) -> None:
+    """Print what a command found as JSON, and nothing else."""
+    from refnn.report.lines import as_json
+
+    print(as_json({"command": command, **data}))
+
+
 def show(report: Report) -> None:
     """Print the summary as a table, then the report."""
     with needed_by("the summary"):
@@ -105,7 +227,7 @@ def show(report: Report) -> None:
         )
     # A pipe has no width, and its reader must get whole names.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    print(f"\n{report}")
+    tell(f"\n{report}")
 
 
 def exit_status(report: Report) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,66 +12,139 @@ import typer
 if TYPE_CHECKING:
     from refnn.networks.network import Network
     from refnn.report import Report
-from refnn.cli.app import DIFFERS, Dtypes, Failure, Seed, app, exit_status, known_dtypes, sentence
-from refnn.cli.selection import Wheres, Without, lacking_groups, selection
+from refnn.cli.app import (
+    DIFFERS,
+    Accept,
+    Algorithm,
+    AsJson,
+    Dtypes,
+    Failure,
+    ModelName,
+    ProfileName,
+    Seed,
+    Xfails,
+    app,
+    complete,
+    example,
+    exit_status,
+    known_dtypes,
+    print_json,
+    sentence,
+    tell,
+)
+from refnn.cli.selection import Cotangent, Inputs, Params, Wheres, Without, call_of, lacking_groups, selection
 
 # --- check -----------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "refnn check softmax --impl torch",
+        "refnn check tanh --impl mine:tanh --vjp mine:tanh_vjp --accept explained",
+        "refnn check softmax --impl mine:sm --framework torch --model bfloat16",
+    )
+)
 def check(
-    name: Annotated[str, typer.Argument(metavar="OP", help="An op that `refnn ops` lists, or a fixture network.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="OP", help="An op that `refnn ops` lists, or a network.", autocompletion=complete("op")),
+    ],
     impl: Annotated[
         str,
         typer.Option(
             metavar="IMPL",
-            help="The implementation: module:object, torch, refnn, cmd:PROGRAM or lines:PROGRAM. The object is the "
-            "forward f(*inputs, **params), of a network f(params, *inputs), or a mapping from names to these.",
+            help="torch, refnn, cmd:PROGRAM, lines:PROGRAM, or module:object, its forward f(*inputs, **params) or a "
+            "mapping to these.",
         ),
     ],
-    vjp: Annotated[str | None, typer.Option(metavar="MODULE:OBJECT", help="The vjp: v(g, *inputs, **params).")] = None,
+    vjp: Annotated[str | None, typer.Option(metavar="IMPL", help="module:object of v(g, *inputs, **params).")] = None,
     framework: Annotated[
-        str | None, typer.Option(help="torch: IMPL is a function of its tensors, and its autograd gives the gradients.")
+        str | None, typer.Option(metavar="NAME", help="torch: the object takes tensors, and has its gradients.")
     ] = None,
     dtype: Dtypes = None,
-    case: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only the case with this id, as reports show it.")
-    ] = None,
+    model: ModelName = None,
+    algorithm: Algorithm = "accurate",
+    case: Annotated[str | None, typer.Option(metavar="ID", help="Only the case with this id.")] = None,
     where: Wheres = None,
     without: Without = "",
-    profile: Annotated[
-        str,
+    families: Annotated[
+        list[str] | None,
         typer.Option(
-            help="framework: everything counts. kernel: special values stand apart and do not decide. teaching: "
-            "ordinary numbers, in words."
+            "--families",
+            "--family",
+            metavar="NAME",
+            help="Only these input families.",
+            autocompletion=complete("family"),
         ),
-    ] = "framework",
+    ] = None,
+    inputs: Inputs = None,
+    param: Params = None,
+    cotangent: Cotangent = None,
+    profile: ProfileName = "framework",
+    accept: Accept = None,
+    xfails: Xfails = None,
+    false_alarm: Annotated[
+        float, typer.Option(metavar="P", help="Probability of a wrong `suspect` in the whole check.")
+    ] = 1e-7,
     seed: Seed = 0,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Minutes instead of seconds: more seeds and larger shapes.")
-    ] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Minutes instead of seconds.")] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Check an implementation of one op or network. Modules are also looked for in the current folder."""
+    """Check an implementation of one op or network.
+
+    Modules are also looked for in the current folder.
+    """
     from refnn.networks.network import subject
     from refnn.ops import OPS
+    from refnn.suite.options import listed
 
     with sentence(LookupError):
         subject(name)
-    chosen: dict[str, Any] = {"profile": profile, "thorough": thorough}
+    chosen: dict[str, Any] = {
+        "profile": profile,
+        "thorough": thorough,
+        "model": model,
+        "algorithm": algorithm,
+        "accept": listed(accept or ()),
+        "families": listed(families) if families else None,
+        "false_alarm": false_alarm,
+        "expected_failures": _expected(xfails),
+    }
+    if name not in OPS and (where or without or inputs):
+        raise Failure(f"{name} is a network: --where, --without and --inputs are of ops only")
+    if not inputs and (param or cotangent):
+        raise Failure(f"--{'param' if param else 'cotangent'} is of inputs that are given: it needs --inputs")
+    if case is not None and inputs:
+        raise Failure("--case and --inputs do not go together: each names the inputs")
     if where or without:
-        if name not in OPS:
-            raise Failure(f"{name} is a network: --where and --without select cases of ops only")
         chosen |= {"where": selection(where), "supports": lacking_groups(name, without)}
     if framework is not None and vjp is not None:
         raise Failure(f"--vjp {vjp} does not go with --framework {framework}, which gives the gradients")
-    codes = []
+    given_inputs = call_of(OPS[name], inputs, cotangent, param) if inputs else None
+    reports = []
     with _functions(name, impl, vjp, framework) as given:
         dtypes: list[str | None] = [*known_dtypes(dtype or [])] or [None]
         for d in dtypes:
-            found = _check(name, {**given, **chosen}, d, case, seed)
-            print(found)
-            codes.append(exit_status(found))
+            found = _check(name, {**given, **chosen}, d, case if given_inputs is None else given_inputs, seed)
+            reports.append(found)
+            if not as_json:
+                tell(str(found))
+    if as_json:
+        from refnn.report.lines import described
+
+        print_json("check", {"ok": all(r.ok for r in reports), "reports": [described(r) for r in reports]})
+    codes = [exit_status(r) for r in reports]
     return DIFFERS if DIFFERS in codes else max(codes)
+
+
+def _expected(path: Path | None) -> dict[str, str]:
+    """The expected findings that a file names."""
+    from refnn.suite.run import expected_lines
+
+    if path is None:
+        return {}
+    with sentence(ValueError):
+        return {key: reason for _, key, reason in expected_lines(path)}
 
 
 @contextmanager
@@ -118,12 +192,14 @@ def _network(name: str) -> Network:
     return Network.load(name)
 
 
-def _check(name: str, given: Mapping[str, Any], dtype: str | None, case: str | None, seed: int) -> Report:
+def _check(
+    name: str, given: Mapping[str, Any], dtype: str | None, case: str | Mapping[str, Any] | None, seed: int
+) -> Report:
     import refnn
 
     with sentence(LookupError, TypeError, ValueError):
-        inputs = None if case is None else refnn.case(case)
-        if inputs is not None and dtype not in (None, inputs.cotangent.dtype.name):
+        inputs: Any = refnn.case(case) if isinstance(case, str) else case
+        if isinstance(case, str) and dtype not in (None, inputs.cotangent.dtype.name):
             from refnn.suite.make import widened
 
             inputs = widened(inputs, str(dtype))

@@ -10,24 +10,27 @@ from typing import Annotated, Any
 
 import typer
 
-from refnn.cli.app import CONFORMS, app, sentence
+from refnn.cli.app import CONFORMS, AsJson, app, example, sentence
 from refnn.refusals import needed_by
 
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog=example("refnn limits --format float32 --against torch"))
 def limits(
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="A format, or a model such as float32-ftz or float16-each-op; may be repeated."),
+        typer.Option("--format", metavar="FORMAT", help="A format, or a model such as float32-ftz; may be repeated."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="torch: measure PyTorch's limits, and show them in columns of their own.")
+        str | None, typer.Option(metavar="NAME", help="torch: measure PyTorch's limits, and show them, too.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Show where exp, softmax and their relatives overflow, vanish or lose every digit, certified to the bit."""
+    """Show where softmax and its relatives break.
+
+    That is where they overflow, vanish or lose every digit, certified to the bit.
+    """
     from refnn.limits.search import edges
 
     models = list(dict.fromkeys(formats or ["float32"]))

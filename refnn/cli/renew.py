@@ -8,20 +8,22 @@ from typing import Annotated
 
 import typer
 
-from refnn.cli.app import CONFORMS, DIFFERS, Failure, app, say, sentence
+from refnn.cli.app import CONFORMS, DIFFERS, AsJson, Failure, app, example, print_json, say, sentence
 
 
-@app.command()
+@app.command(epilog=example("refnn renew support limits", "refnn renew fixtures --ops 'conv*'"))
 def renew(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="What is made again.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What is made again.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of it, with what takes more than ten minutes.")] = False,
     ops: Annotated[
-        str, typer.Option(metavar="GLOB", help="Of fixtures and tightness only the part of the ops whose name matches.")
+        str, typer.Option(metavar="GLOB", help="Of fixtures and tightness only the ops whose name matches.")
     ] = "",
+    as_json: AsJson = False,
 ) -> int:
-    """Make again what is generated in a checkout, and say which files changed.
+    """Make again what is generated in a checkout.
 
-    Without names that is all that takes some minutes; what takes more than ten is named as left out.
+    Says which files changed. Without names that is all that takes some minutes; what takes more than ten is named as
+    left out.
     """
     from refnn.ops import OPS
     from refnn.study import renew as study
@@ -33,18 +35,25 @@ def renew(
     with sentence(LookupError):
         products = study.chosen(names or (), every=every, some_ops=bool(ops))
     status = CONFORMS
+    made = []
     for product in products:
-        print(f"{product.name}: ", end="", flush=True)
+        if not as_json:
+            print(f"{product.name}: ", end="", flush=True)
         with sentence(LookupError, RuntimeError):
             became, differ = study.renew(product, ops)
-        counts = Counter(became.values())
-        print(", ".join(f"{n} {what}" for what, n in counts.items()) or "as it was")
-        for path, what in became.items():
-            print(f"  {what} {path}")
+        made.append({"name": product.name, "files": became, "differ": differ})
+        if not as_json:
+            counts = Counter(became.values())
+            print(", ".join(f"{n} {what}" for what, n in counts.items()) or "as it was")
+            for path, what in became.items():
+                print(f"  {what} {path}")
         for command in differ:
             say(f"{command!r} found what does not conform")
             status = DIFFERS
-    for p in study.PRODUCTS:
-        if p not in products and not names:
-            print(f"{p.name}: left out, for it {p.apart}")
+    left = {} if names else {p.name: p.apart for p in study.PRODUCTS if p not in products}
+    if as_json:
+        print_json("renew", {"products": made, "left_out": left})
+    else:
+        for name, why in left.items():
+            print(f"{name}: left out, for it {why}")
     return status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
+import itertools
 import json
 import shlex
 import sys
@@ -20,12 +21,15 @@ from refnn.cli.app import (
     CONFORMS,
     INTERRUPTED,
     NOTHING,
+    AsJson,
     Dtypes,
     Failure,
     Seed,
     app,
+    example,
     exit_status,
     known_dtypes,
+    print_json,
     read_report,
     say,
     sentence,
@@ -54,14 +58,19 @@ SUFFIXES = {
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog=example("refnn report", "refnn report --ops '*softmax' --dtype bfloat16 --out softmax-report"))
 def report(
     ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops and networks whose name matches.")] = "*",
     dtype: Dtypes = None,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("refnn-report"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write to.")] = Path("refnn-report"),
+    as_json: AsJson = False,
 ) -> int:
-    """Check PyTorch and write report.jsonl, report.html, report.md, findings.md and junit.xml."""
+    """Check PyTorch on all ops and networks.
+
+    Writes report.jsonl, report.html, report.md, findings.md and junit.xml. On a terminal each op has a line as soon as
+    it is checked.
+    """
     dtypes = known_dtypes(dtype or ["float32", "float64"])
     with needed_by("refnn report"):  # said before the minutes that the checks take, and not after them
         for name in ("jinja2", "rich"):
@@ -83,8 +92,13 @@ def report(
             paths.append(out / name)
     except KeyboardInterrupt:
         interrupted = True
-    show(written)
-    print("written:", *map(str, paths))
+    if as_json:
+        from refnn.report.lines import described
+
+        print_json("report", {**described(written), "written": [str(p) for p in paths]})
+    else:
+        show(written)
+        print("written:", *map(str, paths))
     if interrupted:
         say(f"interrupted; {out} has what was checked before, marked as partial")
         return INTERRUPTED
@@ -175,26 +189,53 @@ def _run(subjects: Sequence[tuple[str, Callable[[], Report]]], path: Path, heade
     from refnn.report.lines import Writer
 
     with writing(path), Writer(path, header) as writer, progress(len(subjects)) as step:
-        for label, check in subjects:
-            step(label)
-            try:
-                part = check()
-            except OSError as e:
-                # Not the disk that the report is on.
-                raise RuntimeError(f"checking {label} raised {type(e).__name__}: {e}") from e
-            writer.add(part)
+        for name, group in itertools.groupby(subjects, key=lambda s: s[0].partition(" ")[0]):
+            parts = []
+            for label, check in group:
+                step(label)
+                try:
+                    part = check()
+                except OSError as e:
+                    # Not the disk that the report is on.
+                    raise RuntimeError(f"checking {label} raised {type(e).__name__}: {e}") from e
+                writer.add(part)
+                parts.append(part)
+            step("", live(name, parts))
+
+
+def live(name: str, parts: Sequence[Report]) -> str:
+    """The line of an op that was checked: of each dtype the outcome, and how long it took.
+
+    >>> from refnn.report import Report, Result
+    >>> one = Result("a", "relu", "float32", "normal", "output", {"ok": 3, "violation": 1}, seconds=0.25)
+    >>> live("relu", [Report({"dtype": "float32"}, [one])])
+    'relu                 float32 1 violation                                  0.2 s'
+    """
+    from refnn.report import CONFORMING, VERDICTS
+
+    told = []
+    for part in parts:
+        wrong = [f"{n:,} {v}" for v in VERDICTS if v not in CONFORMING and (n := part.count(v))]
+        known = " (expected)" if wrong and part.ok else ""
+        outcome = ", ".join(wrong) or ("ok" if part.ok else "nothing was checked" if not part.elements else "not ok")
+        told.append(f"{part.header.get('dtype', '')} {outcome}{known}")
+    seconds = sum(r.seconds for part in parts for r in part.results)
+    return f"{name:20} {'; '.join(told):45} {seconds:7.1f} s"
 
 
 # --- render ----------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog=example("refnn render run.jsonl --to md --out -"))
 def render(
-    run: Annotated[Path, typer.Argument(help="A report as JSON Lines.")],
-    to: Annotated[str, typer.Option(help="html, md, findings, junit, badge or json.")] = "html",
-    out: Annotated[Path | None, typer.Option(help="The file to write, or - for standard output.")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A report as JSON Lines.")],
+    to: Annotated[str, typer.Option(metavar="FORM", help="html, md, findings, junit, badge or json.")] = "html",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The file, or - for standard output.")] = None,
 ) -> int:
-    """Make another form of a report from its JSON Lines. By default the new file lies beside them."""
+    """Make another form of a report from its JSON Lines.
+
+    By default the new file lies beside them.
+    """
     if to not in SUFFIXES:
         raise Failure(f"--to is {to!r}, expected one of {', '.join(SUFFIXES)}")
     text = _render(read_report(run), to)

@@ -13,31 +13,58 @@ import typer
 
 if TYPE_CHECKING:
     from refnn.report import Report
-from refnn.cli.app import CONFORMS, DIFFERS, NOTHING, Failure, app, say, sentence, write, writing
+from refnn.cli.app import (
+    CONFORMS,
+    DIFFERS,
+    NOTHING,
+    Accept,
+    Algorithm,
+    AsJson,
+    Failure,
+    ModelName,
+    ProfileName,
+    Xfails,
+    app,
+    example,
+    print_json,
+    say,
+    sentence,
+    tell,
+    write,
+    writing,
+)
+from refnn.cli.selection import Wheres, Without
 
 # --- gen, verify, export ---------------------------------------------------------------------------------------------
 
-Families = Annotated[list[str] | None, typer.Option("--family", help="Only this family of fixtures; may be repeated.")]
+Families = Annotated[
+    list[str] | None,
+    typer.Option("--family", "--families", metavar="NAME", help="Only these families of fixtures."),
+]
 OneDtype = Annotated[
-    str | None, typer.Option("--dtype", help="The working format; by default the format of the inputs.")
+    str | None, typer.Option("--dtype", metavar="DTYPE", help="The working format, if not that of the inputs.")
 ]
 Forward = Annotated[bool, typer.Option("--forward", help="Only outputs, no gradients.")]
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "refnn gen 'linear,softmax' --lines --dtype float32 | ./mynn | refnn verify -",
+        "refnn gen softmax --out fixtures",
+    )
+)
 def gen(
-    ops: Annotated[
-        str, typer.Argument(metavar="[OPS]", help="An op, a pattern, or several separated by commas.")
-    ] = "*",
-    lines: Annotated[bool, typer.Option("--lines", help="Print the requests as text lines for a program.")] = False,
+    ops: Annotated[str, typer.Argument(metavar="OPS", help="An op, a pattern, or several separated by commas.")] = "*",
+    lines: Annotated[bool, typer.Option("--lines", help="Print requests as text lines for a program.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Write the fixture files of all ops.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The folder for the files.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder for the files.")] = None,
     dtype: OneDtype = None,
     family: Families = None,
     case: Annotated[str | None, typer.Option(metavar="ID", help="Only this case.")] = None,
     forward: Forward = False,
 ) -> int:
-    """Print the fixtures as requests for a program, or make their files again."""
+    """Print the fixtures as requests, or make their files."""
+    family = _listed(family)
     selected = {"--dtype": dtype, "--family": family, "--case": case, "--forward": forward}
     if not lines:
         if out is None or (ops == "*") != every:
@@ -85,41 +112,61 @@ def _write_fixtures(ops: str, out: Path) -> int:
     return CONFORMS
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "refnn verify torch --ops softmax --json",
+        "refnn verify mine:impl --model float32-ftz --xfails known.txt",
+    )
+)
 def verify(
     impl: Annotated[
         str,
         typer.Argument(
             metavar="IMPL",
-            help="The implementation: torch, refnn, module:object, cmd:PROGRAM (JSON Lines) or lines:PROGRAM (text "
-            "lines). Or -, to read answers to `refnn gen --lines` from standard input.",
+            help="torch, refnn, module:object, cmd:PROGRAM (JSON Lines) or lines:PROGRAM (text lines). Or -: answers "
+            "to `refnn gen --lines` from standard input.",
         ),
     ],
     ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops whose name matches.")] = "*",
     dtype: OneDtype = None,
     family: Families = None,
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
+    where: Wheres = None,
+    without: Without = "",
     forward: Forward = False,
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(help="A verdict that counts as conforming, for example explained; may be repeated."),
-    ] = None,
-    xfails: Annotated[
-        Path | None, typer.Option(help="A file of expected failures, one line each: ID  # reason.")
-    ] = None,
-    min_cases: Annotated[int, typer.Option(min=1, help="Fail if fewer cases pass.")] = 1,
-    timeout: Annotated[float, typer.Option(min=0.01, help="How many seconds a program has for one answer.")] = 10.0,
-    out: Annotated[Path | None, typer.Option(help="Write the report to this file, as JSON Lines.")] = None,
+    model: ModelName = None,
+    algorithm: Algorithm = "accurate",
+    profile: ProfileName = "framework",
+    accept: Accept = None,
+    xfails: Xfails = None,
+    min_cases: Annotated[int, typer.Option(min=1, metavar="N", help="Fail if fewer cases pass.")] = 1,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, metavar="S", help="Seconds that a program has for an answer.")
+    ] = 10.0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report there, as JSON Lines.")] = None,
+    as_json: AsJson = False,
 ) -> int:
-    """Run the fixtures against an implementation, or judge the answers of a program."""
+    """Run the fixtures against an implementation.
+
+    Without --model and --algorithm the bounds of the fixtures judge, with them the oracle does.
+    """
     from refnn.progress import progress
-    from refnn.report import VERDICTS
     from refnn.suite import run as suites
+    from refnn.suite.options import listed, options
     from refnn.suite.read import the_suite
 
-    if unknown := [v for v in accept or () if v not in VERDICTS]:
-        raise Failure(f"--accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
+    family = _listed(family)
+    with sentence(LookupError, ValueError):
+        judging = options(
+            accept=listed(accept or ()),
+            model_=model,
+            algorithm=algorithm,
+            where=where or (),
+            without=without,
+            profile=profile,
+        )
     selected = {"--ops": ops != "*", "--family": family, "--case": case, "--forward": forward}
+    selected |= {"--where": where, "--without": without}
     if impl == "-" and (useless := [n for n, v in selected.items() if v]):
         raise Failure(
             f"{useless[0]} selects requests: give it to refnn gen, whose first line tells verify - the selection"
@@ -127,10 +174,10 @@ def verify(
     if out is not None:
         with writing(out):  # before anything is computed
             out.open("w").close()
-    with sentence(FileNotFoundError, LookupError, ValueError):
+    with sentence(FileNotFoundError, LookupError, TypeError, ValueError):
         fixtures = the_suite()
         expected = suites.committed(impl, fixtures) if xfails is None else suites.read_expected(xfails, fixtures)
-        given: dict[str, Any] = {"accept": accept or (), "expected": expected}
+        given: dict[str, Any] = {"options": judging, "expected": expected}
         if impl == "-":
             from refnn.suite.pipe import LONGEST
             from refnn.suite.pipe import verify as judge
@@ -138,7 +185,8 @@ def verify(
             rows = iter(lambda: sys.stdin.buffer.readline(LONGEST), b"")
             found = judge(fixtures, rows, dtype=dtype, **given)
         else:
-            cases = suites.required(fixtures, ops, dtype, family or (), case or ())
+            dtype = judging.dtype(dtype)
+            cases = judging.chosen(suites.required(fixtures, ops, dtype, family or (), case or ()))
             if not cases:
                 raise _none_selected(ops, dtype, family, "checked")
             with suites.implementation(impl, timeout=timeout) as running, progress(len(cases)) as step:
@@ -146,7 +194,13 @@ def verify(
     found.header["command"] = shlex.join(["refnn", *sys.argv[1:]])
     if out is not None:
         write(out, found.to_json())
-    return _verdict(found, min_cases)
+    return _verdict(found, min_cases, as_json=as_json)
+
+
+def _listed(given: Sequence[str] | None) -> list[str]:
+    from refnn.suite.options import listed
+
+    return listed(given or ())
 
 
 def _none_selected(ops: str, dtype: str | None, family: Sequence[str] | None, done: str) -> Failure:
@@ -158,15 +212,20 @@ def _none_selected(ops: str, dtype: str | None, family: Sequence[str] | None, do
     return Failure(f"no fixture {' '.join(words)} is selected: nothing was {done}", NOTHING)
 
 
-def _verdict(found: Report, min_cases: int) -> int:
+def _verdict(found: Report, min_cases: int, *, as_json: bool) -> int:
     """Print the report and the id of every case without an answer, and return the exit status."""
     from refnn.suite.pipe import MISSING
 
     missing = [f for f in found.findings if f.message == MISSING]
     found.findings = [f for f in found.findings if f.message != MISSING] + missing
-    print(found)
-    for f in missing:
-        print(f"not answered: {f.case}")
+    if as_json:
+        from refnn.report.lines import described
+
+        print_json("verify", described(found))
+    else:
+        tell(str(found))
+        for f in missing:
+            print(f"not answered: {f.case}")
     if found.header.get("answered") == 0:
         say("no answer came: nothing was checked")
         return NOTHING
@@ -179,16 +238,17 @@ def _verdict(found: Report, min_cases: int) -> int:
     return CONFORMS if found.ok else DIFFERS
 
 
-@app.command()
+@app.command(epilog=example("refnn export softmax --to c-header --out cases.h --dtype float32"))
 def export(
     ops: Annotated[str, typer.Argument(metavar="OPS", help="An op, a pattern, or several separated by commas.")],
-    to: Annotated[str, typer.Option(help="c-header or npz.")],
-    out: Annotated[Path, typer.Option(help="The file to write, or - for standard output.")],
+    to: Annotated[str, typer.Option(metavar="FORM", help="c-header or npz.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, or - for standard output.")],
     dtype: OneDtype = None,
     family: Families = None,
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this case; may be repeated.")] = None,
 ) -> int:
-    """Write fixtures as a C header or as an .npz archive."""
+    """Write fixtures as a C header or an .npz archive."""
+    family = _listed(family)
     from refnn.suite import export as exports
     from refnn.suite.read import the_suite
     from refnn.suite.run import required

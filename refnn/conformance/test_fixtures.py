@@ -37,8 +37,9 @@ def test_case(case: tuple[Fixture, str], tested: Implementation, request: pytest
     """All results of the case are as its file says, or one that is expected to fail does."""
     fixture, dtype = case
     run = of_config(request.config)
-    report = run_case(tested, fixture, dtype, forward=run.forward)
-    report.accept |= frozenset(run.accept)
+    report = run_case(tested, fixture, dtype, forward=run.forward, options=run.options)
+    report.accept = run.options.accept
+    report.header["profile"] = run.options.profile
     report.expected.update(of_run(run.expected, [case]))
     settle(report, forward=run.forward)
     request.node.user_properties += [(LINES, report.to_json()), ("worst_ratio", repr(report.worst_ratio))]
@@ -48,8 +49,8 @@ def test_case(case: tuple[Fixture, str], tested: Implementation, request: pytest
     why = report.expected.get(fixture.id, "")
     if report.stale:
         pytest.fail(f"it passes, although it is expected to fail: {why}", pytrace=False)
-    if any(f.verdict not in report.accept for f in report.findings):
-        pytest.xfail(why)
+    if failed := [f for f in report.findings if f.verdict not in report.accept]:
+        pytest.xfail(why or report.reason(failed[0]) or "")
     if report.skips:
         pytest.skip(report.skips[fixture.id])
     if not report.results:

@@ -25,6 +25,7 @@ from refnn.judging.groups import Where, check_where, unmet
 from refnn.judging.independence import independent
 from refnn.op import Op, Params, Special, Variant, lift
 from refnn.ops import find
+from refnn.refusals import hint, several
 from refnn.variants import alone, large
 
 
@@ -48,7 +49,7 @@ def cases(
     dtype: str,
     *,
     seed: int = 0,
-    families: Iterable[str] | None = None,
+    families: str | Iterable[str] | None = None,
     where: Where | None = None,
     id: str = "*",
     thorough: bool = False,
@@ -59,17 +60,19 @@ def cases(
         ...     c.id, c.inputs[0].shape
         ('softmax/float32/large/x=7x5,axis=0/constant/0', (7, 5))
 
-    `families` keeps the cases of these input families, and `id` those whose id matches the pattern. `where` keeps those
-    that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a parameter, an input ("classes" or
-    "probabilities" for a target, None where it is absent), "shape" or "rank" of the first input, "family" or "group"
-    (a group that `refnn cases` lists). A value of the mapping is a value, a set or list of values, or a predicate of
-    the value. With `thorough` every variant of the record meets every family, and there are further cases, of some
-    hundred thousand elements each. LookupError names an unknown family, TypeError an unknown dtype or key.
+    `families` keeps the cases of these input families (a text is one of them), and `id` those whose id matches the
+    pattern. `where` keeps those that it takes. It is a predicate of cases, or a mapping. A key of the mapping is a
+    parameter, an input ("classes" or "probabilities" for a target, None where it is absent), "shape" or "rank" of the
+    first input, "family" or "group" (a group that `refnn cases` lists). A value of the mapping is a value, a set or
+    list of values, or a predicate of the value. With `thorough` every variant of the record meets every family, and
+    there are further cases, of some hundred thousand elements each. LookupError names an unknown family, TypeError an
+    unknown dtype or key.
     """
     op, fmt = find(op), format_of(dtype)
+    families = None if families is None else several(families)
     for name in families or ():
         if name not in NAMES:
-            raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}")
+            raise LookupError(f"unknown input family {name!r}, known: {', '.join(NAMES)}{hint(name, NAMES)}")
     check_where(op, where or {})
     for made in _cases(op, dtype, fmt, seed, families, id, thorough):
         if unmet(made, where or {}) is None:

@@ -137,7 +137,11 @@ def named(unsupported: Sequence[Case], supported: Iterable[Case]) -> dict[str, s
 
 
 def check_where(op: Op, where: Where) -> None:
-    """TypeError if a selection names something that the cases of the op do not have."""
+    """TypeError if a selection is none, or names something that the cases of the op do not have."""
+    if not callable(where) and not isinstance(where, Mapping):
+        raise TypeError(
+            f"{op.name}: a selection of cases is {where!r}, expected a mapping such as {{'rank': 2}} or a predicate"
+        )
     for name in () if callable(where) else where:
         if name not in op.defaults and name not in op.inputs and name not in FACTS:
             raise TypeError(

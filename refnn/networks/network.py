@@ -12,7 +12,6 @@ that makes dL/da = dL/dx (0 or 1), which is dLa in challa2023 (26), and from it 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from refnn.formats import FORMATS
 from refnn.networks import files
 from refnn.op import Input, Op, Variant
 from refnn.ops import OPS, find
+from refnn.refusals import nearest
 
 Array = Any
 Params = Mapping[str, np.ndarray]
@@ -393,6 +393,6 @@ def subject(name: str) -> Op:
         return OPS[name]
     if name in fixtures():  # and no path, which Network.load would take
         return Network.load(name).op
-    if near := difflib.get_close_matches(name, fixtures(), 1):
-        raise LookupError(f"unknown op {name!r}, did you mean the network {near[0]!r}?")
+    if near := nearest(name, fixtures()):
+        raise LookupError(f"unknown op {name!r}, did you mean the network {near!r}?")
     return find(name)  # whose error names the nearest op

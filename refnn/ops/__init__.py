@@ -5,7 +5,6 @@ The package is itself a mapping: refnn.ops["softmax"] is the op, refnn.ops.softm
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import sys
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import cast
 
 from refnn.op import Op
+from refnn.refusals import nearest
 
 _NAMES = tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
@@ -53,12 +53,87 @@ def _load(name: str) -> Op:
 
 
 def find(op: str | Op) -> Op:
-    """The op called `op` (or the op itself). LookupError names the nearest one."""
+    """The op called `op` (or the op itself). LookupError names the op that is meant, or what it is made of."""
     if isinstance(op, Op):
         return op
     if op not in OPS:
-        near = difflib.get_close_matches(str(op), OPS, 1, 0.5)
-        raise LookupError(
-            f"unknown op {op!r}" + (f", did you mean {near[0]!r}?" if near else f", known: {', '.join(OPS)}")
-        )
+        raise LookupError(f"unknown op {op!r}{meant(str(op))}")
     return OPS[op]
+
+
+# --- names that the catalogue lacks ----------------------------------------------------------------------------------
+
+# What others call an op of the catalogue.
+ALSO_CALLED = {
+    "affine": "linear",
+    "avgpool": "avg_pool2d",
+    "avgpool2d": "avg_pool2d",
+    "bce": "binary_cross_entropy_with_logits",
+    "bce_with_logits": "binary_cross_entropy_with_logits",
+    "conv": "conv2d",
+    "conv2d_transpose": "conv_transpose2d",
+    "convolution": "conv2d",
+    "crossentropy": "cross_entropy",
+    "deconv": "conv_transpose2d",
+    "dense": "linear",
+    "expit": "sigmoid",
+    "fc": "linear",
+    "fully_connected": "linear",
+    "gemm": "linear",
+    "hard_sigmoid": "hardsigmoid",
+    "hard_swish": "hardswish",
+    "hard_tanh": "hardtanh",
+    "l2_loss": "half_squared_error",
+    "log_sigmoid": "logsigmoid",
+    "log_sum_exp": "logsumexp",
+    "logistic": "sigmoid",
+    "lrelu": "leaky_relu",
+    "mae": "l1_loss",
+    "matmul": "linear",
+    "max_pool": "max_pool2d",
+    "maxpool": "max_pool2d",
+    "mse": "mse_loss",
+    "negative_log_likelihood": "nll_loss",
+    "softargmax": "softmax",
+    "softmax_cross_entropy": "cross_entropy",
+    "swish": "silu",
+    "weight_decay": "l2_penalty",
+}
+# What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.
+MADE_OF = {
+    "adaptive_avg_pool": ("avg_pool2d",),
+    "attention": ("linear", "softmax"),
+    "batch_norm": (),
+    "bilinear": ("linear",),
+    "cosine_similarity": (),
+    "embedding": ("linear",),
+    "geglu": ("glu", "gelu"),
+    "group_norm": (),
+    "gru": ("linear", "sigmoid", "tanh"),
+    "huber_loss": ("smooth_l1_loss",),
+    "instance_norm": (),
+    "kl_div": ("cross_entropy", "log_softmax"),
+    "layer_norm": (),
+    "lstm": ("linear", "sigmoid", "tanh"),
+    "multi_head_attention": ("linear", "softmax"),
+    "reshape": ("flatten",),
+    "rms_norm": (),
+    "rnn": ("linear", "tanh"),
+    "scaled_dot_product_attention": ("linear", "softmax"),
+    "self_attention": ("linear", "softmax"),
+    "sparsemax": ("softmax",),
+    "swiglu": ("glu", "silu"),
+}
+
+
+def meant(name: str) -> str:
+    """The end of a sentence that refuses a name: the op that is meant, or what the catalogue has of it."""
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    lacking = plain if plain in MADE_OF else nearest(plain, MADE_OF)
+    if lacking != plain and (near := ALSO_CALLED.get(plain) or nearest(plain, OPS)):
+        return f", did you mean {near!r}?"
+    parts = [p for p in MADE_OF.get(lacking, ()) if p in OPS]
+    own = '"Add an op of your own" in README.md says how to check it'
+    if parts:
+        return f": the catalogue lacks {lacking} and has {' and '.join(parts)}; {own}"
+    return f": the catalogue lacks {lacking or 'it'}; `refnn ops` lists what it has, and {own}"

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from refnn.refusals import hint, several
 from refnn.report.profiles import Profile, profile
 
 # From best to worst. Elements out of scope are counted apart: nothing is claimed about them.
@@ -37,6 +38,18 @@ MEANING: Mapping[str, str] = {
     "error": "raised, wrong shape or dtype, input modified, not reproducible, or undecided",
     OUT_OF_SCOPE: "a partial result may overflow, or overflows and becomes finite again: nothing is claimed",
 }
+
+
+def accepting(given: str | Iterable[str]) -> frozenset[str]:
+    """The verdicts that conform where those given are accepted, too: one, or several. ValueError names an unknown one.
+
+    >>> sorted(accepting("explained") - CONFORMING)
+    ['explained']
+    """
+    for name in several(given):
+        if name not in VERDICTS:
+            raise ValueError(f"accept has {name!r}, expected some of {', '.join(VERDICTS)}{hint(name, VERDICTS)}")
+    return CONFORMING | frozenset(several(given))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,17 @@ def dumps(report: Report) -> str:
 
 def document(report: Report) -> str:
     """The report as one JSON document: header, totals, summary by op, findings."""
-    data = {
+    return as_json(described(report)) + "\n"
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """The text of a JSON document; numbers that JSON lacks become strings."""
+    return json.dumps(_plain(data), indent=1, allow_nan=False)
+
+
+def described(report: Report) -> dict[str, Any]:
+    """What `document` says."""
+    return {
         "format": FORMAT_VERSION,
         "header": report.header,
         **_totals(report),
@@ -48,7 +58,6 @@ def document(report: Report) -> str:
         "stale": report.stale,
         "findings": [as_dict(f) for f in report.findings],
     }
-    return json.dumps(_plain(data), indent=1, allow_nan=False) + "\n"
 
 
 def _line(kind: str, data: Mapping[str, Any]) -> str:

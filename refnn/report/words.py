@@ -12,13 +12,17 @@ from typing import Any
 
 from refnn.report import APART, CONFORMING, OUT_OF_SCOPE, OUTPUTS, SCOPE_LIMIT, VERDICTS, Finding, Report
 
+RESULTS = 8  # lines of results, of one op with its inputs
+NOTES = 5  # lines of them: a run of all networks has dozens
 GROUPS = 8  # groups of what is not supported, in one line
 
 
 def in_sentences(report: Report) -> str:
     """The report as text that a person can act on: the outcome in one line, what qualifies it, and findings."""
     of_fixtures, name, dtype = "required" in report.header, *map(report.header.get, ("subject", "dtype"))
-    subject = f"{name} in {dtype}" if of_fixtures else f"refnn.check({name!r}, dtype={dtype!r})"
+    of_a_call = not of_fixtures and "command" not in report.header
+    subject = f"{name} in {dtype}" if dtype else str(name)
+    subject = f"refnn.check({name!r}, dtype={dtype!r})" if of_a_call else subject
     deciding, told = report.part(apart=False), support(report)
     unclaimed = scope_lines(deciding)
     if not report.elements and not report.findings:
@@ -32,35 +36,82 @@ def in_sentences(report: Report) -> str:
         f"({counts(deciding)}); largest error/allowance {number(deciding.worst_ratio)} under model "
         f"{report.header.get('model', '')}"
     )
-    lines = [head, *(f"  note: {n}" for n in report.header.get("notes", ()))]
+    notes = report.header.get("notes", ())
+    lines = [head, *(f"  note: {n}" for n in notes[:NOTES])]
+    if len(notes) > NOTES:
+        lines.append(f"  {counted(len(notes) - NOTES, 'note')} more stand in the header of the report")
     if of_fixtures:
         lines.append(f"  {share(report)}")
         lines += [f"  {told}"] if told else []
     if report.header.get("covered"):
         lines.append(f"  covered: {report.header['covered']}")
+    lines += [f"  {line}" for line in by_result(deciding)]
     lines += [f"  {undeclared(report)}"] if report.mostly_undeclared else []
     lines += [f"  out of scope beyond {SCOPE_LIMIT:.0%}: {o}" for o in report.out_of_scope]
     lines += [f"  {line}" for line in unclaimed[:5]]
     lines += [f"  expected finding no longer occurs: {c} ({report.expected[c]})" for c in report.stale]
     lines += [f"  does not conform, though no finding says why: {c}" for c in report.unlisted[:5]]
-    lines += _shown(report.unexpected, 5)
+    lines += _shown(report.unexpected, 5, report)
     if report.partial:
         lines.append(f"  partial: {unfinished(report)}")
     if report.profile.apart:
         lines.append(f"  {apart(report)}")
-        lines += _shown(report.part(apart=True).unexpected, 3)
+        lines += _shown(report.part(apart=True).unexpected, 3, report)
     return "\n".join(lines)
 
 
-def _shown(findings: Iterable[Finding], most: int) -> list[str]:
-    """The first lines of findings, in order; of an error its replay, too."""
+def _shown(findings: Iterable[Finding], most: int, report: Report) -> list[str]:
+    """The first few findings in order, each with why it is one, what to try, and the line that replays it, unless that
+    stands above already."""
+    from refnn.report.advice import remedy, why
+
     found = in_order(by_cause(findings))
-    lines = []
+    lines: list[str] = []
+    said: set[str] = set()
     for f in found[:most]:
-        lines.append(indent(str(f), "  "))
-        if f.verdict == "error" and f.replay:
-            lines.append(f"    replay   {f.replay}")
+        lines.append(indent(str(f).rstrip(), "  "))
+        told = [("why", why(f)), ("try", remedy(f, report)), ("replay", f.replay)]
+        lines += [f"    {name:8} {text}" for name, text in told if text and text not in said]
+        said.update(text for _, text in told)
     return lines + ([f"  and {len(found) - most} findings more"] if len(found) > most else [])
+
+
+def by_result(report: Report, *, verdicts: bool = True) -> list[str]:
+    """A line for each result of an implementation: in how many cases it is ok, and in how many it is not, with the
+    verdicts. Of many results only those that are not ok in all cases have a line of their own."""
+    rows: dict[tuple[str, str, str], dict[str, Counter[str]]] = {}
+    failed = [f for f in report.findings if f.verdict not in report.accept]
+    reasons = {(f.case, f.dtype, f.what): report.reason(f) for f in failed}
+    reasons |= {(f.case, f.dtype, f.what): None for f in report.unexpected}  # one of several is enough
+    for r in report.results:
+        worst = worst_verdict(dict(r.verdicts)) if r.elements else OUT_OF_SCOPE if r.verdicts else "ok"
+        bad = worst not in report.accept and worst != OUT_OF_SCOPE
+        known = bad and reasons.get((r.case, r.dtype, r.what)) is not None and not math.isnan(r.worst_ratio)
+        state = "as expected wrong" if known else "wrong" if bad or math.isnan(r.worst_ratio) else "ok"
+        state = "out of scope" if worst == OUT_OF_SCOPE and state == "ok" else state
+        row = rows.setdefault((r.op, r.dtype, r.what), {})
+        row.setdefault(state, Counter())[worst] += 1
+    ops, dtypes = ({key[i] for key in rows} for i in (0, 1))
+    sound = [key for key, row in rows.items() if row.keys() == {"ok"}]
+    short = len(rows) > RESULTS
+    lines = []
+    for key in [k for k in rows if k not in sound][:RESULTS] if short else rows:
+        row = rows[key]
+        n = sum(c.total() for c in row.values())
+        parts: list[str] = []
+        for state in ("ok", "wrong", "as expected wrong", "out of scope"):
+            if count := row.get(state):
+                named = verdicts and "wrong" in state
+                kinds = ", ".join(f"{v} in {m:,}" for v, m in count.most_common()) if named else ""
+                of = f" of {counted(n, 'case')}" if not parts else ""
+                parts.append(f"{state} in {count.total():,}{of}" + (f" ({kinds})" if kinds else ""))
+        name = " ".join(filter(None, (key[0] if len(ops) > 1 else "", key[1] if len(dtypes) > 1 else "", key[2])))
+        lines.append(f"{name}: {', '.join(parts)}")
+    if short and (left := len(rows) - len(lines) - len(sound)):
+        lines.append(f"{counted(left, 'result')} more with wrong or unjudged cases")
+    if short and sound:
+        lines.append(f"{counted(len(sound), 'result')} ok in all {'their' if len(sound) > 1 else 'its'} cases")
+    return lines
 
 
 def in_prose(report: Report) -> str:
@@ -78,6 +129,7 @@ def in_prose(report: Report) -> str:
         lines.append(f"  Of its cases, {told}.")
     if report.mostly_undeclared:
         lines.append(f"  {undeclared(report)}.")
+    lines += [f"  {line}." for line in by_result(report, verdicts=False)]
     for f in in_order(by_cause(report.unexpected))[:3]:
         if f.verdict == "error":
             lines.append(f"  {f}".replace("\n", "\n  "))
@@ -85,6 +137,7 @@ def in_prose(report: Report) -> str:
         at = f" at {', '.join(f'{n} = {v!r}' for n, v in f.inputs.items())}" if f.inputs else ""
         far = f": {f.digits_lost}" if f.digits_lost else ""
         lines.append(f"  {place(f)} is {f.got!r}{at}, and {f.expected!r} would be right{far}.")
+        lines += [f"    To see it alone: {f.replay}"] if f.replay else []
     return "\n".join(lines)
 
 
@@ -190,6 +243,8 @@ def headline(report: Report) -> str:
         undeclared(report) if report.mostly_undeclared else "",
     ]
     found = "; ".join(r for r in reasons if r and not r.startswith("0 "))
+    if not found and not report.partial:
+        found = "nothing that decides was checked"
     if report.partial:
         return f"{name}: {unfinished(report)}; in what was run {found or 'nothing unexpected was found'}"
     return f"{name} does not conform{few(report)}{waived(report)}: {found}"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from refnn.ids import CaseId
 from refnn.implementations.protocol import PROTOCOL, Answer, line, parse_answer, read_results
-from refnn.report import CONFORMING, Finding, Report, Result
+from refnn.report import Finding, Report, Result
 from refnn.suite.fixture import Fixture, request
+from refnn.suite.options import Options
 from refnn.suite.plan import FORMATS_HELD
 from refnn.suite.read import Suite
 from refnn.suite.run import header, judged, of_run, required, settle
@@ -77,7 +78,7 @@ def verify(
     answers: Iterable[bytes],
     *,
     dtype: str | None = None,
-    accept: Iterable[str] = (),
+    options: Options | None = None,
     expected: Mapping[str, str] | None = None,
 ) -> Report:
     """The report of the answers that a program wrote, line by line.
@@ -93,19 +94,21 @@ def verify(
             comment = comment or text
         elif text.strip() and not text.startswith("#"):
             rows.append(text if len(raw) < LONGEST else f"{text[:100]} ERR more than {LONGEST} bytes in one line")
+    options = options or Options()
+    dtype = options.dtype(dtype)
     given = [_Row.read(text) for text in rows]
     selection = _inferred(suite, given, dtype) if comment is None else _stated(suite, comment)
     if dtype not in (None, selection.dtype):
         raise ValueError(f"--dtype is {dtype}, but the requests were made in {selection.dtype or 'that of each case'}")
     cases = selection.cases(suite) if selection.ops else []
-    about = header("the program", {}, cases, suite, forward=selection.forward)
-    total = Report(about, accept=CONFORMING | frozenset(accept))
+    about = header("the program", {}, cases, suite, forward=selection.forward, options=options)
+    total = Report(about, accept=options.accept)
     total.expected.update(of_run(expected or {}, cases))
     if comment is None:
         total.header["notes"].append(
             "the program dropped the comment with the selection: it was inferred from the answers"
         )
-    _judge(total, given, cases, selection.forward)
+    _judge(total, given, cases, selection.forward, options)
     settle(total, forward=selection.forward)
     return total
 
@@ -162,7 +165,9 @@ def _inferred(suite: Suite, given: Sequence[_Row], dtype: str | None) -> Selecti
     return Selection(pattern, dtype or min((None, *FORMATS_HELD), key=misfit))
 
 
-def _judge(total: Report, given: Sequence[_Row], cases: Sequence[tuple[Fixture, str]], forward: bool) -> None:
+def _judge(
+    total: Report, given: Sequence[_Row], cases: Sequence[tuple[Fixture, str]], forward: bool, options: Options
+) -> None:
     place = {f.id: i for i, (f, _) in enumerate(cases)}
     answered: dict[str, int] = {}
     last = -1
@@ -182,7 +187,7 @@ def _judge(total: Report, given: Sequence[_Row], cases: Sequence[tuple[Fixture, 
         answer = Answer(skip=row.skip, errors=(row.error,) if row.error else ())
         if row.bits:
             answer = read_results(request(fixture, dtype, forward=forward), row.bits)
-        part = judged(fixture, dtype, answer, forward=forward)
+        part = judged(fixture, dtype, answer, forward=forward, options=options)
         total.results.extend(part.results)
         total.findings.extend(part.findings)
         total.skips.update(part.skips)

@@ -9,7 +9,7 @@ never green. If plugins are not loaded automatically, give `-p refnn.suite.pytes
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from refnn.report import Report
-    from refnn.suite.fixture import Fixture
+    from refnn.suite.options import Cases, Options
     from refnn.suite.read import Suite
 
 FAMILIES = ("smoke", "normal", "hard", "special", "limits", "network")
@@ -46,6 +46,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="a verdict that passes, for example explained",
     )
+    option("--refnn-model", metavar="MODEL", help="what the implementation computes in, for example float32-ftz")
+    option("--refnn-algorithm", metavar="NAME", default="accurate", help="the declared algorithm to judge by")
+    option(
+        "--refnn-where",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="only cases with this value of a parameter, or of shape, rank, family or group; may be repeated",
+    )
+    option("--refnn-without", metavar="GROUPS", default="", help="groups of cases that are not supported")
+    option("--refnn-profile", metavar="NAME", default="framework", help="framework, kernel or teaching")
     option("--refnn-xfails", metavar="FILE", help="expected failures, one a line: ID  # reason")
     option("--refnn-min-cases", metavar="N", type=int, default=1, help="fail if fewer cases pass (default 1)")
     option(
@@ -67,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
         with implementation(run.impl, timeout=run.timeout) as found:
             name, about = found.name, found.about
         collector = Collector(config, run, name, about)
-    except (LookupError, ValueError, FileNotFoundError) as e:
+    except (LookupError, TypeError, ValueError, FileNotFoundError) as e:
         raise pytest.UsageError(f"refnn: {e.args[0] if isinstance(e, LookupError) else e}") from e
     config.pluginmanager.register(collector, "refnn-collector")
 
@@ -77,7 +88,7 @@ class Run:
     LookupError names a wrong value of an option."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from refnn.report import VERDICTS
+        from refnn.suite.options import listed, options
         from refnn.suite.read import the_suite
         from refnn.suite.run import committed, read_expected, required
 
@@ -85,12 +96,18 @@ class Run:
         self.impl: str = given("refnn_impl")
         self.forward: bool = given("refnn_forward")
         self.timeout: float = given("refnn_timeout")
-        self.accept: Sequence[str] = given("refnn_accept")
-        if unknown := [v for v in self.accept if v not in VERDICTS]:
-            raise ValueError(f"--refnn-accept {unknown[0]!r} is not one of {', '.join(VERDICTS)}")
+        self.options: Options = options(
+            accept=listed(given("refnn_accept")),
+            model_=given("refnn_model"),
+            algorithm=given("refnn_algorithm"),
+            where=given("refnn_where"),
+            without=given("refnn_without"),
+            profile=given("refnn_profile"),
+        )
         self.suite: Suite = the_suite()
-        choice = (given("refnn_ops"), given("refnn_dtype"), given("refnn_family"), given("refnn_case"))
-        self.cases: list[tuple[Fixture, str]] = required(self.suite, *choice)
+        dtype, families = self.options.dtype(given("refnn_dtype")), listed(given("refnn_family"))
+        selected = required(self.suite, given("refnn_ops"), dtype, families, given("refnn_case"))
+        self.cases: Cases = self.options.chosen(selected)
         if not self.cases:
             raise LookupError("the options select no case: nothing would be checked")
         path = given("refnn_xfails")
@@ -111,15 +128,14 @@ class Collector:
     started. Worker processes only send their reports to it."""
 
     def __init__(self, config: pytest.Config, run: Run, name: str, about: Mapping[str, Any]) -> None:
-        from refnn.report import CONFORMING, Report
+        from refnn.report import Report
         from refnn.suite.run import header, of_run
 
         self.path = _writable(config.getoption("refnn_report"))
         self.forward: bool = run.forward
         self.least: int = config.getoption("refnn_min_cases")
-        self.report: Report = Report(
-            header(name, about, run.cases, run.suite, forward=run.forward), accept=CONFORMING | frozenset(run.accept)
-        )
+        told = header(name, about, run.cases, run.suite, forward=run.forward, options=run.options)
+        self.report: Report = Report(told, accept=run.options.accept)
         self.report.header["command"] = shlex.join(["pytest", *map(str, config.invocation_params.args)])
         self.report.expected.update(of_run(run.expected, run.cases))
         self.ran = 0
@@ -179,9 +195,10 @@ def _writable(name: str | None) -> Path | None:
 
 
 def of_config(config: pytest.Config) -> Run:
-    """The run that the options describe. UsageError says that there is no implementation."""
+    """The run that the options describe. CollectError, which pytest shows without a traceback, says that there is no
+    implementation."""
     if config.getoption("refnn_impl", default=None) is None:
-        raise pytest.UsageError(
+        raise pytest.Collector.CollectError(
             "refnn.conformance needs --refnn-impl: torch, package.module:object, cmd:PROGRAM or lines:PROGRAM "
             "(and -p refnn.suite.pytest_plugin, if plugins are not loaded automatically)"
         )

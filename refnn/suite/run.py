@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,16 @@ from refnn.implementations.protocol import Answer, Request
 from refnn.implementations.spec import Functions, parse
 from refnn.judging.call import call
 from refnn.judging.case import Case
+from refnn.judging.check_case import check_case
 from refnn.judging.groups import groups
 from refnn.judging.tally import Place, Tally
 from refnn.models import VERSION, model
 from refnn.networks.network import Network, subject
 from refnn.ops import OPS, find
-from refnn.report import CONFORMING, OUTPUTS, Finding, Report, Result
+from refnn.report import OUTPUTS, Finding, Report, Result
 from refnn.report.header import environment
 from refnn.suite.fixture import SUITE, Fixture, request
+from refnn.suite.options import Options, as_planned
 from refnn.suite.read import Suite
 from refnn.suite.rule import judge
 from refnn.witnesses import torch_witness
@@ -142,29 +144,47 @@ def required(
     return found
 
 
-def run_case(impl: Implementation, fixture: Fixture, dtype: str, *, forward: bool = False) -> Report:
+def run_case(
+    impl: Implementation, fixture: Fixture, dtype: str, *, forward: bool = False, options: Options | None = None
+) -> Report:
     """The report of one case. If the implementation has no gradients of its op, the output alone is judged, and the
     case counts as skipped."""
+    options = options or Options()
+    if (declined := options.declined(fixture.case(dtype))) is not None:
+        return Report({}, skips={fixture.id: declined})
     started = time.perf_counter()
     part = forward or impl.forward_only(fixture.op)
     answer = impl.answer(request(fixture, dtype, forward=part))
     seconds = time.perf_counter() - started
     words = ["refnn", "check", fixture.op, "--impl", impl.spec, "--case", fixture.id, "--dtype", dtype]
-    report = judged(fixture, dtype, answer, seconds, forward=part, replay=shlex.join(words))
+    replay = shlex.join([*words, *options.words()])
+    report = judged(fixture, dtype, answer, seconds, forward=part, replay=replay, options=options)
     if part and not forward and answer.skip is None:
         report.skips[fixture.id] = "no gradients: the output alone was checked"
     return report
 
 
 def judged(
-    fixture: Fixture, dtype: str, answer: Answer, seconds: float = 0.0, *, forward: bool = False, replay: str = ""
+    fixture: Fixture,
+    dtype: str,
+    answer: Answer,
+    seconds: float = 0.0,
+    *,
+    forward: bool = False,
+    replay: str = "",
+    options: Options | None = None,
 ) -> Report:
-    """The report of an answer, by the rule of the files."""
+    """The report of an answer, by the rule of the files, or by the oracle where the options name what to judge by."""
     report = Report({})
     if answer.skip is not None:
         report.skips[fixture.id] = answer.skip
+    if options is not None and options.by_oracle:
+        _by_oracle(report, fixture, dtype, answer, options, replay)
+        wants: Sequence[str] = ()
+    else:
+        wants = ("y",) if forward else fixture.wants
     equation = next(iter(subject(fixture.op).equations), "")
-    for want in ("y",) if forward else fixture.wants:
+    for want in wants:
         if want in answer.results:
             expected, shape = fixture.expect[want], fixture.shape(want)
             tally = Tally(_place(fixture, dtype, want), FORMATS[dtype], replay, equation, fixture.why)
@@ -184,6 +204,27 @@ def judged(
     return report
 
 
+def _by_oracle(report: Report, fixture: Fixture, dtype: str, answer: Answer, options: Options, replay: str) -> None:
+    """Judge the results that an answer has as `refnn.check` does."""
+
+    def forward(*_: Any, **__: Any) -> np.ndarray:
+        return answer.results["y"].copy()
+
+    def vjp(*_: Any, **__: Any) -> tuple[np.ndarray | None, ...]:
+        found = (answer.results.get(f"d/{name}") for name in fixture.inputs)
+        return tuple(None if x is None else x.copy() for x in found)
+
+    complete = all(w in answer.results for w in fixture.wants)
+    case = as_planned(fixture, dtype)
+    if "y" not in answer.results:  # why, its errors say
+        return
+    results, findings, *_ = check_case(
+        case, forward, vjp if complete else None, options.rules(dtype), options.algorithm, replay=replay
+    )
+    report.results.extend(results)
+    report.findings.extend(findings)
+
+
 def _place(fixture: Fixture, dtype: str, want: str) -> Place:
     what = "output" if want == "y" else f"grad[{want[2:]}]" if want.startswith("d/") else want
     return fixture.id, fixture.op, dtype, fixture.family, what
@@ -195,16 +236,18 @@ def run(
     suite: Suite,
     *,
     forward: bool = False,
-    accept: Iterable[str] = (),
+    options: Options | None = None,
     expected: Mapping[str, str] | None = None,
     step: Callable[[str], None] = lambda label: None,
 ) -> Report:
     """The report of these cases."""
-    total = Report(header(impl.name, impl.about, cases, suite, forward=forward), accept=CONFORMING | frozenset(accept))
+    options = options or Options()
+    about = header(impl.name, impl.about, cases, suite, forward=forward, options=options)
+    total = Report(about, accept=options.accept)
     total.expected.update(of_run(expected or {}, cases))
     for fixture, dtype in cases:
         step(fixture.id)
-        part = run_case(impl, fixture, dtype, forward=forward)
+        part = run_case(impl, fixture, dtype, forward=forward, options=options)
         total.results.extend(part.results)
         total.findings.extend(part.findings)
         total.skips.update(part.skips)
@@ -221,7 +264,13 @@ def settle(report: Report, *, forward: bool) -> None:
 
 
 def header(
-    name: str, about: Mapping[str, Any], cases: Sequence[tuple[Fixture, str]], suite: Suite, *, forward: bool = False
+    name: str,
+    about: Mapping[str, Any],
+    cases: Sequence[tuple[Fixture, str]],
+    suite: Suite,
+    *,
+    forward: bool = False,
+    options: Options | None = None,
 ) -> dict[str, Any]:
     """The header of a report of the fixtures."""
     dtypes = [d for d in FORMATS if any(d == dtype for _, dtype in cases)]
@@ -238,6 +287,7 @@ def header(
         **environment(),
         "models": [model(d).describe() for d in dtypes],
         "models version": VERSION,
+        **(options or Options()).header(dtypes),
     }
 
 
@@ -248,20 +298,11 @@ def read_expected(path: Path, suite: Suite) -> dict[str, str]:
     """Expected failures from a file: `ID  # reason`, or `ID DTYPE  # reason` for a working format that is not the
     format of the inputs. ValueError names a line without a reason, with an unknown id, or with an id that occurs
     twice."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"cannot read the expected failures {str(path)!r}: {e}") from e
     found: dict[str, str] = {}
-    for number, row in enumerate(text.splitlines(), 1):
-        if not row.strip() or row.lstrip().startswith("#"):
-            continue
-        key, *rest = re.split(r"\s#", row, maxsplit=1)
-        words, reason = key.split(), "".join(rest)
-        if not reason.strip():
-            raise ValueError(f"{path}, line {number}: it has no reason, expected ID  # reason")
+    for number, key, reason in expected_lines(path):
+        words = key.split()
         if len(words) > 2:
-            raise ValueError(f"{path}, line {number}: {key.strip()!r} is more than an id and a dtype before the reason")
+            raise ValueError(f"{path}, line {number}: {key!r} is more than an id and a dtype before the reason")
         fixture = suite.find(words[0])
         if fixture is None:
             raise ValueError(f"{path}, line {number}: no case has the id {words[0]!r}")
@@ -269,8 +310,23 @@ def read_expected(path: Path, suite: Suite) -> dict[str, str]:
             raise ValueError(f"{path}, line {number}: {words[0]} has no bounds for {dtype!r}")
         if f"{words[0]} {dtype}" in found:
             raise ValueError(f"{path}, line {number}: {words[0]} occurs twice for {dtype}")
-        found[f"{words[0]} {dtype}"] = reason.strip()
+        found[f"{words[0]} {dtype}"] = reason
     return found
+
+
+def expected_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """The lines `WHAT  # reason` of a file, each with its number. ValueError names one without a reason."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ValueError(f"cannot read the expected failures {str(path)!r}: {e}") from e
+    for number, row in enumerate(text.splitlines(), 1):
+        if not row.strip() or row.lstrip().startswith("#"):
+            continue
+        what, *rest = re.split(r"\s#", row, maxsplit=1)
+        if not (reason := "".join(rest).strip()):
+            raise ValueError(f"{path}, line {number}: it has no reason, expected ID  # reason")
+        yield number, " ".join(what.split()), reason
 
 
 def of_run(expected: Mapping[str, str], cases: Sequence[tuple[Fixture, str]]) -> dict[str, str]:
