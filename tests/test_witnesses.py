@@ -570,6 +570,16 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "one sample's weight gradient": linear_first_sample,
         "mean instead of sum in the bias": linear_mean_bias,
     },
+    "layer_norm": {
+        "no mean": lambda ar, g, y, x, w=None, b=None, **p: (
+            vjp_of("rms_norm")(ar, g, y, x, w, **p)[0],
+            *vjp_of("layer_norm")(ar, g, y, x, w, b, **p)[1:],
+        ),
+        "weight left out": lambda ar, g, y, x, w=None, b=None, **p: (
+            vjp_of("layer_norm")(ar, g, y, x, None, None, **p)[0],
+            *vjp_of("layer_norm")(ar, g, y, x, w, b, **p)[1:],
+        ),
+    },
     "log_softmax": {
         "y for exp(y)": lambda ar, g, y, x, *, axis=-1: (g - y * ar.sum(g, axis, keepdims=True),),
         "no sum": lambda ar, g, y, x, *, axis=-1: (g - ar.exp(y) * g,),
@@ -618,6 +628,13 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "relu6": {
         "no upper bound": lambda ar, g, y, x: (ar.branch(x, g, 0),),
         "cotangent ignored": lambda ar, g, y, x: vjp_of("relu6")(ar, 6 + 0 * g, y, x),
+    },
+    "rms_norm": {
+        "centred": lambda ar, g, y, x, w=None, **p: vjp_of("layer_norm")(ar, g, y, x, w, None, **p)[:2],
+        "weight left out": lambda ar, g, y, x, w=None, **p: (
+            vjp_of("rms_norm")(ar, g, y, x, None, **p)[0],
+            vjp_of("rms_norm")(ar, g, y, x, w, **p)[1],
+        ),
     },
     "rrelu": {
         "slope forgotten": lambda ar, g, y, x, slope: (ar.branch(x, g, 0), None),
@@ -816,6 +833,9 @@ OF_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., A
             ),
         )
     },
+    "layer_norm": {
+        "not centred": (lambda ar, x, w=None, b=None, **p: forward_of("rms_norm")(ar, x, w, **p), None),
+    },
     "log_softmax": {
         "no logarithm of the sum": (lambda ar, x, *, axis=-1: x - ar.sum(ar.exp(x), axis, keepdims=True), None),
         "sum over every axis": (lambda ar, x, *, axis=-1: x - ar.log(ar.sum(ar.exp(x))), None),
@@ -855,6 +875,7 @@ OF_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., A
             lambda ar, g, y, x: (ar.branch(x, g, 0),),
         )
     },
+    "rms_norm": {"centred": (lambda ar, x, w=None, **p: forward_of("layer_norm")(ar, x, w, None, **p), None)},
     "rrelu": {
         "other side": (
             lambda ar, x, slope: ar.branch(x, slope * x, x),

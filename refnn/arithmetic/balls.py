@@ -166,21 +166,25 @@ _KNOWN_BETTER = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")  # than 
 
 
 @functools.cache
-def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
+def _smooth(name: str) -> Callable[[Balls, Ball, Ball], Ball]:
     """A function as a method of Balls, bounded by its slope; unknown where what is computed may leave the domain."""
     f = FUNCTIONS[name]
 
     @_blockwise
-    def method(self: Balls, x: Ball) -> Ball:
+    def method(self: Balls, x: Ball, least: Ball) -> Ball:
         with np.errstate(all="ignore"):
             mid, given = f(x.mid), np.broadcast_to(x.rad == 0.0, x.shape)
             inside = (x.mid >= f.start) & (x.mid <= f.end)
             prop: Radius = 0.0
             if not is_zero(x.rad):
                 low, high = x.mid - 2 * x.rad, x.mid + 2 * x.rad
+                low = np.where(x.rad < np.inf, np.maximum(low, least.mid - 2 * least.rad), low)
                 inside &= given | ((low > f.start) & (high < f.end))
                 steepest = f.slope(f.steepest(low, high)) * _OUT40
-                prop = np.where(given, 0.0, np.where(inside, steepest * x.rad, np.inf))
+                prop = steepest * x.rad
+                if f.monotone:  # no two values are farther apart than those of the ends
+                    prop = np.fmin(prop, np.abs(f(high) - f(low)) * _OUT40 + np.abs(mid) * 2.0**-48)
+                prop = np.where(given, 0.0, np.where(inside, prop, np.inf))
             local = self._ulps_of(name, (np.abs(mid) + 2 * prop) * _OUT46)
             if f.exact is not None:
                 local = np.where(given & (x.mid == f.exact), 0.0, local)
@@ -761,8 +765,11 @@ class Balls(Arithmetic[Ball]):
         """What a function is allowed beside the rounding of its result, in unit roundoffs (see Ball)."""
         return 2 * self.model.ulps[name] - 1
 
-    def function(self, name: str, x: Ball) -> Ball:
-        return getattr(self, name)(x) if name in _KNOWN_BETTER else _smooth(name)(self, x)
+    def function(self, name: str, x: Ball, least: Ball | None = None) -> Ball:
+        if name in _KNOWN_BETTER:
+            better: Ball = getattr(self, name)(x)
+            return better
+        return _smooth(name)(self, x, self.array(np.array(-np.inf)) if least is None else least)
 
     @_blockwise
     def exp(self, x: Ball) -> Ball:

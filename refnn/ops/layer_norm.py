@@ -1,0 +1,106 @@
+r"""Layer normalisation: each row less its mean, over its standard deviation.
+
+    y = (x - m) r w + b,  m = mean x,  r = 1 / sqrt(mean (x - m)^2 + eps)      Ba, Kiros, Hinton, arXiv:1607.06450
+    dL/dx = r (h - mean h - (x - m) r^2 mean(h (x - m))),  h = g w
+    dL/dw = sum of g (x - m) r over the rows,  dL/db = sum of g
+
+Rows are the last axes of x, whose lengths are normalized_shape; weight w and bias b have that shape, or are absent. The
+output has the shape and dtype of x. The accurate class takes the variance in two passes, of x - m. It scales x - m, or
+adds -m r to x r, as kernels that keep one scale and one shift a row do. Its bound grows with |m| r u, because m is
+rounded: no row far from zero is centred better than that. Other classes are
+
+    one pass      the variance as mean x^2 - m^2, and zero where that is negative: from |m| r = 1/sqrt(u) on no digit
+                  of it is left
+    sums of g x   the gradient as r h + x b + c, where b and c are made of sum(h x) and sum(h): terms cancel that are
+                  |m| r times as large as what is left
+
+Where a row is constant and eps is 0, the quotient is 0/0.
+"""
+
+from math import inf, nan
+
+from refnn.op import Input, Op
+from refnn.ops import _norm
+
+NAMES = ("weight", "bias")
+
+
+def _centred(ar, x, axes):
+    m = _norm.mean(ar, x, axes)
+    return m, x - m
+
+
+def forward(ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    axes = _norm.last(x, normalized_shape)
+    m, d = _centred(ar, x, axes)
+    return _scaled(ar, x, m, d, _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps), weight, bias)
+
+
+def vjp(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    axes = _norm.last(x, normalized_shape)
+    d = _centred(ar, x, axes)[1]
+    r = _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps)
+    return (
+        _norm.pulled(ar, g, d, r, weight, axes, centred=True),
+        *_norm.affine(ar, g, d, r, weight, bias, axes),
+    )
+
+
+def _scaled(ar, x, m, d, r, weight, bias):
+    return ar.either(
+        lambda: _norm.scaled(ar, (d, r), weight, bias), lambda: _norm.scaled(ar, (x * r - m * r,), weight, bias)
+    )
+
+
+def _in_one_pass(ar, x, m, axes):
+    return ar.relu(_norm.of_squares(ar, x, axes) - m**2)
+
+
+def one_pass(ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    axes = _norm.last(x, normalized_shape)
+    m, d = _centred(ar, x, axes)
+    return _scaled(ar, x, m, d, _norm.inverse(ar, _in_one_pass(ar, x, m, axes), eps), weight, bias)
+
+
+def one_pass_vjp(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    axes = _norm.last(x, normalized_shape)
+    m, d = _centred(ar, x, axes)
+    r = _norm.inverse(ar, _in_one_pass(ar, x, m, axes), eps)
+    return (
+        _norm.pulled(ar, g, d, r, weight, axes, centred=True),
+        *_norm.affine(ar, g, d, r, weight, bias, axes),
+    )
+
+
+def by_sums(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    axes = _norm.last(x, normalized_shape)
+    m, d = _centred(ar, x, axes)
+    r = _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps)
+    h = g if weight is None else g * weight
+    db, ds = _norm.mean(ar, h, axes), _norm.mean(ar, h * x, axes)
+    b = ar.product(db * m - ds, r, r, r)
+    scaled = r * h + x * b - (b * m + db * r)
+    rest = tuple(a for a in range(x.ndim) if a not in axes)
+    by_weight = None if weight is None else ar.sum(g * (x * r - m * r), rest)
+    return scaled, by_weight, None if bias is None else ar.sum(g, rest)
+
+
+layer_norm = Op(
+    name="layer_norm",
+    forward_definition=forward,
+    vjp_definition=vjp,
+    inputs={"x": Input(), "weight": Input(optional=True), "bias": Input(optional=True)},
+    validate=_norm.validate("layer_norm", NAMES),
+    variants=_norm.variants(NAMES),
+    algorithms={"one pass": (one_pass, one_pass_vjp), "sums of g x": (forward, by_sums)},
+    special=_norm.special(
+        True,
+        (
+            ([nan, 1.0], nan, nan, "NaN in gives NaN out, through the mean in every entry"),
+            ([inf, 1.0], nan, nan, "infinity less an infinite mean, and an infinite deviation"),
+            ([-inf, 1.0], nan, nan, "likewise"),
+            ([2.0, 2.0], 0, 0, "a constant row; either sign of zero"),
+        ),
+    ),
+    usual=_norm.usual(NAMES),
+)
