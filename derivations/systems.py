@@ -98,23 +98,33 @@ def mutated(system: System, root: Path = ROOT) -> str:
     return changed
 
 
-# Imports what most tests import, once, and then makes a process of itself for each list of arguments of pytest. Nothing
-# of the checkout is imported here, so that each process finds its modules as they are by then.
+# Imports what most tests import, once, and then makes a process of itself for each list of arguments of pytest, and
+# answers its exit status and the last line that it printed. Nothing of the checkout is imported here, so that each
+# process finds its modules as they are by then.
 SERVER = """
-import json, os, signal, sys
+import json, os, signal, sys, tempfile
 import flint, hypothesis, mpmath, numpy, pytest, sympy, torch
 sys.path.insert(0, os.getcwd())
 for line in sys.stdin:
     seconds, arguments = json.loads(line)
-    if (child := os.fork()) == 0:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in range(3):
-            os.dup2(nothing, stream)
-        os._exit(pytest.main(arguments))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        if (child := os.fork()) == 0:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for stream in (1, 2):
+                os.dup2(output.fileno(), stream)
+            status = pytest.main(arguments)
+            sys.stdout.flush()
+            os._exit(status)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        print(json.dumps([code, (output.read().strip().splitlines() or ["no output"])[-1]]), flush=True)
 """
-ARGUMENTS = ("-q", "-x", "-p", "no:xdist", "-o", "addopts=", "--strict-markers")
+# hypothesis is imported before pytest could rewrite its assertions: pytest warns of it, and a warning is an error here.
+ARGUMENTS = (
+    *("-q", "-x", "-p", "no:xdist", "-o", "addopts=", "--strict-markers"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 
 @dataclass(frozen=True)
@@ -125,21 +135,23 @@ class Copy:
     server: subprocess.Popen[str]
 
 
-def run(tests: Sequence[str], copy: Copy) -> int:
-    """pytest's exit status for these tests, in a copy and in a process of their own; -SIGALRM where they took too long,
-    and that of another signal which ended it."""
+def run(tests: Sequence[str], copy: Copy) -> tuple[int, str]:
+    """pytest's exit status for these tests, in a copy and in a process of their own, and the last line that it printed;
+    -SIGALRM where they took too long, and that of another signal which ended it."""
     assert copy.server.stdin and copy.server.stdout
     copy.server.stdin.write(json.dumps([TIMEOUT, [*ARGUMENTS, *tests]]) + "\n")
     copy.server.stdin.flush()
     if not (ended := copy.server.stdout.readline()):
         raise RuntimeError(f"the process that runs tests in {copy.root} ended with {copy.server.wait()}")
-    return int(ended)
+    code, line = json.loads(ended)
+    return code, line
 
 
 def unproved(system: System, copy: Copy) -> str:
     """Why the tests of a system do not prove it; empty if they do."""
-    if (passes := run(system.test, copy)) != PASSED:
-        return f"{' '.join(system.test)} does not pass ({_ended(passes)})"
+    passes, line = run(system.test, copy)
+    if passes != PASSED:
+        return f"{' '.join(system.test)} does not pass ({_ended(passes)}: {line})"
     module = copy.root / system.module
     text = module.read_text(encoding="utf-8")
     try:
@@ -148,7 +160,7 @@ def unproved(system: System, copy: Copy) -> str:
         return str(error)
     try:
         _write(module, changed)
-        ended = run(system.test, copy)
+        ended, _ = run(system.test, copy)
     finally:
         _write(module, text)
     return "" if ended == FAILED else f"{' '.join(system.test)} does not notice {system.mutant[1]!r} ({_ended(ended)})"

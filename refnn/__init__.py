@@ -7,6 +7,7 @@ from typing import Any
 
 from refnn import _moved
 from refnn.checking.check import assert_conforms, check
+from refnn.checking.one_tensor import assert_close, explain, tolerance
 from refnn.judging.call import skip
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
@@ -82,12 +83,15 @@ __all__ = [
     "Sum",
     "Variant",
     "allowance",
+    "assert_close",
     "assert_conforms",
     "case",
     "cases",
     "check",
+    "explain",
     "ops",
     "skip",
+    "tolerance",
     "truth",
     "vjp",
     *OPS,

@@ -35,7 +35,8 @@ VERSION = 3  # raised whenever a number below changes; printed in every report
 # calls those on CPU, and u15 for erfc (exhaustive float32 runs of torch 2.13.0 reach 0.58 for exp, log and tanh, 1 for
 # expm1 and log1p; all arguments from 2**-14 to 16 reach 1 for erf and 0.84 for erfc). Its erf of float16
 # and bfloat16 is none of those: off by hundreds of ulps near 0 (pytorch #199850), which no row covers. IEEE 754 asks
-# for a square root that is correctly rounded; what is divided by it is off by one and a half ulps at most.
+# for a square root that is correctly rounded; what is divided by it is off by one and a half ulps at most. Of functions
+# that no op has yet, from sqrt on, the row "torch-cpu" is what SLEEF promises, and no run of PyTorch's.
 # Where a row of FUNCTIONS says so, a function is exact in every row: exp(0) = 1, log(1) = 0, sin(0) = 0.
 LIBRARIES = ("generic", "glibc", "torch-cpu", "numpy-float64", "correctly-rounded")
 _BY_FUNCTION = {

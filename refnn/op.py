@@ -489,14 +489,4 @@ def lift(ar: Arithmetic[N], inputs: Iterable[np.ndarray | None]) -> list[N | np.
     return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
 
 
-__all__ = [
-    "DRAWN",
-    "Drawn",
-    "Input",
-    "Op",
-    "Shape",
-    "Special",
-    "Sum",
-    "Variant",
-    "lift",
-]
+__all__ = ["DRAWN", "Drawn", "Input", "Op", "Shape", "Special", "Sum", "Variant", "lift"]

@@ -6,7 +6,7 @@ A mutant is written in NumPy, and what is mutated conforms before, so that nothi
 from __future__ import annotations
 
 import pytest
-from marks import together
+from marks import slow, together
 
 import refnn
 from refnn.report import CONFORMING
@@ -47,7 +47,7 @@ def test_a_mutant_that_says_too_little_is_refused(change: dict[str, str | None],
 
 
 @pytest.mark.usefixtures("shared_judges")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", slow(["float32", "float64"], "float64"))
 @pytest.mark.parametrize("op", [*map(together, RIGHT)])
 def test_what_is_mutated_is_right(op: str, dtype: str) -> None:
     forward, vjp = RIGHT[op]

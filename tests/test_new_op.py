@@ -84,5 +84,5 @@ def test_an_op_is_its_module_and_a_line_in_either_table(tmp_path: Path) -> None:
         path.write_text(found[0])
     printed = run(tree, "refnn", "renew", *NEEDED, "--ops", "parabola")
     assert "added conformance/ops/parabola/normal.json" in printed and "changed conformance/tightness.md" in printed
-    passed = run(tree, "pytest", "-q", "-k", "parabola or cover_every or committed")
+    passed = run(tree, "pytest", "-q", "-m", "not exhaustive", "-k", "parabola or cover_every or committed")
     assert int(re.findall(r"(\d+) passed", passed)[0]) > 50

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from marks import together
+from marks import slow, together
 
 import refnn
 from refnn.arithmetic import _erf
@@ -82,7 +82,7 @@ def softmax_less_target(factor: float = 1.0) -> Callable[..., Any]:
     return vjp
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 def test_softmax_less_target_is_ok(dtype: str) -> None:
     op = refnn.cross_entropy
     report = refnn.check(op, forward=op, vjp=softmax_less_target(), dtype=dtype)
@@ -93,7 +93,7 @@ def test_softmax_less_target_is_ok(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 def test_softmax_less_target_rounds_twice(dtype: str, reduction: str) -> None:
     """On many logits some gradients of the target's own class err by more than one rounding."""
     rng = np.random.default_rng(5)
@@ -328,7 +328,7 @@ def quiet(f: Any) -> Any:
     return called
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 @pytest.mark.parametrize("form", [together(FORMS[form][0], form) for form in FORMS])
 def test_a_form_is_ok_or_explained_by_its_name(form: str, dtype: str) -> None:
     name, algorithm, forward, vjp, where = FORMS[form]
@@ -348,7 +348,7 @@ def test_a_form_is_ok_or_explained_by_its_name(form: str, dtype: str) -> None:
         assert not found(own), str(own)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 @pytest.mark.parametrize("form", [together(FORMS[form][0], form) for form in FORMS])
 def test_a_form_with_a_wrong_factor_is_a_violation(form: str, dtype: str) -> None:
     name, _, forward, vjp, where = FORMS[form]
@@ -369,7 +369,7 @@ def test_a_form_with_a_wrong_factor_is_a_violation(form: str, dtype: str) -> Non
         assert {f.what for f in wrong.findings if f.verdict == "violation"} >= {what}, str(wrong)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 def test_an_average_of_quotients_loses_subnormal_numbers_whole(dtype: str) -> None:
     x = np.full((1, 1, 20), 2 * np.finfo(dtype).smallest_subnormal, dtype)
     case = {"inputs": (x,), "params": {"kernel_size": 5}}
@@ -411,7 +411,7 @@ def erf(x: Array) -> Array:
     return _erf.erf(x.astype(np.float64)).astype(x.dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 def test_a_record_takes_over_the_classes_of_the_ops_that_it_calls(dtype: str) -> None:
     op = gated(refnn.ops["gelu"])
     assert list(op.algorithms) == ["gelu: sum"]
@@ -495,7 +495,7 @@ def test_a_record_that_cannot_run_has_its_own_classes_and_says_so() -> None:
         refnn.check(op, forward=geglu_by_sum)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow(DTYPES, "float64"))
 def test_the_logarithm_of_a_probability_is_explained(dtype: str) -> None:
     """-log(softmax) where probabilities are normal, or lose digits below that; the loss is wrong where they vanish."""
 

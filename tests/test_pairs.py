@@ -264,11 +264,7 @@ def test_radii_propagate_by_the_jacobian(name: str) -> None:
     """From both sides, with a Jacobian by central differences; 2^-12 is for these and for the second order."""
     mids, sizes, y, columns = differentiated(name)
     ar, f = Pairs(), PROPAGATED[name][1]
-    try:
-        pair = f(ar, *(Pair(ar, m, 0.0, r) for m, r in zip(mids, sizes, strict=True)))
-    except Unsupported:
-        assert name == "erf"
-        return
+    pair = f(ar, *(Pair(ar, m, 0.0, r) for m, r in zip(mids, sizes, strict=True)))
     expected = sum(c @ s.ravel() for c, s in zip(columns, sizes, strict=True)).reshape(y.shape)
     found = np.broadcast_to(pair.rad, y.shape)
     assert (np.abs(pair.hi - y) <= np.abs(y) * 2.0**-44).all()  # no terms of unlike signs, and no 512 roundings

@@ -164,6 +164,12 @@ def test_the_equations_of_a_record_are_those_that_its_module_cites(op: refnn.Op)
     assert list(op.equations) == list(dict.fromkeys(found))
 
 
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_file_has_fewer_than_500_lines_or_says_why(module: Path) -> None:
+    text = (ROOT / module).read_text()
+    assert text.count("\n") < 500 or "500 lines" in " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+
+
 def test_an_op_has_at_most_thirteen_fields() -> None:
     """Ten say what an op is; `summed` is what the evaluator of large losses would have to guess, `equations` the
     sources, `usual` the shapes and parameters of real networks, which witnesses need not follow."""

@@ -29,6 +29,8 @@ unknown otherwise. Infinities and NaN that are no overflows propagate by IEEE 75
 
 Everything is evaluated in float64 to nearest and rounded outward by `_up`. That needs gradual underflow in the thread,
 which `Balls` checks when it is made.
+
+It is one file of more than 500 lines because the proof of each bound stands beside it, and all rest on `_close`.
 """
 
 from __future__ import annotations
@@ -166,19 +168,22 @@ _KNOWN_BETTER = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")  # than 
 
 
 @functools.cache
-def _smooth(name: str) -> Callable[[Balls, Ball, Ball], Ball]:
+def _smooth(name: str) -> Callable[..., Ball]:
     """A function as a method of Balls, bounded by its slope; unknown where what is computed may leave the domain."""
     f = FUNCTIONS[name]
 
     @_blockwise
-    def method(self: Balls, x: Ball, least: Ball) -> Ball:
+    def method(self: Balls, x: Ball, least: Ball | None = None) -> Ball:
         with np.errstate(all="ignore"):
             mid, given = f(x.mid), np.broadcast_to(x.rad == 0.0, x.shape)
             inside = (x.mid >= f.start) & (x.mid <= f.end)
             prop: Radius = 0.0
             if not is_zero(x.rad):
-                low, high = x.mid - 2 * x.rad, x.mid + 2 * x.rad
-                low = np.where(x.rad < np.inf, np.maximum(low, least.mid - 2 * least.rad), low)
+                # one step outward: a radius may be far below an ulp of its midpoint
+                low, high = np.nextafter(x.mid - 2 * x.rad, -np.inf), np.nextafter(x.mid + 2 * x.rad, np.inf)
+                if least is not None:
+                    bound = np.nextafter(least.mid - 2 * least.rad, -np.inf)
+                    low = np.where(x.rad < np.inf, np.maximum(low, bound), low)
                 inside &= given | ((low > f.start) & (high < f.end))
                 steepest = f.slope(f.steepest(low, high)) * _OUT40
                 prop = steepest * x.rad
@@ -191,7 +196,7 @@ def _smooth(name: str) -> Callable[[Balls, Ball, Ball], Ball]:
             lost = ~given & np.isinf(prop)
             self._lose(f"the argument of {name} may leave its domain, or reach where it is infinitely steep", lost)
             pole = np.isinf(mid) & ((x.mid == f.start) | (x.mid == f.end))
-            return self._close(
+            ball = self._close(
                 name,
                 mid,
                 prop,
@@ -202,6 +207,8 @@ def _smooth(name: str) -> Callable[[Balls, Ball, Ball], Ball]:
                 lost=lambda: lost,
                 library=self._library(name),
             )
+            limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan: a number that is rounded
+            return Ball(self, ball.mid, np.where(limit, local, ball.rad), library=ball.library, over=ball.over)
 
     return method
 
@@ -769,7 +776,7 @@ class Balls(Arithmetic[Ball]):
         if name in _KNOWN_BETTER:
             better: Ball = getattr(self, name)(x)
             return better
-        return _smooth(name)(self, x, self.array(np.array(-np.inf)) if least is None else least)
+        return _smooth(name)(self, x) if least is None else _smooth(name)(self, x, least)
 
     @_blockwise
     def exp(self, x: Ball) -> Ball:

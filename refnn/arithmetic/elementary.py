@@ -18,6 +18,7 @@ domain and range, and where the argument's radius is so large that the slope is 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ _LOST = 2.0**-100  # of constants and second parts, relative to the leading ones
 _BITS = 200  # of Arb, for constants
 _NODES, _LAST = 16, 448  # of the error function's table: so many in a unit, up to 28
 _POWERS, _EXACT = 18, 8  # coefficients around a node, and up to which power they are evaluated in twice the precision
+_SLOPE = 2 / math.sqrt(math.pi) * (1 + 2.0**-40)  # the largest, of the error functions; the square of 28 is rounded
 _POLYNOMIAL = 2.0**-96  # relative error of such a sum: |t|**9 2**-51 is 2**-96, of a tenth of the first coefficient
 
 
@@ -54,12 +56,8 @@ def _exactly(f: Callable[[Any], Any], *bits: int) -> list[float]:
         return [*parts, float(value)]
 
 
-def _of_index(f: Callable[[Any, int], Any], i: int, arb: Any) -> Any:
-    return f(arb, i)
-
-
-def _table(f: Callable[[Any, int], Any], indices: range) -> tuple[Array, Array]:
-    high, low = zip(*(_exactly(functools.partial(_of_index, f, i), 53) for i in indices), strict=True)
+def _table(f: Callable[[int, Any], Any], indices: range) -> tuple[Array, Array]:
+    high, low = zip(*(_exactly(functools.partial(f, i), 53) for i in indices), strict=True)
     return np.array(high), np.array(low)
 
 
@@ -72,12 +70,12 @@ def _logarithm_of_2(parts: int, bits: int) -> list[float]:
 @functools.cache
 def _powers() -> tuple[Array, Array]:
     """2**(j/4096), for j from -2048."""
-    return _table(lambda arb, i: (arb(2).log() * i / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
+    return _table(lambda i, arb: (arb(2).log() * i / _STEPS).exp(), range(-_STEPS // 2, _STEPS // 2))
 
 
 @functools.cache
 def _powers_less_one() -> tuple[Array, Array]:
-    return _table(lambda arb, i: (arb(2).log() * i / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
+    return _table(lambda i, arb: (arb(2).log() * i / _STEPS).expm1(), range(-_STEPS // 2, _STEPS // 2))
 
 
 @functools.cache
@@ -85,7 +83,7 @@ def _reciprocals() -> tuple[Array, tuple[Array, Array]]:
     """Numbers of 16 bits near the reciprocals of the cells' middles, and minus their logarithms."""
     cells = range(_LOWEST, 2 * _LOWEST + 2)
     numbers = np.rint(2.0**15 * _CELLS / np.array(cells)).astype(int)
-    return numbers / 2.0**15, _table(lambda arb, i: -(arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
+    return numbers / 2.0**15, _table(lambda i, arb: -(arb(int(numbers[i])) / 2**15).log(), range(len(cells)))
 
 
 @functools.cache
@@ -262,7 +260,7 @@ def _error_function(hi: Array, lo: Part, rad: Part) -> tuple[Triple, Triple, Arr
     square, error = two_sum(square, error + 2 * x * x_low)
     falling = exp(-np.asarray(square), -error, square * 2.0**-103)
     least = np.maximum(x - rad * OUTWARD, 0.0)
-    grown = 1.13 * np.exp(-least * least) * rad * OUTWARD
+    grown = _SLOPE * np.exp(-least * least) * rad * OUTWARD
     known = np.isfinite(hi) & (x < _LAST / _NODES)
     return series, product(*series, *falling), small, np.where(known, grown, np.inf)
 

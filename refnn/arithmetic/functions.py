@@ -7,6 +7,7 @@ or cancel, Balls knows more.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -71,10 +72,11 @@ def _at_one(at: float) -> Callable[[Array, Array], Array]:
 
 
 def _to_pole(low: Array, high: Array) -> Array:
-    """The argument where a tangent is steepest, as its distance from a zero of it; infinite where a pole is between."""
-    mid, reach = (low + high) / 2, (high - low) / 2
+    """The argument where a tangent is steepest, as its distance from a zero of it; infinite where a pole is between, or
+    so near that float64 does not hold the distance from it."""
+    mid, reach = (low + high) / 2, high - low  # twice what it is, for the rounding of the middle
     left = np.abs(np.arctan(np.tan(mid)))  # from the nearest zero of the tangent
-    return np.asarray(np.where(left + reach * (1 + 2.0**-40) < math.pi / 2 * (1 - 2.0**-40), left + reach, np.inf))
+    return np.asarray(np.where(left + reach < math.pi / 2 * (1 - 2.0**-10), left + reach, np.inf))
 
 
 def _tan_slope(x: Array) -> Array:
@@ -92,7 +94,7 @@ def _own(name: str) -> Callable[[Any, Any], Any]:
 
 def _named(name: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]:
     """The method of a ball and the function of SymPy of one name."""
-    return (lambda v: getattr(v, name)()), (lambda sympy, v: getattr(sympy, name)(v))
+    return operator.methodcaller(name), (lambda sympy, v: getattr(sympy, name)(v))
 
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
@@ -101,11 +103,16 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "log": Function(_numpy("log"), *_named("log"), lambda x: 1 / np.abs(x), _least, start=0.0, exact=1.0),
         "tanh": Function(_numpy("tanh"), *_named("tanh"), lambda x: 1 / np.square(np.cosh(x)), _near, odd=True),
         "expm1": Function(
-            _numpy("expm1"), lambda v: v.expm1(), lambda sympy, v: sympy.exp(v) - 1, np.exp, _highest, odd=True
+            _numpy("expm1"),
+            operator.methodcaller("expm1"),
+            lambda sympy, v: sympy.exp(v) - 1,
+            np.exp,
+            _highest,
+            odd=True,
         ),
         "log1p": Function(
             _numpy("log1p"),
-            lambda v: v.log1p(),
+            operator.methodcaller("log1p"),
             lambda sympy, v: sympy.log(1 + v),
             lambda x: 1 / np.abs(1 + x),
             _least,
@@ -117,7 +124,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "sqrt": Function(_numpy("sqrt"), *_named("sqrt"), lambda x: 0.5 / np.sqrt(x), _least, start=0.0, odd=True),
         "rsqrt": Function(
             lambda xp, x: 1 / xp.sqrt(x),
-            lambda v: v.rsqrt(),
+            operator.methodcaller("rsqrt"),
             lambda sympy, v: 1 / sympy.sqrt(v),
             lambda x: 0.5 / np.sqrt(x) / x,
             _least,

@@ -18,6 +18,9 @@ are modelled as a permutation bridge, the discrete Brownian bridge of terms p in
 between the ends the k-th one has the mean square (k/m)(1 - k/m) sum(p^2), which adds up to a sixth of m sum(p^2). Sums
 in blocks or trees err less.
 
+It is one file of more than 500 lines because every primitive is one rule of the same few: how terms add, and which of
+them share an ancestor.
+
 The probabilistic view is that of Higham and Mary, SIAM J. Sci. Comput. 41 (2019) A2815. Like theirs it fails for
 constant data and for truncating hardware, so it supports a suspicion and never a claim.
 """

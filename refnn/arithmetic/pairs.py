@@ -1,4 +1,4 @@
-r"""Pairs: float64 numbers of twice the precision, each with a certified radius; the fast truth of rational ops.
+r"""Pairs: float64 numbers of twice the precision, each with a certified radius; the fast truth.
 
 A pair is an unevaluated sum hi + lo of two float64 arrays, hi the float64 nearest to it, and a radius:
 

@@ -1,1 +1,1 @@
-"""The facade of checks: `refnn.check` and `refnn.assert_conforms`."""
+"""The facade of checks: `refnn.check`, `refnn.assert_conforms`, and what judges one tensor."""

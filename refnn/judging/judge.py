@@ -1,11 +1,10 @@
 """Judging: what an implementation returned for one case, against the oracle, element by element.
 
-The truth comes from Arb, or from the float64 midpoints of the worst-case balls where those are known to be close
-enough: for a model coarser than float64 every local error of the midpoints is at most 2**-26 of the model's own (2**-29
-from the unit roundoffs, 2**3 at most from the ulps of NumPy's functions), and the rules by which balls grow are convex
-in those errors and zero where they are, so the midpoint lies within 2**-26 of the radius around the truth. Branches are
-an exception: where rounding decides the side of a kink, the truth comes from Arb. So it does where a result on the way
-overflows, because what becomes of it says nothing about the truth.
+The truth is that of `refnn.oracle.truth`, or the float64 midpoints of the worst-case balls where those are known to be
+close enough: for a model coarser than float64 every local error of the midpoints is at most 2**-26 of the model's own
+(2**-29 from the unit roundoffs, 2**3 at most from the ulps of NumPy's functions), and the rules by which balls grow are
+convex in those errors and zero where they are, so the midpoint lies within 2**-26 of the radius around the truth. Not
+where rounding decides the side of a kink, and not where a result on the way overflows.
 """
 
 from __future__ import annotations
@@ -89,8 +88,7 @@ class Judge:
         call = self.case.call(self.algorithm, convention)
         known, more = self._refined.setdefault(str(convention), ([], refine(call)))
         for n in itertools.count():
-            if n == len(known):
-                known.extend(itertools.islice(more, 1))
+            known.extend(itertools.islice(more, int(n == len(known))))
             if n == len(known):
                 return
             value = known[n][which]

@@ -1,8 +1,8 @@
 """Truth: the certified value and gradients of an op.
 
-`truth` evaluates the definition in pairs of float64, if it is rational, and in Arb. It raises the precision until it
-knows each result to far more digits than any format holds. It gives a result as `value`, the float64 nearest the exact
-value, `low`, the float64 nearest what is left, and `radius`.
+`truth` evaluates the definition in pairs of float64, where these have all of its functions, and in Arb what they leave
+open. It raises the precision until it knows each result to far more digits than any format holds. It gives a result as
+`value`, the float64 nearest the exact value, `low`, the float64 nearest what is left, and `radius`.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def certify(call: Call) -> Truth:
 
 
 def refine(call: Call) -> Iterator[list[Value | None]]:
-    """The certified [output, *gradients], again and again with more digits: first in pairs, which take a hundredth of
-    the time but cannot do every definition, then in Arb at each precision."""
+    """The certified [output, *gradients], again and again with more digits: first in pairs, which take a part of the
+    time but cannot do every definition, then in Arb at each precision."""
     values: list[Value | None] | None = None
     with contextlib.suppress(Unsupported):
         size = max((x.size for x in call.inputs if x is not None), default=0)
@@ -126,6 +126,8 @@ def _again(values: list[Value | None], call: Call, precision: int) -> list[Value
     for v in values:
         if v is not None:
             open_ |= ~_sharp(v).reshape(len(x), -1).all(1)
+    if not open_.any():
+        return values
     if open_.all():
         return evaluate(call, precision)
     some = tuple(None if v is None else v[open_] for v in call.inputs)
@@ -225,7 +227,14 @@ def _digest(balls: np.ndarray) -> Value:
         nearest = np.abs(low) + radius < half_gap(value)
     exact = (radius == 0) & (low == 0)  # zeros, above all
     certain = np.array(finite & (exact | (nearest & (radius <= _SHARP * size) & (size >= _DEEP))))
-    for i in map(tuple, np.argwhere(finite & ~certain & ~((radius > size) & (radius > _TINY)))):
+    unsure = finite & ~certain & ~((radius > size) & (radius > _TINY))
+    nothing = np.array(unsure & (value == 0))
+    if nothing.any():  # what is below half the smallest float64 needs no more digits
+        nothing[nothing] = _VANISHES(balls[nothing]).astype(bool)
+        low[nothing], radius[nothing] = value[nothing], _TINY
+        value[nothing] = _ZERO(balls[nothing]).astype(np.float64)
+        certain |= nothing
+    for i in map(tuple, np.argwhere(unsure & ~certain)):
         # Next to a rounding boundary, or where low and radius reach the end of float64, the ball itself must say.
         ball = balls[i]
         rounded = FORMATS["float64"].round_ball(ball)
@@ -248,6 +257,8 @@ def _outward(radius: Part, low: np.ndarray) -> np.ndarray:
 
 _FLOAT = np.frompyfunc(lambda b: float(b), 1, 1)
 _RADIUS = np.frompyfunc(lambda b: float(b.rad()), 1, 1)
+_ZERO = np.frompyfunc(lambda b: 0.0 if b >= 0 else -0.0, 1, 1)  # of the sign of the lower end
+_VANISHES = np.frompyfunc(lambda b: abs(b) * 2**1075 < 1, 1, 1)
 _IS_ZERO = np.frompyfunc(lambda b: b.is_zero(), 1, 1)
 _OVERFLOW = (2**54 - 1) << 970  # the overflow threshold of float64, exactly
 

@@ -1,8 +1,5 @@
-"""What the files say: certified values and derived bounds of the planned cases, and the files themselves.
-
-    refnn gen --all --out FOLDER
-
-writes `ops/OP/FAMILY.json`, `networks/NAME/cases.json` and MANIFEST.json; the same bytes every time.
+"""What the files of the suite say, and the files themselves: `refnn gen --all --out FOLDER` writes the same bytes every
+time, in `ops/OP/FAMILY.json`, `networks/NAME/cases.json` and MANIFEST.json.
 """
 
 from __future__ import annotations
