@@ -116,6 +116,26 @@ def test_the_limit_of_an_inverse_tangent_is_rounded() -> None:
             assert 0 < abs(float(half_pi) - float(y)) + 2.0**-53 <= rad < 2.0**-18
 
 
+@pytest.mark.parametrize("model", ["float32", "float64"])
+def test_what_overflowed_is_known_where_the_function_has_a_limit(model: str) -> None:
+    """A square that is infinite in the format, but not in exact numbers, has an inverse root above zero."""
+    ar, most = Balls(model), float(np.finfo(model).max)
+    for name, given in (("rsqrt", [most, -most]), ("atan", [most, -most])):
+        over = ar.array(np.array(given)) * ar.array(np.array([2.0**20]))
+        assert np.asarray(over.over).all()
+        ball = getattr(ar, name)(over)
+        with ctx.workprec(3000), np.errstate(all="ignore"):
+            for k, x in enumerate(given):
+                exact, computed = FUNCTIONS[name].arb(arb(x) * 2**20), FUNCTIONS[name](np.copysign(np.inf, x))
+                if not exact.is_finite():
+                    assert np.isinf(ball.rad[k])
+                    continue
+                assert abs(exact - arb(float(ball.mid[k]))).upper() <= float(ball.rad[k]) < 2.0**-18
+                assert abs(exact - arb(float(computed))).upper() <= float(ball.rad[k])
+        infinite = getattr(ar, name)(ar.array(np.array([np.inf])))
+        assert (infinite.rad[0] == 0) == (name == "rsqrt")
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_outside_of_the_domain_and_at_its_ends(name: str) -> None:
     """What IEEE 754 gives where the argument is exact; unknown where an inexact one may leave."""

@@ -207,8 +207,17 @@ def _smooth(name: str) -> Callable[..., Ball]:
                 lost=lambda: lost,
                 library=self._library(name),
             )
-            limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan: a number that is rounded
-            return Ball(self, ball.mid, np.where(limit, local, ball.rad), library=ball.library, over=ball.over)
+            limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan a number that is rounded, of rsqrt zero
+            rad = np.where(limit, np.where(mid == 0, 0.0, local), ball.rad)
+            if x.over is False or not f.monotone:
+                return Ball(self, ball.mid, rad, library=ball.library, over=ball.over)
+            # What overflowed is beyond half the largest number, perhaps infinite, and so is the exact argument.
+            near, end = f(np.copysign(self.model.compute.max / 2, x.mid)), f(np.copysign(np.inf, x.mid))
+            known = x.over & np.isfinite(near) & np.isfinite(end)
+            local = self._ulps_of(name, np.maximum(np.abs(near), np.abs(end)) * _OUT46)
+            between = _up(np.abs(end - near) * _OUT40 + local, 12)
+            mid, rad = np.where(known, end, ball.mid), np.where(known, between, np.where(x.over, np.inf, rad))
+            return Ball(self, mid, rad, library=ball.library, over=ball.over)
 
     return method
 

@@ -25,65 +25,60 @@ from refnn.ops import _norm
 NAMES = ("weight", "bias")
 
 
-def _centred(ar, x, axes):
+def _two_pass(ar, x, axes, eps):
+    """The mean, the centred rows and their scale."""
     m = _norm.mean(ar, x, axes)
-    return m, x - m
+    d = x - m
+    return m, d, _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps)
 
 
-def forward(ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
-    axes = _norm.last(x, normalized_shape)
-    m, d = _centred(ar, x, axes)
-    return _scaled(ar, x, m, d, _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps), weight, bias)
+def _one_pass(ar, x, axes, eps):
+    m = _norm.mean(ar, x, axes)
+    return m, x - m, _norm.inverse(ar, ar.relu(_norm.of_squares(ar, x, axes) - m**2), eps)
 
 
-def vjp(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
-    axes = _norm.last(x, normalized_shape)
-    d = _centred(ar, x, axes)[1]
-    r = _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps)
-    return (
-        _norm.pulled(ar, g, d, r, weight, axes, centred=True),
-        *_norm.affine(ar, g, d, r, weight, bias, axes),
-    )
+def _forward(moments):
+    def forward(ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+        m, d, r = moments(ar, x, _norm.last(x, normalized_shape), eps)
+        return ar.either(
+            lambda: _norm.scaled(ar, (d, r), weight, bias), lambda: _norm.scaled(ar, (x * r - m * r,), weight, bias)
+        )
+
+    return forward
 
 
-def _scaled(ar, x, m, d, r, weight, bias):
-    return ar.either(
-        lambda: _norm.scaled(ar, (d, r), weight, bias), lambda: _norm.scaled(ar, (x * r - m * r,), weight, bias)
-    )
+def _saved(ar, x, axes, eps, moments):
+    """What the forward hands to the vjp: the mean and the scale of a row, from which the vjp centres x again."""
+    m, _, r = moments(ar, x, axes, eps)
+    m = ar.saved(m)
+    return m, x - m, ar.saved(r)
 
 
-def _in_one_pass(ar, x, m, axes):
-    return ar.relu(_norm.of_squares(ar, x, axes) - m**2)
+def _vjp(moments):
+    def vjp(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+        axes = _norm.last(x, normalized_shape)
+        _, d, r = _saved(ar, x, axes, eps, moments)
+        return (
+            _norm.pulled(ar, g, d, r, weight, axes, centred=True),
+            *_norm.affine(ar, g, d, r, weight, bias, axes),
+        )
 
-
-def one_pass(ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
-    axes = _norm.last(x, normalized_shape)
-    m, d = _centred(ar, x, axes)
-    return _scaled(ar, x, m, d, _norm.inverse(ar, _in_one_pass(ar, x, m, axes), eps), weight, bias)
-
-
-def one_pass_vjp(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
-    axes = _norm.last(x, normalized_shape)
-    m, d = _centred(ar, x, axes)
-    r = _norm.inverse(ar, _in_one_pass(ar, x, m, axes), eps)
-    return (
-        _norm.pulled(ar, g, d, r, weight, axes, centred=True),
-        *_norm.affine(ar, g, d, r, weight, bias, axes),
-    )
+    return vjp
 
 
 def by_sums(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
     axes = _norm.last(x, normalized_shape)
-    m, d = _centred(ar, x, axes)
-    r = _norm.inverse(ar, _norm.of_squares(ar, d, axes), eps)
-    h = g if weight is None else g * weight
+    m, _, r = _saved(ar, x, axes, eps, _two_pass)
+    h = ar.product(g, *_norm.given(weight))
     db, ds = _norm.mean(ar, h, axes), _norm.mean(ar, h * x, axes)
     b = ar.product(db * m - ds, r, r, r)
-    scaled = r * h + x * b - (b * m + db * r)
+    gx = ar.product(r, g, *_norm.given(weight)) + x * b - (b * m + db * r)
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     by_weight = None if weight is None else ar.sum(g * (x * r - m * r), rest)
-    return scaled, by_weight, None if bias is None else ar.sum(g, rest)
+    return gx, by_weight, None if bias is None else ar.sum(g, rest)
 
+
+forward, vjp = _forward(_two_pass), _vjp(_two_pass)
 
 layer_norm = Op(
     name="layer_norm",
@@ -92,7 +87,7 @@ layer_norm = Op(
     inputs={"x": Input(), "weight": Input(optional=True), "bias": Input(optional=True)},
     validate=_norm.validate("layer_norm", NAMES),
     variants=_norm.variants(NAMES),
-    algorithms={"one pass": (one_pass, one_pass_vjp), "sums of g x": (forward, by_sums)},
+    algorithms={"one pass": (_forward(_one_pass), _vjp(_one_pass)), "sums of g x": (forward, by_sums)},
     special=_norm.special(
         True,
         (

@@ -24,7 +24,7 @@ def forward(ar, x, weight=None, *, normalized_shape, eps=1e-5):
 
 def vjp(ar, g, y, x, weight=None, *, normalized_shape, eps=1e-5):
     axes = _norm.last(x, normalized_shape)
-    r = _norm.inverse(ar, _norm.of_squares(ar, x, axes), eps)
+    r = ar.saved(_norm.inverse(ar, _norm.of_squares(ar, x, axes), eps))
     by_weight, _ = _norm.affine(ar, g, x, r, weight, None, axes)
     return _norm.pulled(ar, g, x, r, weight, axes, centred=False), by_weight
 
