@@ -46,7 +46,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
-from refnn.arithmetic.functions import FUNCTIONS
+from refnn.arithmetic.functions import FUNCTIONS, Function
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Mask, Part, in_blocks, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
@@ -167,6 +167,20 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
 _KNOWN_BETTER = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")  # than by their slope
 
 
+def _moved(f: Function, mid: Array, rad: Radius, least: Ball | None) -> tuple[Array, Array]:
+    """How far the values of a function may be apart where the arguments are by `rad`, and whether those are inside of
+    its domain."""
+    # one step outward: a radius may be far below an ulp of its midpoint
+    low, high = np.nextafter(mid - 2 * rad, -np.inf), np.nextafter(mid + 2 * rad, np.inf)
+    if least is not None:
+        bound = np.nextafter(least.mid - 2 * least.rad, -np.inf)
+        low = np.where(rad < np.inf, np.maximum(low, bound), low)
+    prop = f.slope(f.steepest(low, high)) * _OUT40 * rad
+    if f.monotone:  # no two values are farther apart than those of the ends
+        prop = np.fmin(prop, np.abs(f(high) - f(low)) * _OUT40 + np.abs(f(mid)) * 2.0**-48)
+    return prop, (low > f.start) & (high < f.end)
+
+
 @functools.cache
 def _smooth(name: str) -> Callable[..., Ball]:
     """A function as a method of Balls, bounded by its slope; unknown where what is computed may leave the domain."""
@@ -179,16 +193,12 @@ def _smooth(name: str) -> Callable[..., Ball]:
             inside = (x.mid >= f.start) & (x.mid <= f.end)
             prop: Radius = 0.0
             if not is_zero(x.rad):
-                # one step outward: a radius may be far below an ulp of its midpoint
-                low, high = np.nextafter(x.mid - 2 * x.rad, -np.inf), np.nextafter(x.mid + 2 * x.rad, np.inf)
-                if least is not None:
-                    bound = np.nextafter(least.mid - 2 * least.rad, -np.inf)
-                    low = np.where(x.rad < np.inf, np.maximum(low, bound), low)
-                inside &= given | ((low > f.start) & (high < f.end))
-                steepest = f.slope(f.steepest(low, high)) * _OUT40
-                prop = steepest * x.rad
-                if f.monotone:  # no two values are farther apart than those of the ends
-                    prop = np.fmin(prop, np.abs(f(high) - f(low)) * _OUT40 + np.abs(mid) * 2.0**-48)
+                prop, within = _moved(f, x.mid, x.rad, least)
+                inside &= given | within
+                if f.monotone and self.model.compute.name != "float64":
+                    # The radius of float64, which is at most 2**-26 of this one, may be one of the slope where this is
+                    # one of the ends: the rule that it stays so small needs what is larger.
+                    prop = np.fmax(prop, 2.0**26 * _OUT40 * _moved(f, x.mid, 2.0**-26 * x.rad, least)[0])
                 prop = np.where(given, 0.0, np.where(inside, prop, np.inf))
             local = self._ulps_of(name, (np.abs(mid) + 2 * prop) * _OUT46)
             if f.exact is not None:
@@ -211,12 +221,13 @@ def _smooth(name: str) -> Callable[..., Ball]:
             rad = np.where(limit, np.where(mid == 0, 0.0, local), ball.rad)
             if x.over is False or not f.monotone:
                 return Ball(self, ball.mid, rad, library=ball.library, over=ball.over)
-            # What overflowed is beyond half the largest number, perhaps infinite, and so is the exact argument.
+            # What overflowed is beyond half the largest number, perhaps infinite, and so is the exact argument. Nothing
+            # is known where the function is not as good as constant from there on, as an inverse root is not.
             near, end = f(np.copysign(self.model.compute.max / 2, x.mid)), f(np.copysign(np.inf, x.mid))
-            known = x.over & np.isfinite(near) & np.isfinite(end)
             local = self._ulps_of(name, np.maximum(np.abs(near), np.abs(end)) * _OUT46)
-            between = _up(np.abs(end - near) * _OUT40 + local, 12)
-            mid, rad = np.where(known, end, ball.mid), np.where(known, between, np.where(x.over, np.inf, rad))
+            known = x.over & np.isfinite(end) & (np.abs(end - near) <= local * 2.0**-26)
+            mid = np.where(known, end, ball.mid)
+            rad = np.where(known, _up(local * (1 + 2.0**-26), 12), np.where(x.over, np.inf, rad))
             return Ball(self, mid, rad, library=ball.library, over=ball.over)
 
     return method

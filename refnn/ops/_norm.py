@@ -26,7 +26,7 @@ def mean(ar: Any, x: Array, axes: Axes) -> Array:
 
 def of_squares(ar: Any, x: Array, axes: Axes) -> Array:
     """The variance of what is centred: in two passes."""
-    return mean(ar, x**2, axes)
+    return mean(ar, ar.product(x, x), axes)  # x**2 of Arb is NaN at -inf
 
 
 def inverse(ar: Any, variance: Array, eps: float) -> Array:
@@ -46,6 +46,20 @@ def given(weight: Array | None) -> tuple[Array, ...]:
     return () if weight is None else (weight,)
 
 
+def _less(ar: Any, a: Array, b: Array, c: Array) -> Array:
+    """a - b - c in any order."""
+
+    def in_turn(b: Array, c: Array) -> Array:
+        rest = a - b
+        return rest - c
+
+    def at_once() -> Array:
+        both = b + c
+        return a - both
+
+    return ar.either(lambda: in_turn(b, c), lambda: ar.either(lambda: in_turn(c, b), at_once))
+
+
 def pulled(ar: Any, g: Array, d: Array, r: Array, weight: Array | None, axes: Axes, centred: bool) -> Array:
     """dL/dx = r h - r mean h - d r^3 mean(h d), from the centred rows d and their scale r, h = g weight.
 
@@ -57,11 +71,11 @@ def pulled(ar: Any, g: Array, d: Array, r: Array, weight: Array | None, axes: Ax
     def apart() -> Array:
         along = ar.product(d, r, r, r, mean(ar, h * d, axes))
         first = ar.product(r, g, *given(weight))
-        return first - r * mean(ar, h, axes) - along if centred else first - along
+        return _less(ar, first, r * mean(ar, h, axes), along) if centred else first - along
 
     def together() -> Array:
         along = ar.product(d, r, r, ar.sum(h * d, axes, keepdims=True))
-        inner = n * h - ar.sum(h, axes, keepdims=True) - along if centred else n * h - along
+        inner = _less(ar, n * h, ar.sum(h, axes, keepdims=True), along) if centred else n * h - along
         return ar.product(r, inner, over=n)
 
     return ar.either(apart, together)

@@ -72,10 +72,11 @@ def by_sums(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
     h = ar.product(g, *_norm.given(weight))
     db, ds = _norm.mean(ar, h, axes), _norm.mean(ar, h * x, axes)
     b = ar.product(db * m - ds, r, r, r)
-    gx = ar.product(r, g, *_norm.given(weight)) + x * b - (b * m + db * r)
+    shift = b * m + db * r
+    gx = ar.product(r, g, *_norm.given(weight)) + x * b
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     by_weight = None if weight is None else ar.sum(g * (x * r - m * r), rest)
-    return gx, by_weight, None if bias is None else ar.sum(g, rest)
+    return gx - shift, by_weight, None if bias is None else ar.sum(g, rest)
 
 
 forward, vjp = _forward(_two_pass), _vjp(_two_pass)
