@@ -571,13 +571,13 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "mean instead of sum in the bias": linear_mean_bias,
     },
     "layer_norm": {
-        "no mean": lambda ar, g, y, x, w=None, b=None, **p: (
-            vjp_of("rms_norm")(ar, g, y, x, w, **p)[0],
-            *vjp_of("layer_norm")(ar, g, y, x, w, b, **p)[1:],
+        "no mean": lambda ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5: (
+            vjp_of("rms_norm")(ar, g, y, x, weight, normalized_shape=normalized_shape, eps=eps)[0],
+            *vjp_of("layer_norm")(ar, g, y, x, weight, bias, normalized_shape=normalized_shape, eps=eps)[1:],
         ),
-        "weight left out": lambda ar, g, y, x, w=None, b=None, **p: (
-            vjp_of("layer_norm")(ar, g, y, x, None, None, **p)[0],
-            *vjp_of("layer_norm")(ar, g, y, x, w, b, **p)[1:],
+        "weight left out": lambda ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5: (
+            vjp_of("layer_norm")(ar, g, y, x, None, None, normalized_shape=normalized_shape, eps=eps)[0],
+            *vjp_of("layer_norm")(ar, g, y, x, weight, bias, normalized_shape=normalized_shape, eps=eps)[1:],
         ),
     },
     "log_softmax": {
@@ -630,10 +630,12 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "cotangent ignored": lambda ar, g, y, x: vjp_of("relu6")(ar, 6 + 0 * g, y, x),
     },
     "rms_norm": {
-        "centred": lambda ar, g, y, x, w=None, **p: vjp_of("layer_norm")(ar, g, y, x, w, None, **p)[:2],
-        "weight left out": lambda ar, g, y, x, w=None, **p: (
-            vjp_of("rms_norm")(ar, g, y, x, None, **p)[0],
-            vjp_of("rms_norm")(ar, g, y, x, w, **p)[1],
+        "centred": lambda ar, g, y, x, weight=None, *, normalized_shape, eps=1e-5: vjp_of("layer_norm")(
+            ar, g, y, x, weight, None, normalized_shape=normalized_shape, eps=eps
+        )[:2],
+        "weight left out": lambda ar, g, y, x, weight=None, *, normalized_shape, eps=1e-5: (
+            vjp_of("rms_norm")(ar, g, y, x, None, normalized_shape=normalized_shape, eps=eps)[0],
+            vjp_of("rms_norm")(ar, g, y, x, weight, normalized_shape=normalized_shape, eps=eps)[1],
         ),
     },
     "rrelu": {
@@ -834,7 +836,12 @@ OF_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., A
         )
     },
     "layer_norm": {
-        "not centred": (lambda ar, x, w=None, b=None, **p: forward_of("rms_norm")(ar, x, w, **p), None),
+        "not centred": (
+            lambda ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5: forward_of("rms_norm")(
+                ar, x, weight, normalized_shape=normalized_shape, eps=eps
+            ),
+            None,
+        ),
     },
     "log_softmax": {
         "no logarithm of the sum": (lambda ar, x, *, axis=-1: x - ar.sum(ar.exp(x), axis, keepdims=True), None),
@@ -875,7 +882,14 @@ OF_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., A
             lambda ar, g, y, x: (ar.branch(x, g, 0),),
         )
     },
-    "rms_norm": {"centred": (lambda ar, x, w=None, **p: forward_of("layer_norm")(ar, x, w, None, **p), None)},
+    "rms_norm": {
+        "centred": (
+            lambda ar, x, weight=None, *, normalized_shape, eps=1e-5: forward_of("layer_norm")(
+                ar, x, weight, None, normalized_shape=normalized_shape, eps=eps
+            ),
+            None,
+        )
+    },
     "rrelu": {
         "other side": (
             lambda ar, x, slope: ar.branch(x, slope * x, x),

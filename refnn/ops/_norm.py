@@ -35,12 +35,6 @@ def inverse(ar: Any, variance: Array, eps: float) -> Array:
     return ar.rsqrt(variance + least, least)
 
 
-def scaled(ar: Any, factors: Sequence[Array], weight: Array | None, bias: Array | None) -> Array:
-    """The product of the factors, times the weight, plus the bias."""
-    y = ar.product(*factors, *given(weight))
-    return y if bias is None else y + bias
-
-
 def given(weight: Array | None) -> tuple[Array, ...]:
     """The weight as a further factor, if there is one."""
     return () if weight is None else (weight,)
@@ -60,25 +54,46 @@ def _less(ar: Any, a: Array, b: Array, c: Array) -> Array:
     return ar.either(lambda: in_turn(b, c), lambda: ar.either(lambda: in_turn(c, b), at_once))
 
 
-def pulled(ar: Any, g: Array, d: Array, r: Array, weight: Array | None, axes: Axes, centred: bool) -> Array:
-    """dL/dx = r h - r mean h - d r^3 mean(h d), from the centred rows d and their scale r, h = g weight.
+def by_terms(ar: Any, result: Array, *terms: tuple[tuple[Array, ...], int]) -> Array:
+    """A result as it is, or as the sum of terms that are rounded each on its own: of each term the factors, and how
+    many roundings it passes.
 
-    Kernels add these terms as they stand, or take r / n out of n h - sum h - d r^2 sum(h d).
+    The scale r of a row is a factor of every term. Its error is one of the result, however large the terms are: only
+    roundings are as large as a term. A product of k factors loses below the normal range at most what one product
+    loses, k times, times the factors above 1.
+    """
+
+    def sizes(found: Sequence[Any]) -> list[tuple[Any, ...]]:
+        rest = list(found)
+        return [tuple(rest.pop(0) for _ in factors) for factors, _ in terms]
+
+    def worst(floor: Any, *found: Any) -> Any:
+        return sum(
+            count * math.prod(term) + len(term) * floor * math.prod(f.clip(1) for f in term)
+            for term, (_, count) in zip(sizes(found), terms, strict=True)
+        )
+
+    def expected(floor: Any, *found: Any) -> Any:
+        return sum(math.prod(term).clip(floor) for term in sizes(found))
+
+    operands = tuple(f for factors, _ in terms for f in factors)
+    return ar.either(lambda: result, lambda: ar.inexact(result, operands, worst, expected))
+
+
+def pulled(ar: Any, g: Array, d: Array, r: Array, weight: Array | None, axes: Axes, centred: bool) -> Array:
+    """dL/dx = r (h - mean h - d r^2 mean(h d)), from the centred rows d and their scale r, h = g weight.
+
+    Kernels also add r h, r mean h and d r^3 mean(h d), or take r / n out of n h - sum h - d r^2 sum(h d). Then a term
+    is rounded in as many products (h: 2 or 1, the mean: 1 or none, the last: 4 or 3), in two sums, and in the latter
+    form in the three factors of all: 1 / n, r and the product.
     """
     h = ar.product(g, *given(weight))
-    n = math.prod(d.shape[a] for a in axes)
-
-    def apart() -> Array:
-        along = ar.product(d, r, r, r, mean(ar, h * d, axes))
-        first = ar.product(r, g, *given(weight))
-        return _less(ar, first, r * mean(ar, h, axes), along) if centred else first - along
-
-    def together() -> Array:
-        along = ar.product(d, r, r, ar.sum(h * d, axes, keepdims=True))
-        inner = _less(ar, n * h, ar.sum(h, axes, keepdims=True), along) if centred else n * h - along
-        return ar.product(r, inner, over=n)
-
-    return ar.either(apart, together)
+    average, shared = mean(ar, h, axes), mean(ar, h * d, axes)
+    along = ar.product(d, r, r, shared)
+    if not centred:
+        return by_terms(ar, r * (h - along), ((r, g, *given(weight)), 5), ((d, r, r, r, shared), 7))
+    terms = ((r, g, *given(weight)), 6), ((r, average), 5), ((d, r, r, r, shared), 8)
+    return by_terms(ar, r * _less(ar, h, average, along), *terms)
 
 
 def affine(ar: Any, g: Array, d: Array, r: Array, weight: Array | None, bias: Array | None, axes: Axes) -> Any:

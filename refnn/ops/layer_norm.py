@@ -37,12 +37,16 @@ def _one_pass(ar, x, axes, eps):
     return m, x - m, _norm.inverse(ar, ar.relu(_norm.of_squares(ar, x, axes) - m**2), eps)
 
 
+def _normed(ar, x, m, d, r, *factors):
+    """(x - m) r, or x r - m r, times further factors."""
+    return _norm.by_terms(ar, ar.product(d, r, *factors), ((x, r, *factors), 1), ((m, r, *factors), 1))
+
+
 def _forward(moments):
     def forward(ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
         m, d, r = moments(ar, x, _norm.last(x, normalized_shape), eps)
-        return ar.either(
-            lambda: _norm.scaled(ar, (d, r), weight, bias), lambda: _norm.scaled(ar, (x * r - m * r,), weight, bias)
-        )
+        y = _normed(ar, x, m, d, r, *_norm.given(weight))
+        return y if bias is None else y + bias
 
     return forward
 
@@ -67,16 +71,18 @@ def _vjp(moments):
 
 
 def by_sums(ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    """r h + x b + c: r h is rounded in two products and two sums; x b, m b and r mean h in one and two."""
     axes = _norm.last(x, normalized_shape)
-    m, _, r = _saved(ar, x, axes, eps, _two_pass)
+    m, d, r = _saved(ar, x, axes, eps, _two_pass)
     h = ar.product(g, *_norm.given(weight))
     db, ds = _norm.mean(ar, h, axes), _norm.mean(ar, h * x, axes)
-    b = ar.product(db * m - ds, r, r, r)
-    shift = b * m + db * r
-    gx = ar.product(r, g, *_norm.given(weight)) + x * b
+    slope = ar.product(db * m - ds, r, r, r)
+    centred = h - db
+    terms = ((r, g, *_norm.given(weight)), 4), ((x, slope), 3), ((m, slope), 3), ((r, db), 3)
+    gx = _norm.by_terms(ar, r * centred + d * slope, *terms)
     rest = tuple(a for a in range(x.ndim) if a not in axes)
-    by_weight = None if weight is None else ar.sum(g * (x * r - m * r), rest)
-    return gx - shift, by_weight, None if bias is None else ar.sum(g, rest)
+    by_weight = None if weight is None else ar.sum(_normed(ar, x, m, d, r, g), rest)
+    return gx, by_weight, None if bias is None else ar.sum(g, rest)
 
 
 forward, vjp = _forward(_two_pass), _vjp(_two_pass)

@@ -19,7 +19,7 @@ NAMES = ("weight",)
 
 def forward(ar, x, weight=None, *, normalized_shape, eps=1e-5):
     axes = _norm.last(x, normalized_shape)
-    return _norm.scaled(ar, (x, _norm.inverse(ar, _norm.of_squares(ar, x, axes), eps)), weight, None)
+    return ar.product(x, _norm.inverse(ar, _norm.of_squares(ar, x, axes), eps), *_norm.given(weight))
 
 
 def vjp(ar, g, y, x, weight=None, *, normalized_shape, eps=1e-5):
