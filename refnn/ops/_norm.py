@@ -69,7 +69,7 @@ def by_terms(ar: Any, result: Array, *terms: tuple[tuple[Array, ...], int]) -> A
 
     def worst(floor: Any, *found: Any) -> Any:
         return sum(
-            count * math.prod(term) + len(term) * floor * math.prod(f.clip(1) for f in term)
+            count * math.prod(term) + math.prod((len(term), floor, *(f.clip(1) for f in term)))
             for term, (_, count) in zip(sizes(found), terms, strict=True)
         )
 
