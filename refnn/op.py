@@ -139,9 +139,10 @@ class Op:
     each the key of a source and what the source calls the equation.
 
     `rowwise(ndim, params)` says whether no row along axis 0 depends on another; all inputs and results then have this
-    axis, and ndim is that of the first input. If it is so for ndim 1, then no element depends on another where all
-    arrays have one shape. `summed(params)` says how a loss is the sum of the losses of its rows,
-    or is None. refnn evaluates large inputs of such ops in pieces, and those of all others as a whole.
+    axis, and ndim is that of the first input. It holds whether or not optional inputs are absent. If it is so for ndim
+    1, then no element depends on another where all arrays have one shape. `summed(params)` says how a loss is the sum
+    of the losses of its rows, or is None. refnn evaluates large inputs of such ops in pieces, and those of all others
+    as a whole.
     """
 
     name: str

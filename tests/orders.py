@@ -27,6 +27,7 @@ import numpy as np
 
 from refnn.arithmetic import Convention, ties
 from refnn.arithmetic.floats import Floats, hits, one_hot, take
+from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.windows import Contraction, Windows
 from refnn.formats import Format
 from refnn.models import Model
@@ -229,20 +230,8 @@ class Ordered(Floats):
             x = self.store(x)
         return x
 
-    def exp(self, x: Num) -> Num:
-        return Num(self, np.exp(x.a))
-
-    def log(self, x: Num) -> Num:
-        return Num(self, np.log(x.a))
-
-    def tanh(self, x: Num) -> Num:
-        return Num(self, np.tanh(x.a))
-
-    def expm1(self, x: Num) -> Num:
-        return Num(self, np.expm1(x.a))
-
-    def log1p(self, x: Num) -> Num:
-        return Num(self, np.log1p(x.a))
+    def function(self, name: str, x: Num, least: Num | None = None) -> Num:
+        return Num(self, FUNCTIONS[name](x.a))
 
     def erf(self, x: Num) -> Num:
         return self._libm(math.erf, x)

@@ -118,7 +118,7 @@ def test_bounds_mean_something() -> None:
         assert {op: m for op, found in shares.items() if not (m := float(np.median(found))) <= 16} == {}
 
 
-def test_a_wheel_stays_under_two_and_a_half_megabytes() -> None:
+def test_a_wheel_stays_under_four_megabytes() -> None:
     """The package, and of the conformance folder what pyproject.toml puts into the wheel."""
     root = Path(refnn.__file__).parents[1]
     project = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
@@ -128,7 +128,7 @@ def test_a_wheel_stays_under_two_and_a_half_megabytes() -> None:
             files = place.rglob("*") if place.is_dir() else [place]
             for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
                 archive.write(path, path.relative_to(root))
-    assert 1_000_000 < len(packed.getvalue()) <= 2_500_000
+    assert 1_000_000 < len(packed.getvalue()) <= 4_000_000
 
 
 def test_a_fixture_is_found_by_its_id() -> None:

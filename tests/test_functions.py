@@ -116,6 +116,43 @@ def test_the_limit_of_an_inverse_tangent_is_rounded() -> None:
             assert 0 < abs(float(half_pi) - float(y)) + 2.0**-53 <= rad < 2.0**-18
 
 
+@pytest.mark.parametrize("name", [n for n, f in FUNCTIONS.items() if f.monotone])
+def test_a_radius_of_float64_stays_a_small_part_of_one_of_float32(name: str) -> None:
+    """Radii that are 2**-26 times as large give such a part of a radius, also where that is bounded by the ends."""
+    f, rng = FUNCTIONS[name], np.random.default_rng(0)
+    start, end = max(f.start, -80.0), min(f.end, 80.0)  # in the range of float32
+    mid = rng.uniform(start, end, 2000)
+    rad = np.minimum(mid - start, end - mid) * rng.choice([2.0**-20, 0.01, 0.3, 0.499], 2000)
+    coarse = Balls("float32").function(name, Ball(Balls("float32"), mid, rad))
+    fine = Balls("float64").function(name, Ball(Balls("float64"), mid, rad * 2.0**-26))
+    known = np.isfinite(coarse.rad)
+    assert known.any() and (fine.rad <= 2.0**-26 * coarse.rad)[known].all()
+
+
+def test_so_it_does_beside_a_least_argument() -> None:
+    mid, rad = np.repeat([1e-4, 1.0, 1e17], 3), np.outer([1e-4, 1.0, 1e17], [1e-3, 0.5, 1e3]).ravel()
+    found = []
+    for model, part in (("float32", 1.0), ("float64", 2.0**-26)):
+        ar = Balls(model)
+        found.append(ar.rsqrt(Ball(ar, mid, rad * part), ar.real(1e-5)))
+    assert (found[1].rad <= 2.0**-26 * found[0].rad).all() and (found[0].rad <= 1e4).any()
+
+
+@pytest.mark.parametrize("model", ["float32", "float64"])
+def test_what_overflowed_is_known_where_the_function_stays_as_it_is(model: str) -> None:
+    """A square that is infinite in the format, but not in exact numbers, has an inverse root above zero, which may be
+    multiplied by what is large; an infinity that is given has one of zero."""
+    ar = Balls(model)
+    over = ar.array(np.array([1.0, -1.0]) * np.finfo(model).max) * ar.array(np.array([2.0**20]))
+    assert np.asarray(over.over).all()
+    assert np.isinf(ar.rsqrt(over).rad).all()
+    assert (ar.rsqrt(ar.array(np.array([np.inf]))).rad == 0).all()
+    angle = ar.atan(over)
+    with ctx.workprec(3000):
+        for mid, rad, exact in zip(angle.mid, angle.rad, (arb(2) ** 1100, -(arb(2) ** 140)), strict=True):
+            assert abs(exact.atan() - arb(float(mid))).upper() <= float(rad) < 2.0**-18
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_outside_of_the_domain_and_at_its_ends(name: str) -> None:
     """What IEEE 754 gives where the argument is exact; unknown where an inexact one may leave."""

@@ -391,7 +391,7 @@ def test_the_expected_error_is_no_worse_than_the_worst(op: str, dtype: str) -> N
             assert (std[known] <= bound[1][known] * (2 / math.sqrt(3))).all(), case.id
             assert (bias[known] >= 0).all()
             checked += int(known.sum())
-    assert checked > 1000
+    assert checked > 500
 
 
 DUST = 1024 * 2.0**-1074  # a worst case that is there only because it was rounded outward

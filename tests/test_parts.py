@@ -59,6 +59,21 @@ def test_a_default_is_passed_only_to_a_signature_that_names_it() -> None:
     assert passed(lambda x, dim: x, op, [x], {"axis": 1, "keepdims": False}, {"axis": "dim"})[1] == {"axis": 1}
 
 
+def test_an_input_behind_a_parameter_is_passed_by_name() -> None:
+    op, x, weight, bias = OPS["layer_norm"], *np.ones((3, 4), F32)
+    params = {"normalized_shape": (4,), "eps": 1e-5}
+
+    def torchs(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+        raise NotImplementedError
+
+    by_name = {"weight": weight, "bias": bias, **params}
+    arrays, named = passed(torchs, op, [x, weight, bias], params)
+    assert len(arrays) == 1 and arrays[0] is x and all(named[n] is by_name[n] for n in by_name)
+    # Where the names are others, the places decide.
+    arrays, named = passed(lambda x, w, b, normalized_shape: x, op, [x, weight, bias], params)
+    assert [id(a) for a in arrays] == [id(a) for a in (x, weight, bias)] and named == {"normalized_shape": (4,)}
+
+
 def test_what_a_signature_lacks_is_declared_before_the_call() -> None:
     def no(*_: Any) -> Any:
         raise AssertionError("it was called")
@@ -182,7 +197,8 @@ def test_a_kernel_that_does_a_part_conforms_with_a_list_of_what_it_does_not(op: 
 
     def forward(*inputs: Any, **params: Any) -> Any:
         assert inputs[0].ndim > 0 and inputs[0].size and inputs[0].dtype == np.float32
-        assert "pool3d" in op or not any(isinstance(v, tuple) for v in params.values())
+        tuples = [n for n, v in params.items() if isinstance(v, tuple) and n != "normalized_shape"]
+        assert "pool3d" in op or not tuples
         assert not isinstance(params.get("padding"), str)
         return OPS[op](*inputs, **params)
 

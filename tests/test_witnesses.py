@@ -570,6 +570,16 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "one sample's weight gradient": linear_first_sample,
         "mean instead of sum in the bias": linear_mean_bias,
     },
+    "layer_norm": {
+        "no mean": lambda ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5: (
+            vjp_of("rms_norm")(ar, g, y, x, weight, normalized_shape=normalized_shape, eps=eps)[0],
+            *vjp_of("layer_norm")(ar, g, y, x, weight, bias, normalized_shape=normalized_shape, eps=eps)[1:],
+        ),
+        "weight left out": lambda ar, g, y, x, weight=None, bias=None, *, normalized_shape, eps=1e-5: (
+            vjp_of("layer_norm")(ar, g, y, x, None, None, normalized_shape=normalized_shape, eps=eps)[0],
+            *vjp_of("layer_norm")(ar, g, y, x, weight, bias, normalized_shape=normalized_shape, eps=eps)[1:],
+        ),
+    },
     "log_softmax": {
         "y for exp(y)": lambda ar, g, y, x, *, axis=-1: (g - y * ar.sum(g, axis, keepdims=True),),
         "no sum": lambda ar, g, y, x, *, axis=-1: (g - ar.exp(y) * g,),
@@ -618,6 +628,15 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "relu6": {
         "no upper bound": lambda ar, g, y, x: (ar.branch(x, g, 0),),
         "cotangent ignored": lambda ar, g, y, x: vjp_of("relu6")(ar, 6 + 0 * g, y, x),
+    },
+    "rms_norm": {
+        "centred": lambda ar, g, y, x, weight=None, *, normalized_shape, eps=1e-5: vjp_of("layer_norm")(
+            ar, g, y, x, weight, None, normalized_shape=normalized_shape, eps=eps
+        )[:2],
+        "weight left out": lambda ar, g, y, x, weight=None, *, normalized_shape, eps=1e-5: (
+            vjp_of("rms_norm")(ar, g, y, x, None, normalized_shape=normalized_shape, eps=eps)[0],
+            vjp_of("rms_norm")(ar, g, y, x, weight, normalized_shape=normalized_shape, eps=eps)[1],
+        ),
     },
     "rrelu": {
         "slope forgotten": lambda ar, g, y, x, slope: (ar.branch(x, g, 0), None),
@@ -816,6 +835,14 @@ OF_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., A
             ),
         )
     },
+    "layer_norm": {
+        "not centred": (
+            lambda ar, x, weight=None, bias=None, *, normalized_shape, eps=1e-5: forward_of("rms_norm")(
+                ar, x, weight, normalized_shape=normalized_shape, eps=eps
+            ),
+            None,
+        ),
+    },
     "log_softmax": {
         "no logarithm of the sum": (lambda ar, x, *, axis=-1: x - ar.sum(ar.exp(x), axis, keepdims=True), None),
         "sum over every axis": (lambda ar, x, *, axis=-1: x - ar.log(ar.sum(ar.exp(x))), None),
@@ -853,6 +880,14 @@ OF_FORWARDS: Mapping[str, Mapping[str, tuple[Callable[..., Any], Callable[..., A
         "no upper bound": (
             lambda ar, x: ar.relu(x),
             lambda ar, g, y, x: (ar.branch(x, g, 0),),
+        )
+    },
+    "rms_norm": {
+        "centred": (
+            lambda ar, x, weight=None, *, normalized_shape, eps=1e-5: forward_of("layer_norm")(
+                ar, x, weight, None, normalized_shape=normalized_shape, eps=eps
+            ),
+            None,
         )
     },
     "rrelu": {

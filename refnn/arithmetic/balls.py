@@ -46,7 +46,7 @@ import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
 from refnn.arithmetic.floats import hits, one_hot, take
-from refnn.arithmetic.functions import FUNCTIONS
+from refnn.arithmetic.functions import FUNCTIONS, Function
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Mask, Part, few, in_blocks, is_zero
 from refnn.arithmetic.protocol import Arithmetic, Axis, OfMagnitudes, Real
@@ -169,23 +169,39 @@ def _blockwise(method: Callable[..., Ball]) -> Callable[..., Ball]:
 _KNOWN_BETTER = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")  # than by their slope
 
 
+def _moved(f: Function, mid: Array, rad: Radius, least: Ball | None) -> tuple[Array, Array]:
+    """How far the values of a function may be apart where the arguments are by `rad`, and whether those are inside of
+    its domain."""
+    # one step outward: a radius may be far below an ulp of its midpoint
+    low, high = np.nextafter(mid - 2 * rad, -np.inf), np.nextafter(mid + 2 * rad, np.inf)
+    if least is not None:
+        bound = np.nextafter(least.mid - 2 * least.rad, -np.inf)
+        low = np.where(rad < np.inf, np.maximum(low, bound), low)
+    prop = f.slope(f.steepest(low, high)) * _OUT40 * rad
+    if f.monotone:  # no two values are farther apart than those of the ends
+        prop = np.fmin(prop, np.abs(f(high) - f(low)) * _OUT40 + np.abs(f(mid)) * 2.0**-48)
+    return prop, (low > f.start) & (high < f.end)
+
+
 @functools.cache
-def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
+def _smooth(name: str) -> Callable[..., Ball]:
     """A function as a method of Balls, bounded by its slope; unknown where what is computed may leave the domain."""
     f = FUNCTIONS[name]
 
     @_blockwise
-    def method(self: Balls, x: Ball) -> Ball:
+    def method(self: Balls, x: Ball, least: Ball | None = None) -> Ball:
         with np.errstate(all="ignore"):
             mid, given = f(x.mid), np.broadcast_to(x.rad == 0.0, x.shape)
             inside = (x.mid >= f.start) & (x.mid <= f.end)
             prop: Radius = 0.0
             if not is_zero(x.rad):
-                # one step outward: a radius may be far below an ulp of its midpoint
-                low, high = np.nextafter(x.mid - 2 * x.rad, -np.inf), np.nextafter(x.mid + 2 * x.rad, np.inf)
-                inside &= given | ((low > f.start) & (high < f.end))
-                steepest = f.slope(f.steepest(low, high)) * _OUT40
-                prop = np.where(given, 0.0, np.where(inside, steepest * x.rad, np.inf))
+                prop, within = _moved(f, x.mid, x.rad, least)
+                inside &= given | within
+                if f.monotone and self.model.compute.name != "float64":
+                    # The radius of float64, which is at most 2**-26 of this one, may be one of the slope where this is
+                    # one of the ends: the rule that it stays so small needs what is larger.
+                    prop = np.fmax(prop, 2.0**26 * _OUT40 * _moved(f, x.mid, 2.0**-26 * x.rad, least)[0])
+                prop = np.where(given, 0.0, np.where(inside, prop, np.inf))
             local = self._ulps_of(name, (np.abs(mid) + 2 * prop) * _OUT46)
             if f.exact is not None:
                 local = np.where(given & (x.mid == f.exact), 0.0, local)
@@ -203,8 +219,18 @@ def _smooth(name: str) -> Callable[[Balls, Ball], Ball]:
                 lost=lambda: lost,
                 library=self._library(name),
             )
-            limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan: a number that is rounded
-            return Ball(self, ball.mid, np.where(limit, local, ball.rad), library=ball.library, over=ball.over)
+            limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan a number that is rounded, of rsqrt zero
+            rad = np.where(limit, np.where(mid == 0, 0.0, local), ball.rad)
+            if x.over is False or not f.monotone:
+                return Ball(self, ball.mid, rad, library=ball.library, over=ball.over)
+            # What overflowed is beyond half the largest number, perhaps infinite, and so is the exact argument. Nothing
+            # is known where the function is not as good as constant from there on, as an inverse root is not.
+            near, end = f(np.copysign(self.model.compute.max / 2, x.mid)), f(np.copysign(np.inf, x.mid))
+            local = self._ulps_of(name, np.maximum(np.abs(near), np.abs(end)) * _OUT46)
+            known = x.over & np.isfinite(end) & (np.abs(end - near) <= local * 2.0**-26)
+            mid = np.where(known, end, ball.mid)
+            rad = np.where(known, _up(local * (1 + 2.0**-26), 12), np.where(x.over, np.inf, rad))
+            return Ball(self, mid, rad, library=ball.library, over=ball.over)
 
     return method
 
@@ -773,8 +799,11 @@ class Balls(Arithmetic[Ball]):
         """What a function is allowed beside the rounding of its result, in unit roundoffs (see Ball)."""
         return 2 * self.model.ulps[name] - 1
 
-    def function(self, name: str, x: Ball) -> Ball:
-        return getattr(self, name)(x) if name in _KNOWN_BETTER else _smooth(name)(self, x)
+    def function(self, name: str, x: Ball, least: Ball | None = None) -> Ball:
+        if name in _KNOWN_BETTER:
+            better: Ball = getattr(self, name)(x)
+            return better
+        return _smooth(name)(self, x) if least is None else _smooth(name)(self, x, least)
 
     @_blockwise
     def exp(self, x: Ball) -> Ball:

@@ -183,7 +183,7 @@ class Arb(ObjectArrays):
         p, q, power = CONSTANTS[name]
         return (self._number(p) / q * self._number.pi() ** power).sqrt()
 
-    def function(self, name: str, x: Array) -> Array:
+    def function(self, name: str, x: Array, least: Array | None = None) -> Array:
         return self._each(FUNCTIONS[name].arb, x)
 
     def sign(self, value: Element) -> int | None:

@@ -46,7 +46,7 @@ class Floats(Arithmetic[Array]):
     def constant(self, name: str) -> Array:
         return self.real(nearest(name))
 
-    def function(self, name: str, x: Array) -> Array:
+    def function(self, name: str, x: Array, least: Array | None = None) -> Array:
         return FUNCTIONS[name].numpy(self.xp, x)
 
     def erf(self, x: Array) -> Array:

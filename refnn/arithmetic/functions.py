@@ -28,7 +28,8 @@ class Function:
 
     `numpy` takes the module and an array, `arb` a ball, `sympy` the module and an expression. `slope` is the magnitude
     of the derivative. Between two arguments it is largest where `steepest` says. `exact` is the argument where every
-    implementation is exact, if there is one; `odd` says that a zero there keeps its sign.
+    implementation is exact, if there is one; `odd` says that a zero there keeps its sign. `monotone` functions take no
+    value between two arguments that is beyond those of both.
     """
 
     numpy: Callable[[Any, Any], Any]
@@ -40,6 +41,7 @@ class Function:
     end: float = math.inf
     exact: float | None = 0.0
     odd: bool = False
+    monotone: bool = True
 
     def __call__(self, x: Any) -> Any:
         """The value in float64, or in the dtype of x."""
@@ -129,9 +131,13 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             start=0.0,
             exact=1.0,
         ),
-        "sin": Function(_numpy("sin"), *_named("sin"), lambda x: np.abs(np.cos(x)), _at_one(0.0), odd=True),
-        "cos": Function(_numpy("cos"), *_named("cos"), lambda x: np.abs(np.sin(x)), _at_one(math.pi / 2)),
-        "tan": Function(_numpy("tan"), *_named("tan"), _tan_slope, _to_pole, odd=True),
+        "sin": Function(
+            _numpy("sin"), *_named("sin"), lambda x: np.abs(np.cos(x)), _at_one(0.0), odd=True, monotone=False
+        ),
+        "cos": Function(
+            _numpy("cos"), *_named("cos"), lambda x: np.abs(np.sin(x)), _at_one(math.pi / 2), monotone=False
+        ),
+        "tan": Function(_numpy("tan"), *_named("tan"), _tan_slope, _to_pole, odd=True, monotone=False),
         "asin": Function(
             _numpy("arcsin"), *_named("asin"), lambda x: 1 / np.sqrt((1 - x) * (1 + x)), _far, -1.0, 1.0, odd=True
         ),
@@ -140,7 +146,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         ),
         "atan": Function(_numpy("arctan"), *_named("atan"), lambda x: 1 / (1 + np.square(x)), _near, odd=True),
         "sinh": Function(_numpy("sinh"), *_named("sinh"), np.cosh, _far, odd=True),
-        "cosh": Function(_numpy("cosh"), *_named("cosh"), lambda x: np.sinh(np.abs(x)), _far),
+        "cosh": Function(_numpy("cosh"), *_named("cosh"), lambda x: np.sinh(np.abs(x)), _far, monotone=False),
         "asinh": Function(_numpy("arcsinh"), *_named("asinh"), lambda x: 1 / np.hypot(1, x), _near, odd=True),
         "acosh": Function(
             _numpy("arccosh"), *_named("acosh"), lambda x: 1 / np.sqrt((x - 1) * (x + 1)), _least, start=1.0, exact=1.0

@@ -327,7 +327,7 @@ class Noise(Arithmetic[Noisy]):
 
     # --- elementary functions ----------------------------------------------------------------------------------------
 
-    def function(self, name: str, x: Noisy) -> Noisy:
+    def function(self, name: str, x: Noisy, least: Noisy | None = None) -> Noisy:
         """K ulps are the rounding of the result, half an ulp like any other, and K - 1/2 of approximation, which repeat
         for equal arguments and may have one sign over a whole range: a bias. None where the result is exact: where the
         argument is given, not computed, and the function is exact there."""

@@ -170,7 +170,7 @@ class Pairs(Exact[Pair]):
             self._refuse("constant")
         return self._closed(*map(np.asarray, elementary.constant(name)))
 
-    def function(self, name: str, x: Pair) -> Pair:
+    def function(self, name: str, x: Pair, least: Pair | None = None) -> Pair:
         if not self.irrational or name not in elementary.FUNCTIONS:
             self._refuse(name)
         with np.errstate(all="ignore"):

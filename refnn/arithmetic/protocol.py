@@ -95,8 +95,10 @@ class Arithmetic(Protocol[N]):
     # --- elementary functions ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def function(self, name: str, x: N) -> N:
-        """One of `refnn.arithmetic.functions.FUNCTIONS`. Each has a method of its name, too."""
+    def function(self, name: str, x: N, least: N | None = None) -> N:
+        """One of `refnn.arithmetic.functions.FUNCTIONS`. Each has a method of its name, too.
+
+        `least` is a number that no evaluation of x is below, as eps is below a mean of squares plus eps."""
 
     def exp(self, x: N) -> N:
         """The exponential."""
@@ -130,9 +132,9 @@ class Arithmetic(Protocol[N]):
         """The square root."""
         return self.function("sqrt", x)
 
-    def rsqrt(self, x: N) -> N:
-        """1 / sqrt(x)."""
-        return self.function("rsqrt", x)
+    def rsqrt(self, x: N, least: N | None = None) -> N:
+        """1 / sqrt(x), of an x that is nowhere below `least`."""
+        return self.function("rsqrt", x, least)
 
     def sin(self, x: N) -> N:
         """The sine."""
@@ -281,7 +283,7 @@ class Exact(Arithmetic[N]):
     def constant(self, name: str) -> N:
         self._refuse("constant")
 
-    def function(self, name: str, x: N) -> N:
+    def function(self, name: str, x: N, least: N | None = None) -> N:
         self._refuse(name)
 
     def saved(self, x: N, times: int = 1) -> N:

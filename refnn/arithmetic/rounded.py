@@ -96,7 +96,7 @@ class Rounded(ObjectArrays):
         number.ar = self
         return number
 
-    def function(self, name: str, x: Array) -> Array:
+    def function(self, name: str, x: Array, least: Array | None = None) -> Array:
         with np.errstate(all="ignore"):
             return self._each(lambda v: self.number(correctly_rounded(name, float(v), self.model.compute)), x)
 

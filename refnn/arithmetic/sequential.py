@@ -42,5 +42,5 @@ class Rounded(Floats):
 
     name = "Rounded"
 
-    def function(self, name: str, x: np.ndarray) -> np.ndarray:
+    def function(self, name: str, x: np.ndarray, least: np.ndarray | None = None) -> np.ndarray:
         return np.asarray(FUNCTIONS[name](x.astype(np.float64)), x.dtype)

@@ -40,7 +40,7 @@ class Symbols(ObjectArrays):
         p, q, power = CONSTANTS[name]
         return self.sympy.sqrt(self.sympy.Rational(p, q) * self.sympy.pi**power)
 
-    def function(self, name: str, x: Array) -> Array:
+    def function(self, name: str, x: Array, least: Array | None = None) -> Array:
         return self._each(lambda v: FUNCTIONS[name].sympy(self.sympy, v), x)
 
     def abs(self, x: Array) -> Array:

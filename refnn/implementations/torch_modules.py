@@ -113,7 +113,8 @@ def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torc
             raise Refused(f"{shown} has {name}={said[name]!r}, expected {only!r}")
     params = {}
     for name, default in OPS[op].defaults.items():
-        value = _plain(said.get(SPELLING.get(name, name), default))
+        value = said.get(SPELLING.get(name, name), default)
+        value = tuple(value) if name == "normalized_shape" else _plain(value)
         if isinstance(value, (torch.Tensor, torch.fx.Node)):
             raise Refused(f"{shown} has an array as {name}, expected None: the parameters of a node are numbers")
         if value != default:

@@ -52,7 +52,8 @@ def passed(
 
     `given` are the arrays, of which those of absent inputs are None, and `spelling` has the function's names for the
     op's parameters where it has others. Its signature decides: a parameter that it does not name is left out if the
-    value is the op's default, and so is an absent input at the end. Skipped says what it lacks of what the case needs.
+    value is the op's default, and so is an absent input at the end. An input that it has behind a parameter of the op
+    is passed by name. Skipped says what it lacks of what the case needs.
     A function that takes any keyword, or whose signature cannot be read, gets everything.
     """
     signature = _parameters(function)
@@ -74,12 +75,18 @@ def passed(
     if any(p.kind is p.VAR_KEYWORD for p in signature):
         return arrays, dict(params)
     taken = {p.name for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    first = next((i for i, p in enumerate(signature) if p.name in spelled.values()), len(arrays))
+    behind = dict(zip([*op.inputs][first:], arrays[first:], strict=False))
+    if first and behind.keys() <= taken:
+        arrays = arrays[:first]
+    else:
+        behind = {}
     names = {n for n, there in spelled.items() if there in taken}
     for name, value in params.items():
         if name not in names and not same(value, op.defaults.get(name, value)):
             words = parameter(name, value, op.defaults[name]) or name.replace("_", " ")
             raise Skipped(words, declared=True)
-    return arrays, {n: v for n, v in params.items() if n in names}
+    return arrays, behind | {n: v for n, v in params.items() if n in names}
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:

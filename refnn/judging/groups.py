@@ -87,12 +87,16 @@ def parameter(name: str, value: Any, default: Any) -> str:
 
     >>> parameter("label_smoothing", 0.1, 0.0), parameter("dilation", 2, 1), parameter("padding", (2, 1), 0)
     ('label smoothing', 'dilation other than 1', 'padding for each axis')
+    >>> parameter("normalized_shape", (4,), ()), parameter("normalized_shape", (3, 4), ())
+    ('', 'normalized shape of 2 axes')
     """
     words = name.replace("_", " ")
     if same(value, default):
         return ""
     if isinstance(value, np.ndarray):
         return words
+    if isinstance(value, (tuple, list)) and name.endswith("shape"):
+        return f"{words} of {len(value)} axes" if len(value) > 1 else ""
     if isinstance(value, (tuple, list)):
         return f"{words} in pairs" if any(isinstance(v, (tuple, list)) for v in value) else f"{words} for each axis"
     if value is True:

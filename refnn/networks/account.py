@@ -189,6 +189,8 @@ def _mixed(node: Node, ndim: int) -> set[int]:
     params = {**find(node.op).defaults, **node.params}
     if "axis" in params:
         return {params["axis"] % ndim}
+    if "normalized_shape" in params:
+        return set(range(ndim - len(params["normalized_shape"]), ndim))
     if node.op == "linear":
         return {ndim - 1}
     if node.op == "flatten":

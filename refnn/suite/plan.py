@@ -37,7 +37,7 @@ from refnn.oracle.allowance import worst_case
 FORMATS_HELD = ("float32", "float64")
 NAMES = ("smoke", "normal", "hard", "special", "limits")
 MOST = 30  # elements of an input of a small case: a mebibyte has room for 30,000 results
-USUAL = 40  # elements of the inputs of an op's usual variants: all of the suite goes into a wheel of 2.5 MB
+USUAL = 40  # elements of the inputs of an op's usual variants: all of the suite goes into a wheel of 4 MB
 FIRST = (
     "constant",
     "one-hot",

@@ -354,6 +354,40 @@ def tanhshrink(x: Array) -> Array:
     return y
 
 
+def layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: tuple[int, ...], eps: float
+) -> Array:
+    """(x - E[x]) / sqrt(Var[x] + eps) * weight + bias over the last axes (torch.nn.LayerNorm)."""
+    y = np.empty(x.shape, dtype=object)
+    batch = x.ndim - len(normalized_shape)
+    for k in np.ndindex(x.shape):
+        total, squares, count = mpf(0), mpf(0), 0
+        for j in np.ndindex(normalized_shape):
+            total, count = total + x[*k[:batch], *j], count + 1
+        for j in np.ndindex(normalized_shape):
+            squares += (x[*k[:batch], *j] - total / count) ** 2
+        y[k] = (x[k] - total / count) / sqrt(squares / count + mpf(eps))
+        if weight is not None:
+            y[k] *= weight[k[batch:]]
+        if bias is not None:
+            y[k] += bias[k[batch:]]
+    return y
+
+
+def rms_norm(x: Array, weight: Array | None, *, normalized_shape: tuple[int, ...], eps: float) -> Array:
+    """x / sqrt(E[x^2] + eps) * weight over the last axes (torch.nn.RMSNorm)."""
+    y = np.empty(x.shape, dtype=object)
+    batch = x.ndim - len(normalized_shape)
+    for k in np.ndindex(x.shape):
+        squares, count = mpf(0), 0
+        for j in np.ndindex(normalized_shape):
+            squares, count = squares + x[*k[:batch], *j] ** 2, count + 1
+        y[k] = x[k] / sqrt(squares / count + mpf(eps))
+        if weight is not None:
+            y[k] *= weight[k[batch:]]
+    return y
+
+
 def softmax(x: Array, *, axis: int) -> Array:
     """exp(x_i) / sum_j exp(x_j) along the axis."""
     y = np.empty(x.shape, dtype=object)
@@ -643,6 +677,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "hardtanh": hardtanh,
         "l1_loss": l1_loss,
         "l2_penalty": l2_penalty,
+        "layer_norm": layer_norm,
         "leaky_relu": leaky_relu,
         "linear": linear,
         "locally_connected2d": locally_connected2d,
@@ -659,6 +694,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "prelu": prelu,
         "relu": relu,
         "relu6": relu6,
+        "rms_norm": rms_norm,
         "rrelu": rrelu,
         "selu": selu,
         "sigmoid": sigmoid,

@@ -55,7 +55,7 @@ class Reach(ObjectArrays):
 
     abs = relu = _same
 
-    def function(self, name: str, x: Array) -> Array:
+    def function(self, name: str, x: Array, least: Array | None = None) -> Array:
         return x
 
     def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:

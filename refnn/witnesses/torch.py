@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from refnn.implementations import torch as adapter
+from refnn.judging.call import passed
 from refnn.judging.case import Case
 from refnn.networks.network import Network, Node, Params
 from refnn.op import Op
@@ -90,6 +91,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "hardtanh": F.hardtanh,
         "l1_loss": F.l1_loss,
         "l2_penalty": l2_penalty,
+        "layer_norm": F.layer_norm,
         "leaky_relu": F.leaky_relu,
         "linear": F.linear,
         "locally_connected2d": locally_connected2d,
@@ -106,6 +108,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "prelu": F.prelu,
         "relu": F.relu,
         "relu6": F.relu6,
+        "rms_norm": F.rms_norm,
         "rrelu": rrelu,
         "selu": F.selu,
         "sigmoid": torch.sigmoid,
@@ -134,7 +137,9 @@ class Layer(torch.nn.Module):
                 self.register_parameter(name.rpartition(".")[2], torch.nn.Parameter(value))
 
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
-        return FUNCTIONS[self.op](*values, *self.parameters(), **self.settings)
+        function = FUNCTIONS[self.op]
+        arrays, behind = passed(function, find(self.op), [*values, *self.parameters()], {}, adapter.SPELLING)
+        return function(*arrays, **behind, **self.settings)
 
     def extra_repr(self) -> str:
         return ", ".join([self.op, *(f"{k}={v!r}" for k, v in self.settings.items())])
