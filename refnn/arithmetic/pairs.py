@@ -210,9 +210,8 @@ class Pairs(Exact[Pair]):
             return self._contracted(form, a, b, plus)
         left, right = (v.astype(float) for v in unknown)
         met = np.asarray(form.apply(np.matmul, left, np.ones(b.shape)) + form.apply(np.matmul, np.ones(a.shape), right))
-        known = self._contracted(
-            form, *(self.where(u, self.lift(0), v) for u, v in zip(unknown, (a, b), strict=True)), plus
-        )
+        p, q = (self.where(u, self.lift(0), v) for u, v in zip(unknown, (a, b), strict=True))
+        known = self._contracted(form, p, q, plus)
         return Pair(self, known.hi, known.lo, np.where(met > 0, np.inf, known.rad))
 
     def _contracted(self, form: Contraction, a: Pair, b: Pair, plus: Pair | None) -> Pair:
