@@ -34,7 +34,7 @@ from refnn.ops import OPS
 from refnn.oracle.evaluate import DUAL, Call, run
 from refnn.variants import Variant
 from refnn.witnesses.torch import FUNCTIONS as IN_TORCH
-from tests.marks import together
+from tests.marks import in_every, together
 
 FMT = format_of("float64")
 
@@ -390,3 +390,186 @@ def test_what_is_wrong_is_said_in_one_sentence(
             call()
     with pytest.raises(ValueError, match=r"^softmax: the cotangent has shape \(2,\), expected that of the output"):
         refnn.hvp("softmax", (X,), (X,), np.ones(2))
+
+
+# --- checks of implementations ----------------------------------------------------------------------------------------
+
+
+def softmax_jvp(inputs: Any, tangents: Any, *, axis: int = -1) -> Any:
+    (x,), (t,) = inputs, tangents
+    e = np.exp(x - x.max(axis, keepdims=True))
+    y = e / e.sum(axis, keepdims=True)
+    return y, y * (t - (y * t).sum(axis, keepdims=True))
+
+
+def linear_jvp(inputs: Any, tangents: Any) -> Any:
+    (x, w, b), (dx, dw, db) = inputs, tangents
+    y, dy = x @ w.T, dx @ w.T + x @ dw.T
+    return (y, dy) if b is None else (y + b, dy + db)
+
+
+def relu_jvp(inputs: Any, tangents: Any) -> Any:
+    (x,), (t,) = inputs, tangents
+    return np.maximum(x, 0), np.where(x > 0, t, 0).astype(x.dtype)
+
+
+def pool_jvp(inputs: Any, tangents: Any, *, groups: int) -> Any:
+    """The last of several maxima."""
+    (x,), (t,) = inputs, tangents
+    x, t = (np.flip(a.reshape(a.shape[0], groups, a.shape[1] // groups, *a.shape[2:]), 2) for a in (x, t))
+    at = np.expand_dims(x.argmax(2), 2)
+    return tuple(np.ascontiguousarray(np.take_along_axis(a, at, 2)[:, :, 0]) for a in (x, t))
+
+
+RIGHT = {"softmax": softmax_jvp, "linear": linear_jvp, "relu": relu_jvp, "maxout": pool_jvp}
+
+
+@pytest.mark.parametrize("op", RIGHT)
+def test_a_right_jvp_conforms(op: str) -> None:
+    for dtype in ("float32", "float64"):
+        report = refnn.check(op, jvp=RIGHT[op], dtype=dtype, families=["normal", "few", "wide"])
+        assert report.ok, report
+        assert {r.what for r in report.results} == {"output of the jvp", "jvp"}
+        assert sum(r.elements for r in report.results if r.what == "jvp") > 1000
+
+
+def test_the_convention_at_a_kink_or_tie_is_named() -> None:
+    def one(inputs: Any, tangents: Any) -> Any:
+        (x,), (t,) = inputs, tangents
+        return np.maximum(x, 0), np.where(x >= 0, t, 0).astype(x.dtype)
+
+    found = refnn.check("relu", jvp=one)
+    assert found.ok and {f.name for f in found.findings} == {"relu'(0)=1"}
+    found = refnn.check("maxout", jvp=pool_jvp)
+    assert found.ok and {f.name for f in found.findings} == {"tie=last"}
+
+
+def planted(op: str, wrong: Callable[..., Any]) -> refnn.Report:
+    def jvp(inputs: Any, tangents: Any, **params: Any) -> Any:
+        return wrong(*RIGHT[op](inputs, tangents, **params), inputs, tangents)
+
+    report = refnn.check(op, jvp=jvp, families=["normal"])
+    assert not report.ok
+    return report
+
+
+def last_dropped(y: Any, dy: Any, inputs: Any, tangents: Any) -> Any:
+    """Half of the product rule."""
+    return y, tangents[0] @ inputs[1].T + (0 if tangents[2] is None else tangents[2])
+
+
+@pytest.mark.parametrize(
+    ("op", "wrong", "verdict"),
+    [
+        ("softmax", lambda y, dy, x, t: (y, y * t[0]), "violation"),
+        ("softmax", lambda y, dy, x, t: (y, dy * np.float32(1 + 2.0**-10)), "violation"),
+        ("softmax", lambda y, dy, x, t: (y * np.float32(1 + 2.0**-10), dy), "violation"),
+        ("linear", last_dropped, "violation"),
+        ("relu", lambda y, dy, x, t: (y, t[0].copy()), "violation"),
+        ("relu", lambda y, dy, x, t: (y, np.full_like(dy, np.nan)), "violation"),
+        ("relu", lambda y, dy, x, t: (y, np.full_like(dy, np.inf)), "violation"),
+    ],
+)
+def test_a_planted_wrong_jvp_is_a_violation(op: str, wrong: Any, verdict: str) -> None:
+    assert verdict in {f.verdict for f in planted(op, wrong).findings}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (lambda y, dy, x, t: dy, "the jvp returned a ndarray, expected the output and its tangent"),
+        (lambda y, dy, x, t: (y, dy, dy), "the jvp returned 3 results, expected the output and its tangent"),
+        (lambda y, dy, x, t: (y, dy.astype(np.float64)), "the tangent has dtype float64, expected float32"),
+        (lambda y, dy, x, t: (y.ravel(), dy), "the output has shape"),
+        (lambda y, dy, x, t: (y, t[0].fill(0)), "modified an array that it was given, in place"),
+        (lambda y, dy, x, t: 1 / 0, "raised ZeroDivisionError"),
+    ],
+)
+def test_what_a_jvp_does_wrong_is_said(wrong: Any, sentence: str) -> None:
+    def careless(y: Any, dy: Any, x: Any, t: Any) -> Any:
+        returned = wrong(y, dy, x, t)
+        return (y, dy) if isinstance(returned, tuple) and returned[1] is None else returned
+
+    report = planted("relu", careless)
+    assert {f.verdict for f in report.findings} == {"error"} and sentence in report.findings[0].message
+    assert {f.what for f in report.findings} == {"jvp"}
+
+
+def test_what_a_jvp_does_not_support_stands_apart() -> None:
+    def jvp(inputs: Any, tangents: Any, *, axis: int = -1) -> Any:
+        if inputs[0].ndim == 3:
+            refnn.skip("three axes")
+        return softmax_jvp(inputs, tangents, axis=axis)
+
+    report = refnn.check("softmax", jvp=jvp, families=["normal"])
+    assert report.ok and report.unsupported["three axes"] > 0
+
+
+def test_an_op_of_ones_own_has_forward_mode() -> None:
+    def forward(ar: Any, x: Any, w: Any) -> Any:
+        return ar.sum(ar.product(ar.exp(x), w), -1)
+
+    def vjp(ar: Any, g: Any, y: Any, x: Any, w: Any) -> Any:
+        each, e = g.reshape(*g.shape, 1), ar.exp(x)
+        return ar.product(each, e, w), each * e
+
+    variants = (Variant({"x": (3, 5), "w": (3, 5)}),)
+    op = refnn.Op("weighted", forward, vjp, {"x": Input(), "w": Input()}, lambda inputs, params: None, variants)
+
+    def jvp(inputs: Any, tangents: Any) -> Any:
+        (x, w), (dx, dw) = inputs, tangents
+        e = np.exp(x)
+        return (e * w).sum(-1), (e * (w * dx + dw)).sum(-1)
+
+    # It adds what both inputs give element by element, which refnn does in the end: as many roundings.
+    report = refnn.check(op, jvp=jvp, families=["normal"])
+    assert report.ok, report
+
+
+# What PyTorch's forward mode and double backward do that the accurate algorithms do not, apart from conventions: mostly
+# what its first derivatives do, too.
+DOUBTFUL = {
+    "binary_cross_entropy_with_logits": "sigma(x) - t",
+    "celu": "parameters rounded to float32 in float64, and alpha / alpha",
+    "elu": "parameters rounded to float32 in float64",
+    "gelu": "the sum 1 + erf",
+    "glu": "glu_jvp takes 1 - sigmoid(b), which cancels",
+    "hardshrink": "no slope at 0 for lambd=0",
+    "hardsigmoid": "1/6 rounded to float32 in float64",
+    "hardswish": "x/3 + 1/2",
+    "l2_penalty": "the tangent of a 0-d float32 times a Python float is float64",
+    "leaky_relu": "parameters rounded to float32 in float64",
+    "logsigmoid": "its second derivative takes 1 - sigmoid(x)",
+    "logsumexp": "exp(x - y) where y is large",
+    "mish": "log1p(exp(x))",
+    "selu": "parameters rounded to float32 in float64",
+    "sigmoid": "y (1 - y)",
+    "silu": "exp(-x) where it overflows",
+    "softplus": "a threshold of 20 in float64",
+    "softshrink": "no slope at 0 for lambd=0",
+    "softsign": "the quotient rule",
+    "tanh": "1 - y^2",
+    "tanhshrink": "a difference",
+}
+OF_ITS_OWN = ("glu", "l2_penalty")  # in forward mode, where the gradient is right
+
+
+@pytest.mark.parametrize(("op", "dtype"), in_every(("float32", "float64"), OPS))
+def test_pytorch_in_the_second_order(op: str, dtype: str) -> None:
+    """torch.func.jvp and double backward of PyTorch's functions conform, but for what is listed, with its reason."""
+    report = refnn.check(op, IN_TORCH[op], framework="torch", dtype=dtype, order=2, families=["normal"])
+    kinds = {w: {f.verdict for f in report.unexpected if f.what.startswith(w)} for w in ("grad", "jvp", "double")}
+    assert sum(r.elements for r in report.results if r.what == "jvp") > 30 or op in OF_ITS_OWN
+    assert op in DOUBTFUL or not kinds["jvp"] | kinds["double"], report
+    assert op in OF_ITS_OWN or kinds["jvp"] <= kinds["grad"], report
+
+
+def test_what_is_wrong_with_a_check_of_tangents_is_said() -> None:
+    for error, sentence, options in (
+        (ValueError, "order is 3, expected 1 or 2", {"jvp": relu_jvp, "order": 3}),
+        (TypeError, "pass an op and framework=", {"jvp": relu_jvp, "order": 2}),
+        (TypeError, "is of functions of arrays", {"jvp": relu_jvp, "framework": "torch", "implementation": torch.relu}),
+        (TypeError, "nothing to check", {}),
+    ):
+        with pytest.raises(error, match=sentence):
+            refnn.check("relu", **options)  # type: ignore[arg-type]
