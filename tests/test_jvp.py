@@ -29,6 +29,7 @@ from refnn.arithmetic.symbols import Symbols
 from refnn.formats import format_of
 from refnn.judging.cases import output_shape, smaller
 from refnn.judging.families import draw_input, draw_parameter
+from refnn.networks.network import Network, Node
 from refnn.op import Input
 from refnn.ops import OPS
 from refnn.oracle.evaluate import DUAL, Call, run
@@ -117,6 +118,28 @@ def test_the_jvp_is_the_transpose_of_the_vjp(op: str) -> None:
                             assert abs(left - right) < 2.0**-100
                             judged += 1
     assert judged >= 2 * len(conventions)
+
+
+def test_the_jvp_of_a_network_is_the_transpose_of_its_vjp() -> None:
+    """Where inputs of a relu are zero, by its convention; where those of a logsigmoid are, whose formula has a kink
+    that its function does not have."""
+    nodes = [
+        *(Node("fc1", "linear", ("x", "fc1.weight")), Node("relu", "relu", ("fc1",))),
+        *(Node("fc2", "linear", ("relu", "fc2.weight")), Node("smooth", "logsigmoid", ("fc2",))),
+    ]
+    op = Network(nodes, name="both", shapes={"x": (3,)}).op
+    shapes, rng = {"x": (8, 3), "fc1.weight": (4, 3), "fc2.weight": (5, 4)}, np.random.default_rng(0)
+    inputs = tuple(rng.integers(-1, 2, shapes[n]) / 1.0 for n in op.inputs)
+    tangents = tuple(quarters(rng, x.shape) if n != "x" else None for n, x in zip(op.inputs, inputs, strict=True))
+    call, met = Call(op, inputs, {}, quarters(rng, (8, 5)), tangents=tangents), set()
+    for convention in op.kinks.values():
+        ar = Arb(200, convention=convention)
+        with ar.working():
+            left, right = sides(ar, replace(call, convention=convention), "accurate")
+            assert left.overlaps(right) and abs(left - right) < 2.0**-100
+            met.add(float(left))
+        assert ar.kinks
+    assert len(met) == len(op.kinks)
 
 
 # --- the rules of the primitives --------------------------------------------------------------------------------------
@@ -562,6 +585,15 @@ def test_pytorch_in_the_second_order(op: str, dtype: str) -> None:
     assert sum(r.elements for r in report.results if r.what == "jvp") > 30 or op in OF_ITS_OWN
     assert op in DOUBTFUL or not kinds["jvp"] | kinds["double"], report
     assert op in OF_ITS_OWN or kinds["jvp"] <= kinds["grad"], report
+
+
+def test_both_sides_of_a_kink_of_a_gradient_are_sound() -> None:
+    """The slope of celu has a kink at 0: PyTorch takes the second derivative of the one side, refnn of that which the
+    tangent points to."""
+    where = {"shape": (2, 3, 4, 44)}
+    report = refnn.check("celu", IN_TORCH["celu"], framework="torch", order=2, families=["kinks"], where=where)
+    found = {(f.what, f.verdict, f.name) for f in report.findings}
+    assert report.ok and found == {("double[x]", "convention", "second derivative of the other side")}
 
 
 def test_what_is_wrong_with_a_check_of_tangents_is_said() -> None:

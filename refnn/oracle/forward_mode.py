@@ -58,7 +58,8 @@ def hvp(
 
     `refnn.truth` and `refnn.allowance` with `tangents=` and `cotangent=` give certified values and their bounds. The
     bounds hold for the op's vjp as it is defined, and its output, differentiated step by step as `refnn.jvp` does. At a
-    kink the second derivative is that of the side which the op's convention chooses.
+    kink the second derivative is that of the side which the op's convention chooses. Where a gradient has a kink and no
+    jump, as that of celu at 0, it is that of the side which the tangent points to.
 
     TypeError or ValueError says what is wrong with the call.
     """
