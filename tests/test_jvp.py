@@ -33,6 +33,7 @@ from refnn.networks.network import Network, Node
 from refnn.op import Input
 from refnn.ops import OPS
 from refnn.oracle.evaluate import DUAL, Call, run
+from refnn.report import summary
 from refnn.variants import Variant
 from refnn.witnesses.torch import FUNCTIONS as IN_TORCH
 from tests.marks import in_every, together
@@ -140,6 +141,27 @@ def test_the_jvp_of_a_network_is_the_transpose_of_its_vjp() -> None:
             met.add(float(left))
         assert ar.kinks
     assert len(met) == len(op.kinks)
+
+
+@pytest.mark.parametrize("length", [2, 3, 50])
+def test_an_op_that_moves_its_elements_is_no_elementwise_one(length: int) -> None:
+    """Its record says that rows are apart, which is true along the first axis alone. Its transpose moves them back."""
+    x, t = np.random.default_rng(0).normal(size=(2, 3, length))
+    order = [*range(1, length), 0]
+
+    def forward(ar: Any, x: Any) -> Any:
+        return x[..., order] * x
+
+    def vjp(ar: Any, g: Any, y: Any, x: Any) -> Any:
+        return (g * x[..., order] + (g * x)[..., [length - 1, *range(length - 1)]],)
+
+    rolled = refnn.Op(
+        *("rolled", forward, vjp, {"x": Input()}, lambda inputs, params: None, (Variant({"x": (2, 3)}),)),
+        rowwise=lambda ndim, params: True,
+    )
+    truth = refnn.truth(rolled, x, tangents=(t,))
+    assert np.array_equal(refnn.jvp(rolled, (x,), (t,))[1], x[:, order] * t + t[:, order] * x)
+    assert np.allclose(truth.jvp.value, x[:, order] * t + t[:, order] * x, rtol=2.0**-40, atol=2.0**-50)
 
 
 # --- the rules of the primitives --------------------------------------------------------------------------------------
@@ -454,6 +476,7 @@ def test_a_right_jvp_conforms(op: str) -> None:
         assert report.ok, report
         assert {r.what for r in report.results} == {"output of the jvp", "jvp"}
         assert sum(r.elements for r in report.results if r.what == "jvp") > 1000
+        assert {row["kind"] for row in summary(report)} == {"output", "gradient"}
 
 
 def test_the_convention_at_a_kink_or_tie_is_named() -> None:
@@ -577,14 +600,18 @@ DOUBTFUL = {
 OF_ITS_OWN = ("glu", "l2_penalty")  # in forward mode, where the gradient is right
 
 
+def small(case: refnn.Case) -> bool:
+    return case.elements <= 1024
+
+
 @pytest.mark.parametrize(("op", "dtype"), in_every(("float32", "float64"), OPS))
 def test_pytorch_in_the_second_order(op: str, dtype: str) -> None:
     """torch.func.jvp and double backward of PyTorch's functions conform, but for what is listed, with its reason."""
-    report = refnn.check(op, IN_TORCH[op], framework="torch", dtype=dtype, order=2, families=["normal"])
+    report = refnn.check(op, IN_TORCH[op], framework="torch", dtype=dtype, order=2, families=["normal"], where=small)
     kinds = {w: {f.verdict for f in report.unexpected if f.what.startswith(w)} for w in ("grad", "jvp", "double")}
     assert sum(r.elements for r in report.results if r.what == "jvp") > 30 or op in OF_ITS_OWN
     assert op in DOUBTFUL or not kinds["jvp"] | kinds["double"], report
-    assert op in OF_ITS_OWN or kinds["jvp"] <= kinds["grad"], report
+    assert op in OF_ITS_OWN or kinds["jvp"] - {"explained"} <= kinds["grad"], report
 
 
 def test_both_sides_of_a_kink_of_a_gradient_are_sound() -> None:
