@@ -181,7 +181,7 @@ def _diagonal(call: Call, params: Params) -> bool:
     duals = Duals(Floats(np.float64, convention=call.rule), convention=call.rule if call.op.kinks else "first")
     found = []
     for most in (1, 32, 32):  # two elements have the same two scales of 2^0 to 2^31 once in a thousand times
-        scale = 2.0 ** rng.integers(0, most, np.shape(call.inputs[0]))
+        scale = 2.0 ** rng.integers(0, most, next(x.shape for x in call.inputs if x is not None))
         lifted = [
             None if x is None else duals.dual(duals.base.array(x), scale if own else None)
             for x, own in zip(call.inputs, given, strict=True)
