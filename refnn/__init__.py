@@ -16,6 +16,7 @@ from refnn.op import Drawn, Input, Op, Special, Sum, Variant
 from refnn.ops import OPS, find, meant
 from refnn.ops import OPS as ops
 from refnn.oracle.allowance import allowance
+from refnn.oracle.forward_mode import hvp, jvp
 from refnn.oracle.truth import truth
 from refnn.report import Finding, Report
 
@@ -89,6 +90,8 @@ __all__ = [
     "cases",
     "check",
     "explain",
+    "hvp",
+    "jvp",
     "ops",
     "skip",
     "tolerance",

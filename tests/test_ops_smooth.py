@@ -200,6 +200,7 @@ def test_vectors_beyond_simd_widths_and_single_elements_are_both_run() -> None:
 IN_MPMATH = {
     "sqrt(1/2)": lambda: mpmath.sqrt(mpmath.mpf(1) / 2),
     "sqrt(2/pi)": lambda: mpmath.sqrt(2 / mpmath.pi),
+    "sqrt(4/pi)": lambda: 2 / mpmath.sqrt(mpmath.pi),
     "sqrt(1/(2*pi))": lambda: 1 / mpmath.sqrt(2 * mpmath.pi),
 }
 

@@ -24,7 +24,12 @@ Convention = float | str | Mapping[str, "Convention"]
 
 # Irrational constants by name: the square root of p/q times a power of pi, as (p, q, power).
 CONSTANTS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
-    {"sqrt(1/2)": (1, 2, 0), "sqrt(2/pi)": (2, 1, -1), "sqrt(1/(2*pi))": (1, 2, -1)}
+    {
+        "sqrt(1/2)": (1, 2, 0),
+        "sqrt(2/pi)": (2, 1, -1),
+        "sqrt(4/pi)": (4, 1, -1),
+        "sqrt(1/(2*pi))": (1, 2, -1),
+    }
 )
 
 

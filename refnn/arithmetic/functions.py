@@ -26,8 +26,9 @@ _ERF, _LN2 = 2 / math.sqrt(math.pi), math.log(2)
 class Function:
     """A function that is smooth between `start` and `end`, in the notation of several packages.
 
-    `numpy` takes the module and an array, `arb` a ball, `sympy` the module and an expression. `slope` is the magnitude
-    of the derivative. Between two arguments it is largest where `steepest` says. `exact` is the argument where every
+    `numpy` takes the module and an array, `arb` a ball, `sympy` the module and an expression. `tangent(ar, t, x, y)` is
+    the derivative times t in the primitives of an arithmetic, where y is the value at x. `slope` is the magnitude of
+    the derivative. Between two arguments it is largest where `steepest` says. `exact` is the argument where every
     implementation is exact, if there is one; `odd` says that a zero there keeps its sign. `monotone` functions take no
     value between two arguments that is beyond those of both.
     """
@@ -35,6 +36,7 @@ class Function:
     numpy: Callable[[Any, Any], Any]
     arb: Callable[[Any], Any]
     sympy: Callable[[Any, Any], Any]
+    tangent: Callable[[Any, Any, Any, Any], Any]
     slope: Callable[[Array], Array]
     steepest: Callable[[Array, Array], Array]
     start: float = -math.inf
@@ -83,6 +85,28 @@ def _tan_slope(x: Array) -> Array:
     return np.asarray(np.where(np.isinf(x), np.inf, 1 + np.square(np.tan(x))))
 
 
+def _by_value(ar: Any, t: Any, x: Any, y: Any) -> Any:
+    return t * y
+
+
+def _tanh_tangent(ar: Any, t: Any, x: Any, y: Any) -> Any:
+    """4 e / (1 + e)^2 with e = exp(-2 |x|): 1 - y^2 would lose the digits of a small slope."""
+    e = ar.exp(-2 * ar.abs(x))
+    return ar.product(4, t, e, over=(1 + e) ** 2)
+
+
+def _erf_tangent(ar: Any, t: Any, x: Any, y: Any) -> Any:
+    return ar.product(t, ar.constant("sqrt(4/pi)"), ar.exp(-(x**2)))
+
+
+def _asin_tangent(ar: Any, t: Any, x: Any, y: Any) -> Any:
+    return t * ar.rsqrt((1 - x) * (1 + x))
+
+
+def _log(ar: Any, base: int) -> Any:
+    return ar.log(ar.real(float(base)))
+
+
 def _numpy(name: str) -> Callable[[Any, Any], Any]:
     return lambda xp, x: getattr(xp, name)(x)
 
@@ -99,13 +123,24 @@ def _named(name: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]:
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
-        "exp": Function(_numpy("exp"), *_named("exp"), np.exp, _highest),
-        "log": Function(_numpy("log"), *_named("log"), lambda x: 1 / np.abs(x), _least, start=0.0, exact=1.0),
-        "tanh": Function(_numpy("tanh"), *_named("tanh"), lambda x: 1 / np.square(np.cosh(x)), _near, odd=True),
+        "exp": Function(_numpy("exp"), *_named("exp"), _by_value, np.exp, _highest),
+        "log": Function(
+            _numpy("log"),
+            *_named("log"),
+            lambda ar, t, x, y: t / x,
+            lambda x: 1 / np.abs(x),
+            _least,
+            start=0.0,
+            exact=1.0,
+        ),
+        "tanh": Function(
+            _numpy("tanh"), *_named("tanh"), _tanh_tangent, lambda x: 1 / np.square(np.cosh(x)), _near, odd=True
+        ),
         "expm1": Function(
             _numpy("expm1"),
             operator.methodcaller("expm1"),
             lambda sympy, v: sympy.exp(v) - 1,
+            lambda ar, t, x, y: t * ar.exp(x),
             np.exp,
             _highest,
             odd=True,
@@ -114,53 +149,144 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             _numpy("log1p"),
             operator.methodcaller("log1p"),
             lambda sympy, v: sympy.log(1 + v),
+            lambda ar, t, x, y: t / (1 + x),
             lambda x: 1 / np.abs(1 + x),
             _least,
             start=-1.0,
             odd=True,
         ),
-        "erf": Function(_own("erf"), *_named("erf"), lambda x: np.exp(-np.square(x)) * _ERF, _near, odd=True),
-        "erfc": Function(_own("erfc"), *_named("erfc"), lambda x: np.exp(-np.square(x)) * _ERF, _near),
-        "sqrt": Function(_numpy("sqrt"), *_named("sqrt"), lambda x: 0.5 / np.sqrt(x), _least, start=0.0, odd=True),
+        "erf": Function(
+            _own("erf"), *_named("erf"), _erf_tangent, lambda x: np.exp(-np.square(x)) * _ERF, _near, odd=True
+        ),
+        "erfc": Function(
+            _own("erfc"),
+            *_named("erfc"),
+            lambda ar, t, x, y: -_erf_tangent(ar, t, x, y),
+            lambda x: np.exp(-np.square(x)) * _ERF,
+            _near,
+        ),
+        "sqrt": Function(
+            _numpy("sqrt"),
+            *_named("sqrt"),
+            lambda ar, t, x, y: ar.product(t, over=2 * y),
+            lambda x: 0.5 / np.sqrt(x),
+            _least,
+            start=0.0,
+            odd=True,
+        ),
         "rsqrt": Function(
             lambda xp, x: 1 / xp.sqrt(x),
             operator.methodcaller("rsqrt"),
             lambda sympy, v: 1 / sympy.sqrt(v),
+            lambda ar, t, x, y: -ar.product(t, y, over=2 * x),
             lambda x: 0.5 / np.sqrt(x) / x,
             _least,
             start=0.0,
             exact=1.0,
         ),
         "sin": Function(
-            _numpy("sin"), *_named("sin"), lambda x: np.abs(np.cos(x)), _at_one(0.0), odd=True, monotone=False
+            _numpy("sin"),
+            *_named("sin"),
+            lambda ar, t, x, y: t * ar.cos(x),
+            lambda x: np.abs(np.cos(x)),
+            _at_one(0.0),
+            odd=True,
+            monotone=False,
         ),
         "cos": Function(
-            _numpy("cos"), *_named("cos"), lambda x: np.abs(np.sin(x)), _at_one(math.pi / 2), monotone=False
+            _numpy("cos"),
+            *_named("cos"),
+            lambda ar, t, x, y: -(t * ar.sin(x)),
+            lambda x: np.abs(np.sin(x)),
+            _at_one(math.pi / 2),
+            monotone=False,
         ),
-        "tan": Function(_numpy("tan"), *_named("tan"), _tan_slope, _to_pole, odd=True, monotone=False),
+        "tan": Function(
+            _numpy("tan"),
+            *_named("tan"),
+            lambda ar, t, x, y: t * (1 + y**2),
+            _tan_slope,
+            _to_pole,
+            odd=True,
+            monotone=False,
+        ),
         "asin": Function(
-            _numpy("arcsin"), *_named("asin"), lambda x: 1 / np.sqrt((1 - x) * (1 + x)), _far, -1.0, 1.0, odd=True
+            _numpy("arcsin"),
+            *_named("asin"),
+            _asin_tangent,
+            lambda x: 1 / np.sqrt((1 - x) * (1 + x)),
+            _far,
+            -1.0,
+            1.0,
+            odd=True,
         ),
         "acos": Function(
-            _numpy("arccos"), *_named("acos"), lambda x: 1 / np.sqrt((1 - x) * (1 + x)), _far, -1.0, 1.0, exact=1.0
+            _numpy("arccos"),
+            *_named("acos"),
+            lambda ar, t, x, y: -_asin_tangent(ar, t, x, y),
+            lambda x: 1 / np.sqrt((1 - x) * (1 + x)),
+            _far,
+            -1.0,
+            1.0,
+            exact=1.0,
         ),
-        "atan": Function(_numpy("arctan"), *_named("atan"), lambda x: 1 / (1 + np.square(x)), _near, odd=True),
-        "sinh": Function(_numpy("sinh"), *_named("sinh"), np.cosh, _far, odd=True),
-        "cosh": Function(_numpy("cosh"), *_named("cosh"), lambda x: np.sinh(np.abs(x)), _far, monotone=False),
-        "asinh": Function(_numpy("arcsinh"), *_named("asinh"), lambda x: 1 / np.hypot(1, x), _near, odd=True),
+        "atan": Function(
+            _numpy("arctan"),
+            *_named("atan"),
+            lambda ar, t, x, y: t / (1 + x**2),
+            lambda x: 1 / (1 + np.square(x)),
+            _near,
+            odd=True,
+        ),
+        "sinh": Function(_numpy("sinh"), *_named("sinh"), lambda ar, t, x, y: t * ar.cosh(x), np.cosh, _far, odd=True),
+        "cosh": Function(
+            _numpy("cosh"),
+            *_named("cosh"),
+            lambda ar, t, x, y: t * ar.sinh(x),
+            lambda x: np.sinh(np.abs(x)),
+            _far,
+            monotone=False,
+        ),
+        "asinh": Function(
+            _numpy("arcsinh"),
+            *_named("asinh"),
+            lambda ar, t, x, y: t * ar.rsqrt(1 + x**2),
+            lambda x: 1 / np.hypot(1, x),
+            _near,
+            odd=True,
+        ),
         "acosh": Function(
-            _numpy("arccosh"), *_named("acosh"), lambda x: 1 / np.sqrt((x - 1) * (x + 1)), _least, start=1.0, exact=1.0
+            _numpy("arccosh"),
+            *_named("acosh"),
+            lambda ar, t, x, y: t * ar.rsqrt((x - 1) * (x + 1)),
+            lambda x: 1 / np.sqrt((x - 1) * (x + 1)),
+            _least,
+            start=1.0,
+            exact=1.0,
         ),
         "atanh": Function(
-            _numpy("arctanh"), *_named("atanh"), lambda x: 1 / ((1 - x) * (1 + x)), _far, -1.0, 1.0, odd=True
+            _numpy("arctanh"),
+            *_named("atanh"),
+            lambda ar, t, x, y: ar.product(t, over=(1 - x) * (1 + x)),
+            lambda x: 1 / ((1 - x) * (1 + x)),
+            _far,
+            -1.0,
+            1.0,
+            odd=True,
         ),
         "exp2": Function(
-            _numpy("exp2"), lambda v: type(v)(2) ** v, lambda sympy, v: 2**v, lambda x: np.exp2(x) * _LN2, _highest
+            _numpy("exp2"),
+            lambda v: type(v)(2) ** v,
+            lambda sympy, v: 2**v,
+            lambda ar, t, x, y: ar.product(t, y, _log(ar, 2)),
+            lambda x: np.exp2(x) * _LN2,
+            _highest,
         ),
         "log2": Function(
             _numpy("log2"),
             lambda v: v.log() / type(v)(2).log(),
             lambda sympy, v: sympy.log(v, 2),
+            lambda ar, t, x, y: ar.product(t, over=x * _log(ar, 2)),
             lambda x: 1 / np.abs(x) / _LN2,
             _least,
             start=0.0,
@@ -170,6 +296,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             _numpy("log10"),
             lambda v: v.log() / type(v)(10).log(),
             lambda sympy, v: sympy.log(v, 10),
+            lambda ar, t, x, y: ar.product(t, over=x * _log(ar, 10)),
             lambda x: 1 / np.abs(x) / math.log(10),
             _least,
             start=0.0,

@@ -13,11 +13,12 @@ from refnn.implementations import adapter_for
 from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
 from refnn.judging.case import Case
 from refnn.judging.cases import cases, user_cases
-from refnn.judging.check_case import check_case
+from refnn.judging.check_case import check_case, check_tangents
 from refnn.judging.families import NAMES
 from refnn.judging.groups import Where, check_where, groups, named, ordinary, unmet
 from refnn.judging.judge import Judge
 from refnn.judging.network_cases import network_cases
+from refnn.judging.tangents import Jvp
 from refnn.models import Model, default_model
 from refnn.models import model as find_model
 from refnn.networks.network import Network, fixtures
@@ -52,6 +53,8 @@ def check(
     *,
     forward: Forward | None = None,
     vjp: Vjp | None = None,
+    jvp: Jvp | None = None,
+    order: int = 1,
     framework: str | None = None,
     dtype: str | None = None,
     inputs: Any = None,
@@ -82,6 +85,11 @@ def check(
     autograd gives the gradients. Of a network, `forward(params, *inputs)` gives the output, and
     `vjp(g, params, *inputs)` a dict of gradients. Or `implementation` is a torch.nn.Module with the network's parameter
     names; its layers are then checked one by one, too. A network that comes with refnn may be given by its name.
+
+    `jvp(inputs, tangents, **params)` is forward mode: it returns the output and its tangent, as `refnn.jvp` does, whose
+    docstring says what its bounds hold for. The tangents are random, and None for inputs without a gradient. Of a
+    framework, `order=2` checks its forward mode and the gradients of its gradients: those of sum(tangents * vjp) by the
+    cotangent, which is the tangent of the output, and by each input, which is `refnn.hvp`. Special values are left out.
 
     By default the check runs every case of the op in `dtype`. If that is not given, it is what the model stores, or
     float32. `families` selects input families, and `where` selects as in `refnn.cases`. `profile` is "framework"
@@ -115,8 +123,14 @@ def check(
         raise TypeError(
             f"check({name!r}, {implementation!r}) names no framework: pass framework=, or forward= and vjp="
         )
-    if framework is None and forward is None and vjp is None:
+    if framework is None and forward is None and vjp is None and jvp is None:
         raise TypeError(f"check({name!r}) was given nothing to check: pass forward= and vjp=, or framework=")
+    if order not in (1, 2):
+        raise ValueError(f"check({name!r}): order is {order!r}, expected 1 or 2")
+    if order == 2 and (framework is None or isinstance(subject, Network)):
+        raise TypeError(f"check({name!r}, order=2) differentiates a function twice: pass an op and framework=")
+    if jvp is not None and (framework is not None or isinstance(subject, Network)):
+        raise TypeError(f"check({name!r}, jvp={jvp!r}) is of functions of arrays, not of a framework or a network")
     adapter = None if framework is None else adapter_for(framework)
     accepted, seed = accepting(accept), _seed(seed)
     if expected_failures is not None and not isinstance(expected_failures, Mapping):
@@ -149,11 +163,17 @@ def check(
     elements = sum(c.elements for c in chosen)
     if isinstance(subject, Network):  # at most as many again for each of its layers, stepwise
         elements *= 1 + len(subject.nodes)
+    elements *= 1 + (jvp is not None) + 2 * (order == 2)
     line = false_alarm_line(false_alarm, elements)
     judged = ("" if model is None else f", model={rules.name!r}") + (
         "" if algorithm == "accurate" else f", algorithm={algorithm!r}"
     )
-    shown = "forward=f, vjp=v" if adapter is None else f"{adapter.spelled(implementation)}, framework={framework!r}"
+    shown = (
+        "forward=f, vjp=v" + ", jvp=j" * (jvp is not None)
+        if adapter is None
+        else f"{adapter.spelled(implementation)}, framework={framework!r}"
+    )
+    shown += ", order=2" * (order == 2)
     report = Report(
         {
             "subject": name,
@@ -176,8 +196,12 @@ def check(
         return report
     if adapter is not None:
         forward, vjp = adapter.functions(find(subject), implementation)
+    double: Jvp | None = None
+    if order == 2 and adapter is not None:
+        jvp, double = adapter.second(find(subject), implementation)
     if vjp is None:
-        report.header["notes"].append("no vjp was given: the forward alone was checked")
+        alone = "the forward and the jvp" if forward and jvp else "the jvp" if jvp else "the forward"
+        report.header["notes"].append(f"no vjp was given: {alone} alone {'were' if forward and jvp else 'was'} checked")
     declines: Mapping[str, Skipped] = _declined(chosen, adapter, implementation, supports)
     skipped: dict[str, Skipped] = {}
     for case in chosen:
@@ -192,6 +216,9 @@ def check(
             f"inputs={given}{judged}))"
         )
         results, findings, _, why = check_case(case, forward, vjp, rules, algorithm, line, replay)
+        if jvp is not None and why is None:
+            along, beside, why = check_tangents(case, jvp, double, rules, algorithm, line, replay)
+            results, findings = results + along, findings + beside
         if why is not None:
             skipped[case.id] = why
         report.results.extend(results)

@@ -51,7 +51,7 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
         from ml_dtypes import bfloat16
 
         return x.contiguous().view(torch.int16).numpy().view(bfloat16)
-    return x.numpy()
+    return x.numpy(force=True)  # also of a gradient that is known to be zero, which has no memory
 
 
 SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
@@ -146,17 +146,8 @@ def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any
         raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of torch tensors")
 
     def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
-        tensors = [None if x is None else to_torch(x) for x in inputs]
-        for t, declared in zip(tensors, op.inputs.values(), strict=True):
-            if t is not None and t.is_floating_point() and declared.differentiable:
-                t.requires_grad_()
-        given, named = passed(f, op, tensors, params, SPELLING)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")  # which costs a copy
-            y = f(*given, **arguments(named))
-        if not isinstance(y, torch.Tensor):
-            raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
-        return y, tensors
+        tensors = _leaves(op, inputs)
+        return _output(op, f, tensors, params), tensors
 
     def forward(*inputs: Any, **params: Any) -> np.ndarray:
         return to_numpy(run(inputs, params)[0])
@@ -168,6 +159,63 @@ def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any
         return tuple(to_numpy(next(grads)) if t is not None and t.requires_grad else None for t in tensors)
 
     return forward, vjp
+
+
+def _leaves(op: Op, inputs: tuple[Any, ...]) -> list[torch.Tensor | None]:
+    """The inputs as tensors, of which those that have a gradient ask for it."""
+    tensors = [None if x is None else to_torch(x) for x in inputs]
+    for t, declared in zip(tensors, op.inputs.values(), strict=True):
+        if t is not None and t.is_floating_point() and declared.differentiable:
+            t.requires_grad_()
+    return tensors
+
+
+def _output(
+    op: Op, f: Callable[..., torch.Tensor], tensors: list[torch.Tensor | None], params: Mapping[str, Any]
+) -> torch.Tensor:
+    given, named = passed(f, op, tensors, params, SPELLING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")  # which costs a copy
+        y = f(*given, **arguments(named))
+    if not isinstance(y, torch.Tensor):
+        raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
+    return y
+
+
+def second(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """jvp(inputs, tangents, **params) by torch.func.jvp, and double(g, inputs, tangents, **params): the gradients of
+    sum(tangents * vjp) by the cotangent and by each input, None where there is none."""
+
+    def jvp(inputs: tuple[Any, ...], tangents: tuple[Any, ...], **params: Any) -> tuple[np.ndarray, np.ndarray]:
+        tensors = [None if x is None else to_torch(x) for x in inputs]
+        places = [i for i, t in enumerate(tangents) if t is not None]
+
+        def of_some(*some: torch.Tensor) -> torch.Tensor:
+            moved = dict(zip(places, some, strict=True))
+            return _output(op, f, [moved.get(i, t) for i, t in enumerate(tensors)], params)
+
+        given = tuple(tensors[i] for i in places), tuple(to_torch(tangents[i]) for i in places)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)  # which torch.func calls itself
+            y, dy, *_ = torch.func.jvp(of_some, *given)
+        return to_numpy(y), to_numpy(dy)
+
+    def double(g: np.ndarray, inputs: tuple[Any, ...], tangents: tuple[Any, ...], **params: Any) -> list[Any]:
+        tensors, cotangent = _leaves(op, inputs), to_torch(g).requires_grad_()
+        leaves = [t for t in tensors if t is not None and t.requires_grad]
+        given = [to_torch(t) for t in tangents if t is not None]
+        grads = torch.autograd.grad(_output(op, f, tensors, params), leaves, cotangent, create_graph=True)
+        # Of what does not depend on the cotangent or on the inputs, as the gradient of a linear map, the gradient is 0.
+        try:
+            twice = torch.autograd.grad(grads, [cotangent, *leaves], given, allow_unused=True, materialize_grads=True)
+        except RuntimeError as e:
+            if str(e).endswith("is not implemented"):
+                raise NotImplementedError(str(e)) from e
+            raise
+        pulled = iter(twice)
+        return [to_numpy(next(pulled)) if t is not None and t.requires_grad else None for t in (cotangent, *tensors)]
+
+    return jvp, double
 
 
 # --- modules ---------------------------------------------------------------------------------------------------------

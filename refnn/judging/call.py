@@ -126,7 +126,7 @@ def call(
         if function is None:
             continue
         try:
-            results[part] = _guarded(function, case, part.start == 0)
+            results[part] = _results(function, case, part.start == 0)
         except Misbehaviour as e:
             complaints.append(("output" if part.start == 0 else "gradient", str(e)))
         except Skipped as e:
@@ -138,7 +138,7 @@ def call(
 Arrays = list[np.ndarray | None]
 
 
-def _guarded(function: Forward | Vjp, case: Case, is_forward: bool) -> Arrays:
+def _results(function: Forward | Vjp, case: Case, is_forward: bool) -> Arrays:
     """The results of one function, checked for shape, dtype and side effects; in some cases in a sequence of calls."""
     own = [case.cotangent, *case.inputs] if not is_forward else [*case.inputs]
     given = _laid(case, own, is_forward)
@@ -195,6 +195,15 @@ def _called(function: Forward | Vjp, case: Case, given: Arrays, own: Arrays, is_
     """What a function returns, as it is, of the right shapes and dtypes; `own` are the numbers that it was given."""
     params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
     arrays, named = passed(function, case.op, given, params)
+    returned = guarded(function, arrays, named)
+    _refuse_changes(case, given, own, is_forward, "modified {} in place")
+    if is_forward:
+        return [accept(returned, "the output", case.cotangent.shape, case.cotangent.dtype)]
+    return _gradients(returned, case)
+
+
+def guarded(function: Callable[..., Any], arrays: Sequence[Any], named: Mapping[str, Any]) -> object:
+    """What a function returns. Misbehaviour where it raises, or leaves the thread other than it was."""
     try:
         with np.errstate(all="ignore"):
             returned = function(*arrays, **named)
@@ -209,10 +218,7 @@ def _called(function: Forward | Vjp, case: Case, given: Arrays, own: Arrays, is_
         raise Misbehaviour(f"left np.seterr changed, to {left}")
     if HALF * SMALLEST == 0:
         raise Misbehaviour("left this thread flushing subnormal numbers to zero")
-    _refuse_changes(case, given, own, is_forward, "modified {} in place")
-    if is_forward:
-        return [_accept(returned, "the output", case.cotangent.shape, case.cotangent.dtype)]
-    return _gradients(returned, case)
+    return returned
 
 
 # Their product is subnormal. Arrays, so that it is computed each time.
@@ -237,7 +243,8 @@ def _own_frames(error: Exception) -> str:
     return "".join(traceback.format_list(frames)).rstrip()
 
 
-def _accept(value: object, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def accept(value: object, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """A result as an array. Misbehaviour where it is none, or has another shape or dtype."""
     if not isinstance(value, (np.ndarray, np.generic)):
         raise Misbehaviour(f"{what} is a {type(value).__name__}, expected a NumPy array of {dtype} and shape {shape}")
     value = np.asarray(value)  # no subclass, which may say one thing and hold another
@@ -271,6 +278,6 @@ def _gradients(returned: object, case: Case) -> list[np.ndarray | None]:
         )
     padded = [*returned, *[None] * (len(case.inputs) - len(returned))]
     return [
-        _accept(value, f"grad[{name}]", x.shape, x.dtype) if want and x is not None else None
+        accept(value, f"grad[{name}]", x.shape, x.dtype) if want and x is not None else None
         for value, name, x, want in zip(padded, case.op.inputs, case.inputs, wanted, strict=True)
     ]

@@ -18,7 +18,9 @@ class Case:
     `random` says that the roundings of the output may be taken as independent, so that an expected error has a meaning.
     `random_cotangent` says the same of the gradients, if the case is random. `layout` is how the inputs lie in memory,
     and `cotangent_layout` how the cotangent does. `repeat` asks for a second call of the implementation. `row` is the
-    row of the op's table of special values from which the case was made, and by which it is then judged.
+    row of the op's table of special values from which the case was made, and by which it is then judged. With
+    `tangents` the results of the case are those of forward mode: the tangent of the output and, if the case is of the
+    `second` order, of the gradients.
     """
 
     id: str
@@ -33,10 +35,13 @@ class Case:
     cotangent_layout: str = "C"
     repeat: bool = False
     row: Special | None = None
+    tangents: tuple[np.ndarray | None, ...] | None = None
+    second: bool = False
 
     def call(self, algorithm: str = "accurate", convention: Convention | None = None) -> Call:
         """The case as a call of its op."""
-        return Call(self.op, self.inputs, self.params, self.cotangent, algorithm, convention)
+        g = self.cotangent if self.tangents is None or self.second else None
+        return Call(self.op, self.inputs, self.params, g, algorithm, convention, self.tangents)
 
     @property
     def elements(self) -> int:

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class _Formed(Floats):
 
 
 class Judge:
-    """The oracle for one case: truth and allowances, each computed when it is first needed."""
+    """The oracle for one case, or for its tangents: truth and allowances, each computed when it is first needed."""
 
     def __init__(self, case: Case, model_: Model, algorithm: str, line: float) -> None:
         self.case, self.model, self.algorithm, self.line = case, model_, algorithm, line
@@ -102,27 +102,21 @@ class Judge:
     def expected_line(self, which: int, algorithm: str, rows: Rows, wanted: np.ndarray) -> np.ndarray:
         """What an error exceeds with less than the allotted probability, where roundings are independent: for the
         `wanted` elements of some rows, and NaN for others."""
-        c = self.case
+        c, call = self.case, self.case.call(algorithm)
         x = c.inputs[0]
         if x is not None and c.op.rowwise(x.ndim, c.params):
-            some = wanted.reshape(len(wanted), -1).any(1)
-            chosen = tuple(None if v is None else v[rows][some] for v in c.inputs)
+            some = np.asarray(wanted.reshape(len(wanted), -1).any(1))
             line = np.full(wanted.shape, np.nan)
-            line[some] = self._beyond_suspicion(self._expected(algorithm, chosen, c.cotangent[rows][some])[which])
+            line[some] = self._beyond_suspicion(expected_error(call.rows(rows).rows(some), self.model)[which])
             return line
         if algorithm not in self._lines:
-            self._lines[algorithm] = self._expected(algorithm, c.inputs, c.cotangent)
+            self._lines[algorithm] = expected_error(call, self.model)
         return self._beyond_suspicion(self._lines[algorithm][which], rows)
 
     def _beyond_suspicion(self, expected: Expected | None, rows: Rows = ...) -> np.ndarray:
         assert expected is not None
         std, library = expected
         return np.asarray(self.line * std[rows] + library[rows])
-
-    def _expected(
-        self, algorithm: str, inputs: tuple[np.ndarray | None, ...], cotangent: np.ndarray
-    ) -> list[Expected | None]:
-        return expected_error(replace(self.case.call(algorithm), inputs=inputs, cotangent=cotangent), self.model)
 
     def _beyond(
         self, which: int, algorithm: str, worst: WorstCase, j: Judgement, rows: Rows, wanted: np.ndarray
@@ -366,7 +360,8 @@ class Judge:
         if isinstance(self.case.op.convention, Mapping) and (j.code <= OK).all():
             return
         ties = all(isinstance(c, str) for c in conventions.values())
-        if ties and which and self._ties(which, got, j, rows):
+        tangents = self.case.tangents is not None
+        if ties and which and not tangents and self._ties(which, got, j, rows):
             return
         taken = {str(c): c for c in (*conventions.values(), *(() if ties else (0.0, 1.0)))}
         worst = {key: self._worst_case(self.algorithm, c) for key, c in taken.items()}
@@ -380,7 +375,7 @@ class Judge:
             hit = at_kink & (follows.code <= OK) & (j.name == 0)
             if not together or (hit == at_kink).all():
                 self._name(j, follows, hit, name)
-        if ties or together or which == 0:
+        if ties or together or (which == 0 and not tangents):
             return
         slack = np.max([e[1][rows] for e in ends if e is not None], axis=0)
         between = at_kink & (j.name == 0) & (got >= lower - slack) & (got <= upper + slack)

@@ -350,7 +350,7 @@ def _deciding(ar: Arithmetic[Any], op: Op) -> Iterator[None]:
     """While it runs this op, an arithmetic with a convention for each op of a network decides kinks by this op's."""
     each = ar.convention
     if isinstance(each, Mapping):
-        ar.convention = each.get(op.name, 0.0)
+        ar.convention = each.get(op.name, "first")  # of an op without kinks a text: in Duals no number may decide
     try:
         yield
     finally:

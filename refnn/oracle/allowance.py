@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from refnn.models import Model, model
 from refnn.op import Op
 from refnn.ops import find
 from refnn.oracle.evaluate import Call, chunks, run
+from refnn.oracle.forward_mode import along
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +62,20 @@ def deviations(probability: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Allowance:
-    """The bounds for the output of an op, and for the gradient of each input or None."""
+    """The bounds for the output of an op, and for the gradient of each input or None; those of the tangents of both, if
+    tangents were given."""
 
     output: Bound
     grads: tuple[Bound | None, ...]
+    jvp: Bound | None = None
+    hvp: tuple[Bound | None, ...] = ()
 
 
 def allowance(
     op: str | Op,
     *inputs: Any,
     cotangent: Any = None,
+    tangents: Any = None,
     model: str | Model | None = None,
     algorithm: str = "accurate",
     **params: Any,
@@ -85,8 +90,9 @@ def allowance(
         (array([[0.00059606]]), array([[2.04100419e-05]]))
 
     `model` says what the implementation computes in; the default is the model of the inputs' dtype. `algorithm` is one
-    of the op's algorithms. With a cotangent there are bounds for the gradients, too. TypeError or ValueError says what
-    is wrong with the call.
+    of the op's algorithms. With a cotangent there are bounds for the gradients, too. With tangents there are those of
+    `refnn.jvp`, and with both those of `refnn.hvp`; both docstrings say which implementations they hold for. TypeError
+    or ValueError says what is wrong with the call.
     """
     op = find(op)
     arrays, full = op.bind(inputs, params)
@@ -96,12 +102,19 @@ def allowance(
         g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), dtype)
     chosen = _model(model or dtype.name)
     call = Call(op, arrays, full, g, algorithm)
+    output, grads = _bounds(call, chosen)
+    assert output is not None
+    if tangents is None:
+        return Allowance(output, grads)
+    return Allowance(output, grads, *_bounds(replace(call, tangents=along(op, tangents, arrays)), chosen))
+
+
+def _bounds(call: Call, chosen: Model) -> tuple[Bound | None, tuple[Bound | None, ...]]:
     worst, expected = worst_case(call, chosen), expected_error(call, chosen)
     output, *grads = [
         None if w is None or e is None else Bound(*w, *e) for w, e in zip(worst.results, expected, strict=True)
     ]
-    assert output is not None
-    return Allowance(output, tuple(grads))
+    return output, tuple(grads)
 
 
 _model = model

@@ -23,6 +23,7 @@ from refnn.formats import FORMATS
 from refnn.op import Op, Sum, lift
 from refnn.ops import find
 from refnn.oracle.evaluate import CHUNK, Call, Rows, chunks, run, summed
+from refnn.oracle.forward_mode import along
 
 PRECISIONS = (128, 320, 1280, 4096)  # the third reaches below every subnormal of float64
 MANY = 200  # numbers, from which on their elementary functions take less time in pairs than in Arb
@@ -58,13 +59,15 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The output of an op, and the gradient for each input or None."""
+    """The output of an op, and the gradient for each input or None; the tangents of both, if tangents were given."""
 
     output: Value
     grads: tuple[Value | None, ...]
+    jvp: Value | None = None
+    hvp: tuple[Value | None, ...] = ()
 
 
-def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> Truth:
+def truth(op: str | Op, *inputs: Any, cotangent: Any = None, tangents: Any = None, **params: Any) -> Truth:
     """The certified output of `op` at the inputs, and its gradients for a cotangent if one is given.
 
         >>> t = refnn.truth("softmax", np.array([0.0, 0.0]), cotangent=np.array([1.0, 0.0]))
@@ -74,6 +77,13 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
         >>> float(y.value[0]), f"{y.low[0]:.3g}", bool(y.radius[0] < 1e-30)
         (0.7615941559557649, '3.71e-17', True)
 
+    With tangents, as `refnn.jvp` takes them, there is the tangent of the output, too. With a cotangent besides there
+    are the tangents of the gradients, which are the products of `refnn.hvp`.
+
+        >>> t = refnn.truth("tanh", np.array([1.0]), cotangent=np.array([1.0]), tangents=(np.array([1.0]),))
+        >>> t.jvp.value, t.hvp[0].value                                    # 1/cosh(1)^2, and its derivative
+        (array([0.41997434]), array([-0.63970001]))
+
     The inputs are taken as exact real numbers. TypeError or ValueError says what is wrong with the call.
     ArithmeticError means that even the highest precision does not separate a value from a rounding boundary.
     """
@@ -82,7 +92,12 @@ def truth(op: str | Op, *inputs: Any, cotangent: Any = None, **params: Any) -> T
     g = None
     if cotangent is not None:
         g = op.cotangent(cotangent, np.shape(op(*arrays, **full)), op.dtype_of(arrays))
-    return certify(Call(op, arrays, full, g))
+    call = Call(op, arrays, full, g)
+    found = certify(call)
+    if tangents is None:
+        return found
+    moved = certify(replace(call, tangents=along(op, tangents, arrays)))
+    return replace(found, jvp=moved.output, hvp=moved.grads)
 
 
 def certify(call: Call) -> Truth:
@@ -119,7 +134,7 @@ def refine(call: Call) -> Iterator[list[Value | None]]:
 
 def _again(values: list[Value | None], call: Call, precision: int) -> list[Value | None]:
     """The values, those in rows that are not known yet with more digits."""
-    x, g = call.inputs[0], call.cotangent
+    x = call.inputs[0]
     if x is None or x.size == 0 or not call.op.rowwise(x.ndim, call.params):
         return evaluate(call, precision)
     open_ = np.zeros(len(x), bool)
@@ -130,8 +145,7 @@ def _again(values: list[Value | None], call: Call, precision: int) -> list[Value
         return values
     if open_.all():
         return evaluate(call, precision)
-    some = tuple(None if v is None else v[open_] for v in call.inputs)
-    found = evaluate(replace(call, inputs=some, cotangent=None if g is None else g[open_]), precision)
+    found = evaluate(call.rows(open_), precision)
     return [v if v is None or f is None else v.updated(open_, f) for v, f in zip(values, found, strict=True)]
 
 

@@ -375,8 +375,9 @@ def summary(report: Report) -> list[dict[str, Any]]:
 
 
 def kind(what: str) -> str:
-    """Whether a result is a gradient or an output, which a whole answer counts as, too."""
-    return "gradient" if what.startswith("grad") else "output"
+    """Whether a result is a gradient, as tangents and second derivatives are, or an output, which a whole answer counts
+    as, too."""
+    return "gradient" if what.startswith(("grad", "jvp", "double")) else "output"
 
 
 def nan_largest(ratio: float) -> tuple[bool, float]:
