@@ -66,7 +66,7 @@ Dtypes = Annotated[
     typer.Option(
         "--dtype",
         metavar="DTYPE",
-        help="float16, bfloat16, float32 or float64; may be repeated.",
+        help="A format, such as bfloat16; may be repeated.",
         autocompletion=complete("dtype"),
     ),
 ]

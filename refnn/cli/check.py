@@ -58,8 +58,11 @@ def check(
         ),
     ],
     vjp: Annotated[str | None, typer.Option(metavar="IMPL", help="module:object of v(g, *inputs, **params).")] = None,
+    jvp: Annotated[
+        str | None, typer.Option(metavar="IMPL", help="module:object of j(inputs, tangents, **params).")
+    ] = None,
     framework: Annotated[
-        str | None, typer.Option(metavar="NAME", help="torch: the object takes tensors, and has its gradients.")
+        str | None, typer.Option(metavar="NAME", help="torch: IMPL takes tensors and has gradients.")
     ] = None,
     dtype: Dtypes = None,
     model: ModelName = None,
@@ -80,6 +83,7 @@ def check(
     inputs: Inputs = None,
     param: Params = None,
     cotangent: Cotangent = None,
+    order: Annotated[int, typer.Option(metavar="N", help="2: of torch, also double backward.")] = 1,
     profile: ProfileName = "framework",
     accept: Accept = None,
     xfails: Xfails = None,
@@ -109,6 +113,7 @@ def check(
         "families": listed(families) if families else None,
         "false_alarm": false_alarm,
         "expected_failures": _expected(xfails),
+        "order": order,
     }
     if name not in OPS and (where or without or inputs):
         raise Failure(f"{name} is a network: --where, --without and --inputs are of ops only")
@@ -122,7 +127,7 @@ def check(
         raise Failure(f"--vjp {vjp} does not go with --framework {framework}, which gives the gradients")
     given_inputs = call_of(OPS[name], inputs, cotangent, param) if inputs else None
     reports = []
-    with _functions(name, impl, vjp, framework) as given:
+    with _functions(name, impl, vjp, framework, jvp) as given:
         dtypes: list[str | None] = [*known_dtypes(dtype or [])] or [None]
         for d in dtypes:
             found = _check(name, {**given, **chosen}, d, case if given_inputs is None else given_inputs, seed)
@@ -148,7 +153,9 @@ def _expected(path: Path | None) -> dict[str, str]:
 
 
 @contextmanager
-def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> Iterator[dict[str, Any]]:
+def _functions(
+    name: str, impl: str, vjp: str | None, framework: str | None, jvp: str | None
+) -> Iterator[dict[str, Any]]:
     """What `refnn.check` is to be given for an implementation, while it is in use."""
     from refnn.implementations.spec import load_function, parse
     from refnn.ops import OPS
@@ -156,14 +163,15 @@ def _functions(name: str, impl: str, vjp: str | None, framework: str | None) -> 
 
     with sentence(LookupError, ValueError):
         spec = parse(impl, function=True)
-    if spec.kind != "function" and (vjp is not None or framework is not None):
-        raise Failure(f"--impl {impl} has its own gradients: --vjp and --framework do not go with it")
+    if spec.kind != "function" and (vjp, jvp, framework) != (None, None, None):
+        raise Failure(f"--impl {impl} has its own gradients: --vjp, --jvp and --framework do not go with it")
     if spec.kind == "function" and framework is not None:
         yield {"implementation": spec.value, "framework": framework}
     elif spec.kind == "function":
         with sentence(LookupError, ValueError):
             pullback = None if vjp is None else load_function(vjp, "--vjp")
-        yield {"forward": spec.value, "vjp": pullback}
+            pushed = None if jvp is None else load_function(jvp, "--jvp")
+        yield {"forward": spec.value, "vjp": pullback, "jvp": pushed}
     elif spec.kind == "mapping":
         with sentence(LookupError):
             forward, pullback = spec.functions(name)
