@@ -25,7 +25,7 @@ Array = np.ndarray
 Params = Mapping[str, Any]  # of whatever type an op takes each parameter
 Half = Callable[..., Any]  # a forward or a vjp, of the arrays of any arithmetic
 
-KINDS = ("real", "unit", "mask", "slope", "classes", "probabilities", "target")
+KINDS = ("real", "unit", "mask", "slope", "boolean", "classes", "probabilities", "target")
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Input:
         ('real', 'classes', 1)
 
     `kind` says what the array holds: "real" numbers, "classes" (int64 indices), "probabilities", a "target" (classes,
-    or probabilities in the shape of the input `of`), "unit" (numbers from 0 to 1), "mask" (0 and 1) or "slope"
-    (numbers from 1/8 to 1/3). An `optional` input may be None. `differentiable` says whether the vjp has a gradient for
-    it.
+    or probabilities in the shape of the input `of`), "unit" (numbers from 0 to 1), "mask" (the numbers 0 and 1),
+    "slope" (numbers from 1/8 to 1/3) or "boolean" (no numbers, but what `ar.where` and `ar.max` choose by). An
+    `optional` input may be None. `differentiable` says whether the vjp has a gradient for it.
 
     Class indices count along `axis` of the input `of`. The axis may be a function of the number of axes. Probabilities
     count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore, if
@@ -314,6 +314,10 @@ class Op:
             if not integer:
                 raise TypeError(f"{self.name}: {name} has dtype {array.dtype}, expected integer class indices")
             return array.astype(np.int64, copy=False)
+        if declared.kind == "boolean":
+            if array.dtype != bool:
+                raise TypeError(f"{self.name}: {name} has dtype {array.dtype}, expected bool")
+            return array
         if array.dtype.name not in FORMATS:
             raise TypeError(f"{self.name}: {name} has dtype {array.dtype}, expected one of {', '.join(FORMATS)}")
         return array
@@ -484,8 +488,8 @@ def _filled(op: Op, variant: Variant) -> tuple[list[Array | None], dict[str, Any
 
 
 def lift(ar: Arithmetic[N], inputs: Iterable[np.ndarray | None]) -> list[N | np.ndarray | None]:
-    """Arrays of floats lifted into an arithmetic. Arrays of integers and None stay as they are."""
-    return [x if x is None or x.dtype.kind in "iu" else ar.array(x) for x in inputs]
+    """Arrays of floats lifted into an arithmetic. Arrays of integers, of booleans, and None stay as they are."""
+    return [x if x is None or x.dtype.kind in "biu" else ar.array(x) for x in inputs]
 
 
 __all__ = ["DRAWN", "Drawn", "Input", "Op", "Shape", "Special", "Sum", "Variant", "lift"]

@@ -64,6 +64,33 @@ def focal_vjp(ar: Any, g: Any, y: Any, x: Any, target: Any) -> Any:
     return -ar.product(g, sign, q, q, slope), None
 
 
+# --- softmax among what a mask keeps; a row of which nothing is kept is zero ------------------------------------------
+
+
+def masked_softmax(ar: Any, x: Any, mask: Any) -> Any:
+    e = ar.where(mask, ar.exp(x - ar.max(x, -1, mask).reshape(*x.shape[:-1], 1)), 0)
+    total = ar.where(mask.any(-1, keepdims=True), ar.sum(e, -1, keepdims=True), 1)
+    return ar.where(mask, e / total, 0)
+
+
+def masked_softmax_vjp(ar: Any, g: Any, y: Any, x: Any, mask: Any) -> Any:
+    kept = ar.where(mask, g, 0)  # a cotangent that is left out touches nothing, not even as 0 times infinity
+    return ar.where(mask, y * (kept - ar.sum(kept * y, -1, keepdims=True)), 0), None
+
+
+# --- rotary position embedding: y = x cos + (-b, a) sin, x = (a, b) ---------------------------------------------------
+
+
+def rotary(ar: Any, x: Any, cos: Any, sin: Any) -> Any:
+    half = x.shape[-1] // 2
+    return x * cos + ar.concatenate([-x[..., half:], x[..., :half]], -1) * sin
+
+
+def rotary_vjp(ar: Any, g: Any, y: Any, x: Any, cos: Any, sin: Any) -> Any:
+    half, gs = x.shape[-1] // 2, g * sin
+    return g * cos + ar.concatenate([gs[..., half:], -gs[..., :half]], -1), None, None
+
+
 def _decay(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.abs(x))
 
@@ -83,6 +110,16 @@ _erfc = np.vectorize(math.erfc, otypes=[float])
 def _numpy_focal(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     z = x * (2 * target - 1)
     return _sigmoid(-z) ** 2 * (np.maximum(-z, 0) + np.log1p(_decay(z)))
+
+
+def _numpy_masked_softmax(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    e = np.where(mask, np.exp(x - x.max(-1, keepdims=True, where=mask, initial=-np.inf)), 0)
+    return np.where(mask, e / e.sum(-1, keepdims=True), 0).astype(x.dtype)
+
+
+def _numpy_rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, turn: int = 1) -> np.ndarray:
+    half = x.shape[-1] // 2
+    return x * cos + np.concatenate([-turn * x[..., half:], turn * x[..., :half]], -1).astype(x.dtype) * sin
 
 
 def _record(name: str, halves: tuple[Any, Any], inputs: dict[str, Input], *shapes: dict[str, Any]) -> Op:
@@ -111,6 +148,26 @@ GALLERY: dict[str, tuple[Op, Callable[..., np.ndarray], Callable[..., np.ndarray
         _record("geglu", gated(refnn.gelu), BOTH, *PAIR),
         lambda a, b: (a.astype(np.float64) * _erfc(-a / np.sqrt(2.0)) / 2).astype(a.dtype) * b,
         lambda a, b: refnn.gelu(a, approximate="tanh") * b,
+    ),
+    "masked_softmax": (
+        _record(
+            "masked_softmax",
+            (masked_softmax, masked_softmax_vjp),
+            {"x": Input(), "mask": Input("boolean", differentiable=False)},
+            *({"x": s, "mask": s} for s in ((3, 5), (2, 3, 7), (4, 64))),
+        ),
+        _numpy_masked_softmax,
+        lambda x, mask: _numpy_masked_softmax(np.where(mask, x, 0).astype(x.dtype), np.ones_like(mask)),
+    ),
+    "rotary": (
+        _record(
+            "rotary",
+            (rotary, rotary_vjp),
+            {"x": Input(), "cos": Input(differentiable=False), "sin": Input(differentiable=False)},
+            *({"x": s, "cos": s[-2:], "sin": s[-2:]} for s in ((3, 6), (2, 5, 8), (2, 2, 7, 64))),
+        ),
+        _numpy_rotary,
+        lambda x, cos, sin: _numpy_rotary(x, cos, sin, -1),
     ),
     "focal": (
         _record(

@@ -86,10 +86,35 @@ def test_numbers_of_objects_stay_what_they_are(ar: Any) -> None:
 def test_an_arithmetic_has_every_primitive_or_refuses_it(arithmetic: Any) -> None:
     """And none is made of a class without one: Python says which, before anything runs."""
     assert Arithmetic in arithmetic.__mro__ and not arithmetic.__abstractmethods__
-    for primitive in set(PRIMITIVES) - {"dot", *FUNCTIONS}:  # a contraction, a function, unless it knows better
+    # a contraction, a choice of elements, a function, unless it knows better
+    for primitive in set(PRIMITIVES) - {"dot", "concatenate", *FUNCTIONS}:
         without = type("Without", (arithmetic,), {primitive: vars(Arithmetic)[primitive]})
         with pytest.raises(TypeError, match=rf"Without (with|without) .*abstract method '?{primitive}\b"):
             without("float32") if arithmetic in (Balls, Noise, Rounded) else without()
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("lengths", [(2, 3), (1, 0, 2), (0,), (2, 1, 1)])
+@pytest.mark.parametrize(
+    "ar",
+    [Floats(np.float32), Balls("float32"), Noise("float32"), Pairs(), Arb(64), Fractions()],
+    ids=lambda ar: ar.name,
+)
+def test_arrays_one_after_the_other(ar: Any, lengths: tuple[int, ...], axis: int) -> None:
+    """Nothing is rounded, and nothing of one part reaches another."""
+    numbers = iter(range(1, 100))
+    parts = [
+        np.array([next(numbers) for _ in range(2 * n)], np.float32).reshape((n, 2) if axis == 0 else (2, n))
+        for n in lengths
+    ]
+    parts[-1][..., -1:] = np.inf if ar.name != "Fractions" else 100
+    joined = ar.concatenate([ar.array(p) for p in parts], axis)
+    expected = np.concatenate(parts, axis)
+    assert joined.shape == expected.shape
+    found = getattr(joined, "mid", getattr(joined, "hi", joined))
+    assert np.array_equal(np.asarray(found).astype(float), expected)
+    if (rad := getattr(joined, "rad", None)) is not None:
+        assert (np.broadcast_to(rad, expected.shape)[np.isfinite(expected)] == 0).all()
 
 
 def test_every_primitive_says_what_it_is() -> None:

@@ -10,9 +10,9 @@ definition is run in half an arithmetic. A primitive that an arithmetic cannot a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Shaped(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, index: Any) -> Any: ...
 
 
 N = TypeVar("N", bound=Shaped)  # the arrays of an arithmetic
@@ -223,6 +225,22 @@ class Arithmetic(Protocol[N]):
     @abstractmethod
     def take(self, x: N, target: np.ndarray, axis: int) -> N:
         """The entries of x that integer targets select along an axis, which disappears."""
+
+    def concatenate(self, parts: Sequence[N], axis: int) -> N:
+        """Arrays one after the other along an axis."""
+        axis %= len(parts[0].shape)
+        parts = [p for p in parts if p.shape[axis]] or [*parts[:1]]
+        ends = np.cumsum([p.shape[axis] for p in parts])
+        place = np.arange(ends[-1])
+        whole: N | None = None
+        for part, end in zip(parts, ends, strict=True):
+            start = end - part.shape[axis]
+            # Beyond its own place a part is repeated, and what is chosen is another.
+            spread = part[(*[slice(None)] * axis, np.clip(place - start, 0, max(part.shape[axis] - 1, 0)))]
+            chosen = (place >= start).reshape(-1, *[1] * (len(part.shape) - axis - 1))
+            whole = spread if whole is None else self.where(chosen, spread, whole)
+        assert whole is not None
+        return whole
 
     # --- what implementations are free in ----------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ LACKING: Mapping[Callable[..., torch.Tensor], Callable[[Case], str | None]] = Ma
 
 def _ignores_probabilities(case: Case) -> bool:
     _, target = case.inputs
-    return target is not None and target.dtype.kind not in "iu" and case.params["ignore_index"] >= 0
+    return target is not None and target.dtype.kind not in "biu" and case.params["ignore_index"] >= 0
 
 
 def unsupported(f: Callable[..., torch.Tensor], case: Case) -> str | None:

@@ -258,7 +258,7 @@ def accept(value: object, what: str, shape: tuple[int, ...], dtype: np.dtype[Any
 def differentiable(case: Case) -> list[bool]:
     """Which inputs have a gradient: floats, unless the op says otherwise."""
     return [
-        x is not None and x.dtype.kind not in "iu" and declared.differentiable
+        x is not None and x.dtype.kind not in "biu" and declared.differentiable
         for x, declared in zip(case.inputs, case.op.inputs.values(), strict=True)
     ]
 

@@ -47,7 +47,7 @@ class Case:
     def elements(self) -> int:
         """An upper bound of the number of judged elements: those of the output, and of a gradient for each float
         input."""
-        return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "iu")
+        return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "biu")
 
 
 LAYOUTS = ("C", "F", "strided", "reversed", "offset", "channels last", "broadcast")
@@ -96,5 +96,5 @@ def repeated(x: np.ndarray) -> np.ndarray:
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays of one shape and dtype hold the same bits, NaN and the sign of zero included."""
-    whole = {2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
+    whole = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
     return bool(np.array_equal(a.view(whole), b.view(whole)))

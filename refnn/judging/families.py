@@ -222,6 +222,9 @@ def draw_input(
         return rng.uniform(1 / 8, 1 / 3, shape).astype(fmt.dtype)
     if kind == "mask":
         return (rng.random(shape) < 0.5).astype(fmt.dtype)
+    if kind == "boolean":
+        rows = rng.random((*shape[:-1], 1)[: len(shape)])
+        return np.where(rows < 1 / 8, rows < 1 / 16, rng.random(shape) < 0.5)  # one row in eight has one value
     if kind in ("classes", "ignored"):
         classes = rng.integers(0, variant.classes(declared), size=shape)
         if declared.ignored is None:

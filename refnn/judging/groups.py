@@ -59,7 +59,7 @@ def groups(case: Case) -> tuple[str, ...]:
 
 
 def _finite(x: np.ndarray) -> bool:
-    return x.dtype.kind in "iu" or bool(np.isfinite(x.astype(np.float64)).all())
+    return x.dtype.kind in "biu" or bool(np.isfinite(x.astype(np.float64)).all())
 
 
 def _rank(case: Case) -> str | None:
@@ -76,7 +76,7 @@ def _rank(case: Case) -> str | None:
 
 def _kind(case: Case, declared: Input, x: np.ndarray) -> str:
     """What an input of a case holds."""
-    if x.dtype.kind not in "iu":
+    if x.dtype.kind not in "biu":
         return "probabilities" if declared.kind == "target" else declared.kind
     ignored = declared.ignored is not None and x.size > 0 and bool((x == case.params[declared.ignored]).all())
     return "ignored" if ignored else "classes"

@@ -36,7 +36,7 @@ def varied(*arrays: np.ndarray | None, functions: bool = True, rows: int = 1) ->
     are exact, and runs of one value are seen apart, because they may be few values of one sum and many of the whole.
     """
     *inputs, g = (
-        np.zeros(0) if x is None or x.dtype.kind in "iu" else np.ravel(x if x.itemsize > 2 else x.astype(np.float32))
+        np.zeros(0) if x is None or x.dtype.kind in "biu" else np.ravel(x if x.itemsize > 2 else x.astype(np.float32))
         for x in arrays
     )
     coarse = any(x is not None and x.dtype.itemsize == 2 for x in arrays)

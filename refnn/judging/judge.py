@@ -67,7 +67,7 @@ class Judge:
         self.case, self.model, self.algorithm, self.line = case, model_, algorithm, line
         self.storage: Format = model_.storage
         self.special_inputs = any(
-            x is not None and x.dtype.kind not in "iu" and not np.isfinite(x).all()
+            x is not None and x.dtype.kind not in "biu" and not np.isfinite(x).all()
             for x in (*case.inputs, case.cotangent)
         )
         self._lines: dict[str, list[Expected | None]] = {}

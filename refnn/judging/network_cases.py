@@ -41,7 +41,7 @@ def network_cases(net: Network, dtype: str, given: Any = None, *, seed: int = 0)
             weights = tuple(np.asarray(params[p]).astype(fmt.dtype) for p in net.parameters)
             arrays = tuple(np.asarray(x) for x in spec["inputs"])
             for n, x in zip(net.inputs, arrays, strict=True):
-                if x.dtype != fmt.dtype and x.dtype.kind not in "iu":
+                if x.dtype != fmt.dtype and x.dtype.kind not in "biu":
                     raise TypeError(f"{net.name}: input {n} has dtype {x.dtype}, but the check runs in {dtype}")
             family = spec.get("family", "user")
             name = str(CaseId(net.name, dtype, family, f"weights={label}", str(i), seed))
@@ -74,7 +74,7 @@ def data_item(net: Network, fmt: Format, *, whole: bool = False, seed: int = 0) 
 
     found, head = datasets.load(net.about["data"]), net.about["head"]
     chosen = found.training if whole else np.random.default_rng(seed).permutation(found.training)[: _count(net, found)]
-    x, target = (a if a.dtype.kind in "iu" else a.astype(fmt.dtype) for a in (found.x[chosen], found.target[chosen]))
+    x, target = (a if a.dtype.kind in "biu" else a.astype(fmt.dtype) for a in (found.x[chosen], found.target[chosen]))
 
     def gradient(output: np.ndarray) -> np.ndarray:
         return np.ones_like(output) if "target" in net.inputs else train.loss(head, output, target)[1] / len(chosen)

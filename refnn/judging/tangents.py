@@ -27,7 +27,7 @@ def along(case: Case, *, second: bool = False) -> Case | None:
     wanted = differentiable(case)
     if case.row is not None or not any(wanted):
         return None
-    if not all(x is None or x.dtype.kind in "iu" or np.isfinite(x).all() for x in (*case.inputs, case.cotangent)):
+    if not all(x is None or x.dtype.kind in "biu" or np.isfinite(x).all() for x in (*case.inputs, case.cotangent)):
         return None
     rng, fmt = np.random.default_rng(zlib.crc32(f"{case.id} tangents".encode())), format_of(case.cotangent.dtype.name)
     tangents = tuple(

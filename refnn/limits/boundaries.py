@@ -131,7 +131,7 @@ def _described(op: str, name: str, inputs: tuple[np.ndarray, ...], g: np.ndarray
 
 
 def _array(x: np.ndarray) -> dict[str, Any]:
-    if x.dtype.kind in "iu":
+    if x.dtype.kind in "biu":
         return {"shape": list(x.shape), "classes": x.ravel().tolist()}
     return {"shape": list(x.shape), "bits": encode(x)}
 

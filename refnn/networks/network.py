@@ -177,7 +177,7 @@ class Network:
         names the first node whose arrays do not fit together."""
         arrays = self._arrays(params, inputs)
         self._infer_once(arrays)
-        dtype = next(a.dtype for a in arrays.values() if a.dtype.kind not in "iu")
+        dtype = next(a.dtype for a in arrays.values() if a.dtype.kind not in "biu")
         ar = Floats(dtype, convention=self.op.convention)
         with np.errstate(all="ignore"):
             values = self._forward(ar, _lifted(ar, arrays))
@@ -201,7 +201,7 @@ class Network:
             **dict(zip(self.inputs, map(np.asarray, inputs), strict=True)),
             **{p: np.asarray(params[p]) for p in self.parameters},
         }
-        dtypes = {n: a.dtype for n, a in arrays.items() if a.dtype.kind not in "iu"}
+        dtypes = {n: a.dtype for n, a in arrays.items() if a.dtype.kind not in "biu"}
         if len(set(dtypes.values())) > 1:
             listed = ", ".join(f"{n} is {d}" for n, d in dtypes.items())
             raise TypeError(f"{self.name} takes arrays of one dtype, but {listed}")
@@ -359,11 +359,11 @@ def _deciding(ar: Arithmetic[Any], op: Op) -> Iterator[None]:
 
 def _integers(value: Any) -> bool:
     """Whether a value is an array of indices, such as classes, whose numbers matter for validity."""
-    return getattr(value, "dtype", np.dtype(float)).kind in "iu"
+    return getattr(value, "dtype", np.dtype(float)).kind in "biu"
 
 
 def _lifted(ar: Floats, arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
-    return {k: v if v.dtype.kind in "iu" else ar.array(v) for k, v in arrays.items()}
+    return {k: v if v.dtype.kind in "biu" else ar.array(v) for k, v in arrays.items()}
 
 
 def mlp(widths: Sequence[int], *, activation: str = "relu", active_last: bool = False, name: str = "mlp") -> Network:

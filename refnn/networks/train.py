@@ -280,7 +280,7 @@ def evaluate(net: Network, params: Params, x: np.ndarray, target: np.ndarray, *,
 
 
 def _check_data(net: Network, params: Params, x: np.ndarray, target: np.ndarray, head: str) -> None:
-    classes = _head(head).loss == "cross_entropy" and target.dtype.kind in "iu"
+    classes = _head(head).loss == "cross_entropy" and target.dtype.kind in "biu"
     samples, others = (a.shape[0] if a.shape else 0 for a in (x, target))
     if not 0 < samples == others:
         raise ValueError(f"{net.name}: x has {samples} samples and target {others}, expected as many, at least one")

@@ -137,7 +137,7 @@ def _joint_or_apart(ar: Arithmetic[N], call: Call, run: Callable[[Duals, list[An
             duals.dual(x, ar.array(t))
             if i in which and t is not None
             else x
-            if own is None or own.dtype.kind in "iu"
+            if own is None or own.dtype.kind in "biu"
             else Dual(duals, x)
             for i, (x, t, own) in enumerate(zip(lift(ar, call.inputs), call.tangents or (), call.inputs, strict=True))
         ]
@@ -163,7 +163,7 @@ def _apart(call: Call, params: Params) -> bool:
     """Whether an op works element by element, with these parameters: its rows are apart even where each is one element,
     of inputs that it takes as such."""
     arrays = [x for x in call.inputs if x is not None]
-    if not call.op.rowwise(1, params) or any(x.shape != arrays[0].shape or x.dtype.kind in "iu" for x in arrays):
+    if not call.op.rowwise(1, params) or any(x.shape != arrays[0].shape or x.dtype.kind in "biu" for x in arrays):
         return False
     try:
         flat = {n: None if x is None else x.reshape(-1) for n, x in zip(call.op.inputs, call.inputs, strict=True)}

@@ -91,7 +91,7 @@ def along(op: Op, tangents: Sequence[Any], inputs: Sequence[np.ndarray | None]) 
 def _as_tangent(op: Op, name: str, t: Any, x: np.ndarray | None) -> np.ndarray | None:
     if t is None:
         return None
-    if x is None or x.dtype.kind in "iu" or not op.inputs[name].differentiable:
+    if x is None or x.dtype.kind in "biu" or not op.inputs[name].differentiable:
         why = "it is absent" if x is None else "it has no gradient"
         raise ValueError(f"{op.name}: the tangent of {name} is an array, expected None, since {why}")
     array = np.asarray(t)

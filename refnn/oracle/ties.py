@@ -124,7 +124,7 @@ def shares(call: Call, which: int) -> Shares | None:
         call.definition[1](ar, ar.array(call.cotangent), None, *lifted, **call.params)
     except (Unsupported, TypeError):  # NumPy does not calculate with labelled elements, either
         return None
-    first = sum(x.size for x in inputs[:which] if x is not None and x.dtype.kind not in "iu")
+    first = sum(x.size for x in inputs[:which] if x is not None and x.dtype.kind not in "biu")
     x = inputs[which]
     assert x is not None
     parts = [np.concatenate([getattr(s, name) for s in ar.found]) for name in ("window", "cell", "amount")]

@@ -109,7 +109,7 @@ def defined(kind: type[Floats], dtype: Any = None) -> Runner:
 
     def results(data: Set) -> Results:
         ar = kind(data.dtype if dtype is None else dtype, convention=data.op.convention)
-        arrays = [None if x is None else x if x.dtype.kind in "iu" else x.astype(ar.dtype) for x in data.inputs]
+        arrays = [None if x is None else x if x.dtype.kind in "biu" else x.astype(ar.dtype) for x in data.inputs]
         with np.errstate(all="ignore"):
             return run(ar, Call(data.op, tuple(arrays), data.params, data.cotangent.astype(ar.dtype)))
 
@@ -168,7 +168,7 @@ class Set:
 
     @property
     def elements(self) -> int:
-        return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "iu")
+        return self.cotangent.size + sum(x.size for x in self.inputs if x is not None and x.dtype.kind not in "biu")
 
 
 def _sums(name: str, term: Callable[[Any, Any], Any], mean: bool) -> Op:

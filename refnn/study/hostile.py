@@ -187,5 +187,5 @@ def _largest(x: Any) -> float:
 
 def _widened(call: Call) -> Call:
     """The call in float64."""
-    wide = [x if x is None or x.dtype.kind in "iu" else x.astype(np.float64) for x in (*call.inputs, call.cotangent)]
+    wide = [x if x is None or x.dtype.kind in "biu" else x.astype(np.float64) for x in (*call.inputs, call.cotangent)]
     return replace(call, inputs=tuple(wide[:-1]), cotangent=wide[-1])

@@ -106,7 +106,7 @@ class Fixture:
         """The parameters, inputs and cotangent in a working format, which holds them exactly."""
 
         def widened(x: Any) -> Any:
-            keep = not isinstance(x, np.ndarray) or x.dtype.kind in "iu"
+            keep = not isinstance(x, np.ndarray) or x.dtype.kind in "biu"
             return x if keep else x.astype(np.dtype(dtype))
 
         attrs, inputs = ({k: widened(v) for k, v in given.items()} for given in (self.attrs, self.inputs))

@@ -277,7 +277,7 @@ def widened(case: Case, dtype: str) -> Case:
         raise ValueError(f"the case {case.id!r} holds {case.cotangent.dtype.name} numbers, which {dtype} does not")
 
     def wide(x: Any) -> Any:
-        return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind not in "iu" else x
+        return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind not in "biu" else x
 
     params = {k: wide(v) for k, v in case.params.items()}
     return replace(case, inputs=tuple(map(wide, case.inputs)), params=params, cotangent=wide(case.cotangent))
@@ -310,7 +310,7 @@ def described(case: Case) -> dict[str, Any]:
 
 def _tensor(x: np.ndarray, family: str) -> dict[str, Any]:
     """The bits, and in cases that are meant to be read the numbers beside them."""
-    readable = family == "smoke" and x.dtype.kind not in "iu"
+    readable = family == "smoke" and x.dtype.kind not in "biu"
     return tensor(x) | ({"approx": x.astype(np.float64).ravel().tolist()} if readable else {})
 
 

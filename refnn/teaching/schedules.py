@@ -203,7 +203,7 @@ class _Batch:
         self.samples, self.target = len(target), target
         if singly:
             _refuse_mixed(net, arrays, singly)
-        dtypes = [a.dtype for a in arrays.values() if a.dtype.kind not in "iu"]
+        dtypes = [a.dtype for a in arrays.values() if a.dtype.kind not in "biu"]
         exact, own = np.dtype(object) in dtypes, net.op.convention
         self.ar: Any = Fractions(convention=own) if exact else Floats(dtypes[0], convention=own)
         self.net, self.loss = net, find(loss)
@@ -317,7 +317,7 @@ def _refuse_mixed(net: Network, arrays: Mapping[str, np.ndarray], schedule: str)
     """ValueError unless every node treats the samples apart: NaN goes wherever a number goes, and from the first of two
     samples must not reach the second."""
     shapes = {n: a.shape if n in net.parameters else (2, *a.shape[1:]) for n, a in arrays.items()}
-    two = {n: np.zeros(shape, np.int64 if arrays[n].dtype.kind in "iu" else np.float64) for n, shape in shapes.items()}
+    two = {n: np.zeros(shape, np.int64 if arrays[n].dtype.kind in "biu" else np.float64) for n, shape in shapes.items()}
     for name in net.inputs:
         if two[name].dtype.kind == "f":
             two[name][0] = np.nan

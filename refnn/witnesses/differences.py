@@ -201,7 +201,7 @@ def _perturbed(
         grads: list[np.ndarray | None] = []
         for place, (name, declared) in enumerate(op.inputs.items()):
             x = lifted[place]
-            if x is None or x.dtype.kind in "iu" or not declared.differentiable:
+            if x is None or x.dtype.kind in "biu" or not declared.differentiable:
                 grads.append(None)
                 continue
             grad = np.empty(x.shape, dtype=object)

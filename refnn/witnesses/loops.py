@@ -733,7 +733,7 @@ def forward(
 
 def _run(function: Callable[..., Array], inputs: Sequence[Any], params: Mapping[str, Any], digits: int) -> Array:
     with mpmath.workdps(digits):
-        return function(*(x if x is None or x.dtype.kind in "iu" else _numbers(x) for x in inputs), **params)
+        return function(*(x if x is None or x.dtype.kind in "biu" else _numbers(x) for x in inputs), **params)
 
 
 def _numbers(x: np.ndarray) -> Array:

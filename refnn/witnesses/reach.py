@@ -76,7 +76,7 @@ def reach(op: Op, inputs: Sequence[np.ndarray | None], params: Mapping[str, Any]
     ar = Reach()
     lifted: list[np.ndarray | None] = []
     for name, x in zip(op.inputs, inputs, strict=True):
-        if x is not None and x.dtype.kind not in "iu":
+        if x is not None and x.dtype.kind not in "biu":
             places = np.empty(x.shape, dtype=object)
             for index in np.ndindex(x.shape):
                 places[index] = Sources([(name, index)])

@@ -41,14 +41,14 @@ def gradients(
     points = {
         (name, index): ar.number(float(x[index]))
         for name, x in zip(op.inputs, inputs, strict=True)
-        if x is not None and x.dtype.kind not in "iu"
+        if x is not None and x.dtype.kind not in "biu"
         for index in np.ndindex(x.shape)
     }
     # Elements from which no element of the output is computed together share a symbol, and so the results that SymPy
     # caches.
     symbols = {p: _symbol(i) for i, group in enumerate(apart([*points], needed.flat)) for p in group}
     lifted = [
-        x if x is None or x.dtype.kind in "iu" else _named(name, x.shape, symbols.__getitem__)
+        x if x is None or x.dtype.kind in "biu" else _named(name, x.shape, symbols.__getitem__)
         for name, x in zip(op.inputs, inputs, strict=True)
     ]
     y = ar.array(op.forward_definition(ar, *lifted, **params))
@@ -65,7 +65,7 @@ def gradients(
         return flint.arb.nan() if undefined else _ball(sympy.Add(*slopes[place]), digits)
 
     return tuple(
-        None if x is None or x.dtype.kind in "iu" or not declared.differentiable else _named(name, x.shape, derivative)
+        None if x is None or x.dtype.kind in "biu" or not declared.differentiable else _named(name, x.shape, derivative)
         for (name, declared), x in zip(op.inputs.items(), lifted, strict=True)
     )
 

@@ -185,7 +185,7 @@ def gradients(op: Op, case: Case) -> tuple[np.ndarray, tuple[np.ndarray | None, 
     forward, vjp = adapter.functions(op, FUNCTIONS[op.name])
 
     def widened(x: np.ndarray | None) -> np.ndarray | None:
-        return x if x is None or x.dtype.kind in "iu" else x.astype(np.float64)
+        return x if x is None or x.dtype.kind in "biu" else x.astype(np.float64)
 
     inputs = [widened(x) for x in case.inputs]
     params = {k: widened(v) if isinstance(v, np.ndarray) else v for k, v in case.params.items()}

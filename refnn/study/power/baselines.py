@@ -89,7 +89,7 @@ def drawn(case: Case, draw: Draw, cotangent: Draw, seed: int) -> Case:
 
 def _ignored(x: Array, case: Case) -> bool:
     """Whether these are targets that are all ignored."""
-    return x.dtype.kind in "iu" and bool((x == case.params["ignore_index"]).all())
+    return x.dtype.kind in "biu" and bool((x == case.params["ignore_index"]).all())
 
 
 @dataclass(frozen=True)
