@@ -16,6 +16,7 @@ from refnn.arithmetic import BLOCK
 from refnn.arithmetic.balls import Ball, Balls
 from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.noise import SUM_BLOCKS, Noise, Noisy, Term, _chain, _starts
+from refnn.arithmetic.windows import Windows
 from refnn.checking.check import false_alarm_line
 from refnn.formats import FORMATS
 from refnn.judging.cases import cases
@@ -245,6 +246,15 @@ def test_a_deviation_that_underflows_is_there_when_a_factor_brings_it_back() -> 
     true_error = 6e63 * np.exp(-715.926073) * 2.0**-53 * 716 / 2
     assert (e.std() + e.bias)[0] >= true_error
     assert relative[0] < 1
+
+
+def test_a_deviation_does_not_vanish_beside_one_that_is_much_larger() -> None:
+    """In a convolution, of which an image is no row of its own: the square of 1e-54 over 1e180 is zero. What two
+    numbers that cancel bring along is most of the noise of their sum."""
+    ar = Noise("float64")
+    x = ar.array(np.array([[[1e180, 2e-39, -2e-39]]])) + ar.array(np.array([[[3e180, 1e-39, -1e-39]]]))
+    y = ar.contract(Windows.over((3,), (2,)).correlate((1, 1, 2), 1), x, ar.array(np.array([[[1.0, 1.0]]])))
+    assert y.mid[0, 0, 1] == 0 < x.std()[0, 0, 1] <= y.std()[0, 0, 1]
 
 
 def test_zero_times_anything_has_no_deviation() -> None:

@@ -669,7 +669,10 @@ def _contracted(
     if all(t.shape[a] == shape[a] for a in summed):
         rows, row_scale = _scaled_along(std, axis, ndim)
         largest = _scale(other, None)
-        out = np.sqrt(applied(np.square(rows), np.square(other / largest))) * (row_scale * largest.reshape(()))
+        total = applied(np.square(rows), np.square(other / largest))
+        out = np.sqrt(total) * (row_scale * largest.reshape(()))
+        if np.any(total < _SMALL):  # squares may have vanished: the root of their sum is at most the sum of magnitudes
+            out = np.where(total < _SMALL, applied(std, other), out)
     else:
         out = applied(std, other)
     if np.isnan(np.sum(out)):  # an infinite deviation, of which nothing is known, met a zero
