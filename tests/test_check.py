@@ -55,7 +55,8 @@ def test_the_reference_conforms_to_itself_in_every_dtype(name: str, dtype: str) 
     report = refnn.check(name, forward=op, vjp=op.vjp, dtype=dtype)
     assert report.ok, str(report)
     assert report.elements > 1000
-    assert report.cases == len(list(cases(name, dtype))) >= len(FAMILIES) * len(op.variants)
+    shapes = {str((v.shapes, v.kinds)) for v in op.variants}  # those that differ in parameters alone share the families
+    assert report.cases == len(list(cases(name, dtype))) >= len(FAMILIES) * len(shapes)
 
 
 def test_a_right_implementation_has_only_conforming_verdicts() -> None:
