@@ -161,7 +161,8 @@ def test_an_op_that_moves_its_elements_is_no_elementwise_one(length: int) -> Non
     )
     truth = refnn.truth(rolled, x, tangents=(t,))
     assert np.array_equal(refnn.jvp(rolled, (x,), (t,))[1], x[:, order] * t + t[:, order] * x)
-    assert np.allclose(truth.jvp.value, x[:, order] * t + t[:, order] * x, rtol=2.0**-40, atol=2.0**-50)
+    exact, along = (np.vectorize(Fraction, otypes=[object])(a) for a in (x, t))
+    assert np.array_equal(truth.jvp.value, (exact[:, order] * along + along[:, order] * exact).astype(float))
 
 
 # --- the rules of the primitives --------------------------------------------------------------------------------------
@@ -180,7 +181,9 @@ def test_the_tangent_of_a_function_is_its_derivative(name: str) -> None:
             wanted = derivative(mpmath.mpf(v)) * w
             assert abs(mpmath.mpf(found.mid().str(70, radius=False)) - wanted) <= abs(wanted) * mpmath.mpf(2) ** -150
     got = getattr(Duals(Floats()), name)(Duals(Floats()).dual(x, t)).tangent
-    assert np.allclose(got, [float(derivative(v)) * w for v, w in zip(x, t, strict=True)], rtol=2.0**-45, atol=0)
+    balls = Duals(Balls("float64"))
+    ball = getattr(balls, name)(balls.dual(*map(balls.base.array, (x, t)))).tangent
+    assert (np.abs(got - ball.mid) <= ball.rad).all()
 
 
 BASES: tuple[Callable[[], Any], ...] = (
@@ -214,7 +217,10 @@ def test_duals_of_every_arithmetic_are_the_same_numbers(make: Callable[[], Any])
         exact = Duals(Fractions())
         wanted = definition(exact, *(exact.dual(exact.base.array(a), exact.base.array(b)) for a, b in ((x, t), (w, d))))
         value = getattr(found.tangent, "mid", getattr(found.tangent, "hi", found.tangent))
-        assert np.allclose(np.asarray(value).astype(float), wanted.tangent.astype(float), rtol=1e-14, atol=1e-14)
+        balls = Duals(Balls("float64"))
+        ball = definition(balls, *(balls.dual(*map(balls.base.array, pair)) for pair in ((x, t), (w, d)))).tangent
+        error = [abs(Fraction(float(v)) - e) for v, e in zip(np.ravel(value), wanted.tangent, strict=True)]
+        assert (np.array(error).astype(float) <= ball.rad).all()
     if isinstance(base, Balls):
         assert (np.abs(found.tangent.mid - wanted.tangent.astype(float)) <= found.tangent.rad + 2.0**-50).all()
 
@@ -364,13 +370,18 @@ def test_products_with_second_derivatives_are_those_of_sympy(op: str) -> None:
     total = sympy.Add(*np.ravel(ar.array(g) * record.forward_definition(ar, symbols, **call.params)))
     at = {s: sympy.Rational(v) for s, v in zip(symbols.ravel(), x.ravel(), strict=True)}
     first = [sympy.diff(total, s) for s in symbols.ravel()]
+    directions = [sympy.Rational(v) for v in t.ravel()]
     wanted = [
-        float(sum(sympy.diff(f, s).subs(at).evalf(30) * v for s, v in zip(symbols.ravel(), t.ravel(), strict=True)))
+        [sympy.diff(f, s).subs(at).evalf(40) * d for s, d in zip(symbols.ravel(), directions, strict=True)]
         for f in first
     ]
     truth = refnn.truth(record, x, cotangent=g, tangents=(t,), **call.params)
     assert truth.hvp[0] is not None
-    assert np.allclose(truth.hvp[0].value.ravel(), wanted, rtol=2.0**-45, atol=2.0**-60)
+    v = truth.hvp[0]
+    for terms, *parts in zip(wanted, v.value.ravel(), v.low.ravel(), v.radius.ravel(), strict=True):
+        value, low, radius = map(sympy.Rational, parts)
+        rounded = sum(map(abs, terms)) * sympy.Rational(1, 10**38)  # of terms of 40 digits
+        assert abs(value + low - sum(terms)) <= radius + rounded
 
 
 @pytest.mark.parametrize("op", [together(n) for n in OPS])
