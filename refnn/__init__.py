@@ -8,6 +8,7 @@ from typing import Any
 from refnn import _moved
 from refnn.checking.check import assert_conforms, check
 from refnn.checking.one_tensor import assert_close, explain, tolerance
+from refnn.implementations import frameworks
 from refnn.judging.call import skip
 from refnn.judging.case import Case
 from refnn.judging.cases import cases
@@ -90,6 +91,7 @@ __all__ = [
     "cases",
     "check",
     "explain",
+    "frameworks",
     "hvp",
     "jvp",
     "ops",

@@ -41,7 +41,11 @@ ORDER = (
     ("cli", "__main__"),
 )
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
-HEAVY = {"torch": {"implementations", "study", "witnesses"}, "sympy": {"arithmetic", "witnesses"}}
+HEAVY = {
+    "torch": {"implementations", "study", "witnesses"},
+    "sympy": {"arithmetic", "witnesses"},
+    **{name: {"implementations"} for name in ("autograd", "jax", "onnx", "onnxruntime")},
+}
 
 
 def layer(module: Path) -> str:

@@ -211,12 +211,13 @@ def test_nothing_empty_or_mistaken_is_green(
     assert says in said and "pytest_plugin.py:" not in said
 
 
+NAMES = f"torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM, nor another framework ({', '.join(n for n in refnn.implementations.known() if n != 'torch')})"
+
+
 @pytest.mark.parametrize(
     ("impl", "says"),
     [
-        ("torhc", "the implementation 'torhc' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
-        ("cmd", "the implementation 'cmd' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
-        ("wrong:", "the implementation 'wrong:' is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"),
+        *((text, f"the implementation {text!r} is not one of {NAMES}") for text in ("torhc", "cmd", "wrong:")),
         (
             "nowhere:x",
             "the implementation 'nowhere:x': importing 'nowhere' raised ModuleNotFoundError: No module named 'nowhere'",

@@ -10,6 +10,7 @@ import numpy as np
 
 from refnn.formats import format_of
 from refnn.implementations import adapter_for
+from refnn.implementations.framework import Framework
 from refnn.judging.call import Forward, Misbehaviour, Skipped, Vjp
 from refnn.judging.case import Case
 from refnn.judging.cases import cases, user_cases
@@ -19,7 +20,7 @@ from refnn.judging.groups import Where, check_where, groups, named, ordinary, un
 from refnn.judging.judge import Judge
 from refnn.judging.network_cases import network_cases
 from refnn.judging.tangents import Jvp
-from refnn.models import Model, default_model
+from refnn.models import Model
 from refnn.models import model as find_model
 from refnn.networks.network import Network, fixtures
 from refnn.op import Op
@@ -132,6 +133,10 @@ def check(
     if jvp is not None and (framework is not None or isinstance(subject, Network)):
         raise TypeError(f"check({name!r}, jvp={jvp!r}) is of functions of arrays, not of a framework or a network")
     adapter = None if framework is None else adapter_for(framework)
+    if order == 2 and adapter is not None and adapter.second is None:
+        raise TypeError(
+            f"check({name!r}, order=2) differentiates a function twice, which the adapter of {framework} cannot"
+        )
     accepted, seed = accepting(accept), _seed(seed)
     if expected_failures is not None and not isinstance(expected_failures, Mapping):
         raise TypeError(f"expected_failures is {expected_failures!r}, expected a mapping from case ids to reasons")
@@ -159,7 +164,7 @@ def check(
         raise LookupError(f"no case of {name} matches where={where or {}}, families={families}: nothing was checked")
     chosen[0].op.algorithm(algorithm)  # raises if it is not declared
     dtype = chosen[0].cotangent.dtype.name
-    rules = _rules(model, dtype, framework)
+    rules = _rules(model, dtype, adapter)
     elements = sum(c.elements for c in chosen)
     if isinstance(subject, Network):  # at most as many again for each of its layers, stepwise
         elements *= 1 + len(subject.nodes)
@@ -197,7 +202,7 @@ def check(
     if adapter is not None:
         forward, vjp = adapter.functions(find(subject), implementation)
     double: Jvp | None = None
-    if order == 2 and adapter is not None:
+    if order == 2 and adapter is not None and adapter.second is not None:
         jvp, double = adapter.second(find(subject), implementation)
     if vjp is None:
         alone = "the forward and the jvp" if forward and jvp else "the jvp" if jvp else "the forward"
@@ -238,14 +243,14 @@ def _families(given: str | Iterable[str] | None, chosen: Profile, inputs: Any) -
 
 
 def _declined(
-    chosen: Sequence[Case], adapter: Any, implementation: Any, supports: Where | None
+    chosen: Sequence[Case], adapter: Framework | None, implementation: Any, supports: Where | None
 ) -> Mapping[str, Skipped]:
     """The cases that are known not to be supported before the call, each with the reason."""
     found = {}
     for case in chosen:
         why = None if supports is None else unmet(case, supports)
         if why is None and adapter is not None:
-            why = adapter.unsupported(implementation, case)
+            why = adapter.lacks(implementation, case)
         if why is not None:
             found[case.id] = Skipped(why, declared=True)
     return found
@@ -293,7 +298,7 @@ def _run_network(
     rules: Model,
     algorithm: str,
     line: float,
-    adapter: Any,
+    adapter: Framework | None,
     module: Any,
     forward: Forward | None,
     vjp: Vjp | None,
@@ -301,6 +306,8 @@ def _run_network(
     """Check a network end to end, and stepwise too if a framework shows what its layers computed from."""
     if adapter is None:
         report.header["notes"].append("end to end only: the values between the layers were not seen")
+    elif adapter.trace is None:
+        raise TypeError(f"check({net.name!r}, framework={adapter.name!r}) is of a network, expected an op")
     elif not callable(getattr(module, "named_modules", None)):
         raise TypeError(f"check({net.name!r}, {module!r}, framework='torch') expected a torch.nn.Module")
     for case in chosen:
@@ -311,7 +318,7 @@ def _run_network(
         )
         if adapter is None or case.family in ("user", "normal"):
             replay = f"print(refnn.check(net, ..., dtype={report.header['dtype']!r}, inputs=...))"
-        if adapter is None:
+        if adapter is None or adapter.trace is None:
             f, v = of_dicts(net, forward, vjp)
         else:
             trace = adapter.trace(net, module, case)
@@ -415,8 +422,8 @@ def _seed(given: Any) -> int:
     return int(given)
 
 
-def _rules(given: str | Model | None, dtype: str, framework: str | None) -> Model:
-    rules = find_model(given or default_model(dtype, framework))
+def _rules(given: str | Model | None, dtype: str, adapter: Framework | None) -> Model:
+    rules = find_model(given or (dtype if adapter is None else adapter.model(dtype)))
     if rules.storage.name != dtype:
         raise ValueError(f"model {rules.name!r} stores {rules.storage.name}, but the check runs in {dtype}")
     return rules

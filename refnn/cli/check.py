@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from refnn.implementations.framework import Framework
     from refnn.networks.network import Network
     from refnn.report import Report
 from refnn.cli.app import (
@@ -62,7 +63,7 @@ def check(
         str | None, typer.Option(metavar="IMPL", help="module:object of j(inputs, tangents, **params).")
     ] = None,
     framework: Annotated[
-        str | None, typer.Option(metavar="NAME", help="torch: IMPL takes tensors and has gradients.")
+        str | None, typer.Option(metavar="NAME", help="As torch, jax: IMPL takes its arrays and has gradients.")
     ] = None,
     dtype: Dtypes = None,
     model: ModelName = None,
@@ -157,9 +158,8 @@ def _functions(
     name: str, impl: str, vjp: str | None, framework: str | None, jvp: str | None
 ) -> Iterator[dict[str, Any]]:
     """What `refnn.check` is to be given for an implementation, while it is in use."""
+    from refnn.implementations import adapter_for
     from refnn.implementations.spec import load_function, parse
-    from refnn.ops import OPS
-    from refnn.witnesses import torch_witness
 
     with sentence(LookupError, ValueError):
         spec = parse(impl, function=True)
@@ -176,22 +176,34 @@ def _functions(
         with sentence(LookupError):
             forward, pullback = spec.functions(name)
         yield {"forward": forward, "vjp": pullback}
-    elif spec.kind == "torch":  # its own function, or its layers in the order of a network
+    elif spec.kind == "framework":  # its own function, or its layers in the order of a network
         with sentence(LookupError):
-            witness = torch_witness()
-        found = witness.FUNCTIONS[name] if name in OPS else witness.module(_network(name))
-        yield {"implementation": found, "framework": "torch"}
+            found = _offered(adapter_for(impl), name)
+        yield {"implementation": found, "framework": impl}
     else:
         from refnn.checking.check import by_name
         from refnn.implementations.executable import Program
-        from refnn.networks.network import subject
+        from refnn.networks.network import fixtures, subject
         from refnn.suite.fixture import SUITE
 
         with sentence(ValueError), Program(spec.value, SUITE, lines=spec.kind == "lines") as program:
             forward, pullback = program.functions(subject(name))
-            if name not in OPS:
+            if name in fixtures():
                 forward, pullback = by_name(_network(name), forward, pullback)
             yield {"forward": forward, "vjp": pullback}
+
+
+def _offered(framework: Framework, name: str) -> Any:
+    """What a framework has for an op or network. LookupError where it has nothing."""
+    from refnn.ops import OPS
+
+    if name in OPS:
+        if name not in framework.ops:
+            raise LookupError(f"the adapter of {framework.name} has no {name!r}, only {', '.join(framework.ops)}")
+        return framework.ops[name]
+    if framework.module is None:
+        raise LookupError(f"the adapter of {framework.name} runs ops, and {name!r} is a network")
+    return framework.module(_network(name))
 
 
 def _network(name: str) -> Network:

@@ -15,6 +15,9 @@ PACKAGES = {  # what refnn uses, by the extra that brings it; "" for what it can
     "": ("numpy", "python-flint", "ml_dtypes", "safetensors", "fastjsonschema"),
     "report": ("typer", "rich", "jinja2", "matplotlib"),
     "torch": ("torch",),
+    "jax": ("jax", "jaxlib"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "autograd": ("autograd",),
     "sympy": ("sympy", "mpmath"),
     "test": ("pytest", "hypothesis"),
 }
@@ -36,7 +39,7 @@ def doctor(as_json: AsJson = False) -> int:
 
 def examine() -> dict[str, Any]:
     """What there is, and what each model and adapter said of a small case: "works", or why not."""
-    from refnn.implementations import adapter_for
+    from refnn.implementations import adapter_for, known
     from refnn.models import MODELS, default_model, multiplies_bfloat16
     from refnn.report.header import environment
 
@@ -45,15 +48,14 @@ def examine() -> dict[str, Any]:
     }
     models = {name: _tried(model=name) for name in MODELS}
     adapters = {"refnn": models["float32"]}
-    try:
-        adapter_for("torch")
-    except LookupError as e:
-        adapters["torch"] = str(e.args[0])
-    else:
-        from refnn.witnesses.torch import FUNCTIONS
-
-        adapters["torch"] = _tried(implementation=FUNCTIONS["softmax"], framework="torch")
-    about = environment()  # after PyTorch is loaded, which it then names
+    for name in known():
+        try:
+            adapter = adapter_for(name)
+        except LookupError as e:
+            adapters[name] = str(e.args[0])
+        else:
+            adapters[name] = _tried(implementation=adapter.ops.get("softmax"), framework=name)
+    about = environment()  # after the frameworks are loaded, which it then names
     return {
         "works": models["float32"] == "works",
         "refnn": about["refnn"],

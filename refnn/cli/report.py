@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from refnn.implementations.framework import Framework
     from refnn.report import Report
 from refnn.cli.app import (
     CONFORMS,
@@ -61,12 +62,13 @@ SUFFIXES = {
 @app.command(epilog=example("refnn report", "refnn report --ops '*softmax' --dtype bfloat16 --out softmax-report"))
 def report(
     ops: Annotated[str, typer.Option(metavar="GLOB", help="Only the ops and networks whose name matches.")] = "*",
+    framework: Annotated[str, typer.Option(metavar="NAME", help="What is checked: one of refnn doctor's.")] = "torch",
     dtype: Dtypes = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write to.")] = Path("refnn-report"),
     as_json: AsJson = False,
 ) -> int:
-    """Check PyTorch on all ops and networks.
+    """Check PyTorch, or another framework, on all ops and networks that it has.
 
     Writes report.jsonl, report.html, report.md, findings.md and junit.xml. On a terminal each op has a line as soon as
     it is checked.
@@ -75,13 +77,17 @@ def report(
     with needed_by("refnn report"):  # said before the minutes that the checks take, and not after them
         for name in ("jinja2", "rich"):
             importlib.import_module(name)
-    subjects = _subjects(ops, dtypes, seed)
+    from refnn.implementations import adapter_for
+
+    with sentence(LookupError):
+        adapter = adapter_for(framework)
+    subjects = _subjects(adapter, ops, dtypes, seed)
     if not subjects:
-        raise Failure(f"--ops {ops!r} matches no op and no network: nothing was checked", NOTHING)
+        raise Failure(f"--ops {ops!r} matches no op and no network of {framework}: nothing was checked", NOTHING)
     path = _prepare(out)
     interrupted = False
     try:
-        _run(subjects, path, _header(dtypes, seed))
+        _run(subjects, path, _header(adapter, dtypes, seed))
     except KeyboardInterrupt:
         interrupted = True
     written = read_report(path)
@@ -105,13 +111,14 @@ def report(
     return exit_status(written)
 
 
-def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
+def _subjects(adapter: Framework, ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
     """The labels of what is to be checked, each with the function that checks it. The list is empty if a pattern
     matches nothing. Failure names an unknown op."""
     from refnn.networks.network import fixtures
     from refnn.ops import OPS, find
 
-    names = [n for n in (*OPS, *fixtures()) if fnmatch.fnmatchcase(n, ops)]
+    offered = [*(n for n in OPS if n in adapter.ops), *(fixtures() if adapter.module else ())]
+    names = [n for n in offered if fnmatch.fnmatchcase(n, ops)]
     if not names:
         if not any(c in ops for c in "*?["):
             with sentence(LookupError):
@@ -120,46 +127,44 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Cal
     from refnn.checking.check import FALSE_ALARM, check
     from refnn.networks.train import with_loss
     from refnn.networks.zoo import fixture
-    from refnn.witnesses import torch_witness
 
-    with sentence(LookupError):
-        witness = torch_witness()
     options: dict[str, Any] = {
-        "framework": "torch",
+        "framework": adapter.name,
         "seed": seed,
-        "expected_failures": _expected(witness.VERSION),
+        "expected_failures": _expected(adapter),
         "false_alarm": FALSE_ALARM / (len(names) * len(dtypes)),  # of the whole report
     }
 
     def subject(name: str, dtype: str) -> Report:
         if name in OPS:
-            return check(name, witness.FUNCTIONS[name], dtype=dtype, **options)
+            return check(name, adapter.ops[name], dtype=dtype, **options)
         net = fixture(name)
         net = with_loss(net, net.about["head"])
-        return check(net, witness.module(net), dtype=dtype, **options)
+        assert adapter.module is not None
+        return check(net, adapter.module(net), dtype=dtype, **options)
 
     return [(f"{n} {d}", functools.partial(subject, n, d)) for n in names for d in dtypes]
 
 
-def _expected(version: str) -> dict[str, str]:
-    """The committed expected findings of this version of PyTorch on CPU; none if there is no file of them."""
+def _expected(adapter: Framework) -> dict[str, str]:
+    """The committed expected findings of this version of a framework on CPU; none if there is no file of them."""
     from refnn.conformance import data
 
     try:
-        path = data("expected", f"torch-{version}-cpu.json")
+        path = data("expected", f"{adapter.name}-{adapter.version}-cpu.json")
     except FileNotFoundError:
         return {}
     return dict(json.loads(path.read_text())["expected"])
 
 
-def _header(dtypes: Sequence[str], seed: int) -> dict[str, Any]:
-    from refnn.models import default_model, model
+def _header(adapter: Framework, dtypes: Sequence[str], seed: int) -> dict[str, Any]:
+    from refnn.models import model
     from refnn.report.header import environment
 
-    models = [model(default_model(d, "torch")) for d in dtypes]
+    models = [model(adapter.model(d)) for d in dtypes]
     found = environment()
     return {
-        "subject": f"torch {found['torch']}" if "torch" in found else "torch",
+        "subject": f"{adapter.name} {found.get(adapter.name, adapter.version)}",
         "dtype": ", ".join(dtypes),
         "model": ", ".join(m.name for m in models),
         "seed": seed,

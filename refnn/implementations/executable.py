@@ -35,8 +35,7 @@ from refnn.implementations.protocol import (
     run_message,
     start_message,
 )
-from refnn.judging.call import Misbehaviour, Skipped, differentiable
-from refnn.judging.case import Case
+from refnn.judging.call import Misbehaviour, Skipped, with_gradient
 from refnn.op import Op
 
 TIMEOUT = 10.0  # seconds for an answer
@@ -153,8 +152,7 @@ class Program:
             return ask(inputs, params, g, ["y"]).results["y"]
 
         def vjp(g: np.ndarray, *inputs: Any, **params: Any) -> tuple[np.ndarray | None, ...]:
-            case = Case("", op, inputs, params, g, "", random=False)
-            wants = [f"d/{n}" for n, w in zip(op.inputs, differentiable(case), strict=True) if w]
+            wants = [f"d/{n}" for n, w in zip(op.inputs, with_gradient(op, inputs), strict=True) if w]
             results = ask(inputs, params, g, wants).results
             return tuple(results.get(f"d/{n}") for n in op.inputs)
 

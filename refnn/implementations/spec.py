@@ -1,6 +1,6 @@
 """What an implementation is called, on the command line and in pytest.
 
-    torch             PyTorch's own functions
+    torch             PyTorch's own functions; so for each name of `refnn.frameworks()`
     refnn             refnn's own ops and networks, in plain floats
     cmd:PROGRAM       a program that speaks JSON Lines
     lines:PROGRAM     a program that speaks text lines
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from refnn.implementations import known
 from refnn.networks.network import Network, fixtures
 from refnn.ops import OPS
 
@@ -27,7 +28,7 @@ Functions = tuple[Callable[..., Any], Callable[..., Any] | None]  # a forward, a
 
 @dataclass(frozen=True)
 class Spec:
-    """What a text names: `kind` is torch, cmd, lines, mapping or function. `value` is the command of a program, the
+    """What a text names: `kind` is framework, cmd, lines, mapping or function. `value` is the command of a program, the
     functions of a mapping by name, or the function."""
 
     text: str
@@ -45,15 +46,16 @@ def parse(text: str, *, function: bool = False) -> Spec:
     """What the text names. A function alone is refused where it is not asked for. ValueError or LookupError says what
     is wrong, the same wherever it is given."""
     kind, colon, rest = text.partition(":")
-    if text == "torch":
-        return Spec(text, "torch")
     if text == "refnn":
         return Spec(text, "mapping", own())
+    if not colon and text in known():
+        return Spec(text, "framework")
     if kind in ("cmd", "lines") and colon:
         return Spec(text, kind, rest)
     if not kind or not rest:
         raise ValueError(
-            f"the implementation {text!r} is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM"
+            f"the implementation {text!r} is not one of torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM, "
+            f"nor another framework ({', '.join(n for n in known() if n != 'torch')})"
         )
     found = load(text)
     if isinstance(found, Mapping):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from refnn.judging.call import passed
+from refnn.implementations.framework import Framework
+from refnn.judging.call import with_gradient
 from refnn.judging.case import Case
 from refnn.judging.groups import parameter
 from refnn.judging.independence import varied
+from refnn.models import default_model
 from refnn.networks.network import Network, Node
 from refnn.op import Op
 from refnn.ops import find
@@ -55,12 +56,6 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
 
 
 SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
-
-
-def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    """refnn's parameters under PyTorch's names: `dim` for `axis`, tensors for arrays, and its own default for None."""
-    given = {SPELLING.get(k, k): v for k, v in params.items() if v is not None}
-    return {k: to_torch(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
 
 def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -138,47 +133,27 @@ def unsupported(f: Callable[..., torch.Tensor], case: Case) -> str | None:
     return None if lacking is None else lacking(case)
 
 
-def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors.
-
-    It is called with what its signature takes (see `refnn.judging.call.passed`)."""
-    if not callable(f):
-        raise TypeError(f"check({op.name!r}, {f!r}, framework='torch') expected a function of torch tensors")
-
-    def run(inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
-        tensors = _leaves(op, inputs)
-        return _output(op, f, tensors, params), tensors
-
-    def forward(*inputs: Any, **params: Any) -> np.ndarray:
-        return to_numpy(run(inputs, params)[0])
-
-    def vjp(g: np.ndarray, *inputs: Any, **params: Any) -> tuple[np.ndarray | None, ...]:
-        y, tensors = run(inputs, params)
-        leaves = [t for t in tensors if t is not None and t.requires_grad]
-        grads = iter(torch.autograd.grad(y, leaves, to_torch(g)))
-        return tuple(to_numpy(next(grads)) if t is not None and t.requires_grad else None for t in tensors)
-
-    return forward, vjp
-
-
-def _leaves(op: Op, inputs: tuple[Any, ...]) -> list[torch.Tensor | None]:
-    """The inputs as tensors, of which those that have a gradient ask for it."""
-    tensors = [None if x is None else to_torch(x) for x in inputs]
-    for t, declared in zip(tensors, op.inputs.values(), strict=True):
-        if t is not None and t.is_floating_point() and declared.differentiable:
+def _call(f: Callable[..., torch.Tensor], arrays: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The output of a function whose gradients may be asked for."""
+    for t in arrays:
+        if t.is_floating_point():
             t.requires_grad_()
-    return tensors
+    return _output(f, arrays)
 
 
-def _output(
-    op: Op, f: Callable[..., torch.Tensor], tensors: list[torch.Tensor | None], params: Mapping[str, Any]
-) -> torch.Tensor:
-    given, named = passed(f, op, tensors, params, SPELLING)
+def _pull(
+    f: Callable[..., torch.Tensor], arrays: Sequence[torch.Tensor], places: tuple[int, ...], g: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    leaves = [arrays[i].requires_grad_() for i in places]
+    return torch.autograd.grad(_output(f, arrays), leaves, g)
+
+
+def _output(f: Callable[..., torch.Tensor], arrays: Sequence[torch.Tensor]) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")  # which costs a copy
-        y = f(*given, **arguments(named))
+        y = f(*arrays)
     if not isinstance(y, torch.Tensor):
-        raise TypeError(f"{spelled(f)} returned a {type(y).__name__}, expected a torch.Tensor")
+        raise TypeError(f"{f.__name__} returned a {type(y).__name__}, expected a torch.Tensor")
     return y
 
 
@@ -187,12 +162,12 @@ def second(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], 
     sum(tangents * vjp) by the cotangent and by each input, None where there is none."""
 
     def jvp(inputs: tuple[Any, ...], tangents: tuple[Any, ...], **params: Any) -> tuple[np.ndarray, np.ndarray]:
-        tensors = [None if x is None else to_torch(x) for x in inputs]
+        bound = ARRAYS.bound(op, f, inputs, params)
+        tensors = {i: to_torch(x) for i, x in enumerate(inputs) if x is not None}
         places = [i for i, t in enumerate(tangents) if t is not None]
 
         def of_some(*some: torch.Tensor) -> torch.Tensor:
-            moved = dict(zip(places, some, strict=True))
-            return _output(op, f, [moved.get(i, t) for i, t in enumerate(tensors)], params)
+            return _output(bound, [*{**tensors, **dict(zip(places, some, strict=True))}.values()])
 
         given = tuple(tensors[i] for i in places), tuple(to_torch(tangents[i]) for i in places)
         with warnings.catch_warnings():
@@ -201,19 +176,23 @@ def second(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], 
         return to_numpy(y), to_numpy(dy)
 
     def double(g: np.ndarray, inputs: tuple[Any, ...], tangents: tuple[Any, ...], **params: Any) -> list[Any]:
-        tensors, cotangent = _leaves(op, inputs), to_torch(g).requires_grad_()
-        leaves = [t for t in tensors if t is not None and t.requires_grad]
+        tensors = {i: to_torch(x) for i, x in enumerate(inputs) if x is not None}
+        leaves = {i: tensors[i].requires_grad_() for i, want in enumerate(with_gradient(op, inputs)) if want}
+        cotangent = to_torch(g).requires_grad_()
+        y = _output(ARRAYS.bound(op, f, inputs, params), [*tensors.values()])
+        grads = torch.autograd.grad(y, [*leaves.values()], cotangent, create_graph=True)
         given = [to_torch(t) for t in tangents if t is not None]
-        grads = torch.autograd.grad(_output(op, f, tensors, params), leaves, cotangent, create_graph=True)
         # Of what does not depend on the cotangent or on the inputs, as the gradient of a linear map, the gradient is 0.
         try:
-            twice = torch.autograd.grad(grads, [cotangent, *leaves], given, allow_unused=True, materialize_grads=True)
+            twice = torch.autograd.grad(
+                grads, [cotangent, *leaves.values()], given, allow_unused=True, materialize_grads=True
+            )
         except RuntimeError as e:
             if str(e).endswith("is not implemented"):
                 raise NotImplementedError(str(e)) from e
             raise
-        pulled = iter(twice)
-        return [to_numpy(next(pulled)) if t is not None and t.requires_grad else None for t in (cotangent, *tensors)]
+        pulled = dict(zip(leaves, twice[1:], strict=True))
+        return [to_numpy(twice[0]), *(to_numpy(pulled[i]) if i in pulled else None for i in range(len(inputs)))]
 
     return jvp, double
 
@@ -332,23 +311,29 @@ def _step(
     return Step(step, lambda *_, **__: output, lambda *_, **__: every, names)
 
 
-def spelled(f: Any) -> str:
-    """The name of the function in a line of Python."""
-    module, name = _home(f)
-    return f"{module}.{name}" if module else name
+# --- the record ------------------------------------------------------------------------------------------------------
+
+ARRAYS = Framework(  # without what PyTorch offers for each op, which `refnn.witnesses.torch` knows
+    name="torch",
+    version=torch.__version__.partition("+")[0],
+    ops={},
+    array=to_torch,
+    numpy=to_numpy,
+    vjp=_pull,
+    call=_call,
+    model=lambda dtype: default_model(dtype, "torch"),
+    dtypes=("float16", "bfloat16", "float32", "float64"),
+    spelling=SPELLING,
+    unsupported=unsupported,
+    homes=("torch.nn.functional", "torch"),
+    second=second,
+    trace=trace,
+)
+arguments = ARRAYS.arguments
 
 
-def imports(f: Any) -> str:
-    """The import statement of a line of Python that uses the function."""
-    module, _ = _home(f)
-    return f"import refnn, {module}" if module else "import refnn"
-
-
-def _home(f: Any) -> tuple[str, str]:
-    """The module in which a function is found, or an empty text, and its name there."""
-    name = getattr(f, "__name__", type(f).__name__)
-    for home, module in (("torch.nn.functional", torch.nn.functional), ("torch", torch)):
-        if getattr(module, name, None) is f:
-            return home, name
-    own = getattr(f, "__module__", None) or ""
-    return (own, name) if getattr(sys.modules.get(own), name, None) is f and own != "__main__" else ("", name)
+def functions(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """forward(*inputs, **params) and vjp(g, *inputs, **params) of a function of tensors."""
+    forward, vjp = ARRAYS.functions(op, f)
+    assert vjp is not None
+    return forward, vjp

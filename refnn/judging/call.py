@@ -256,10 +256,15 @@ def accept(value: object, what: str, shape: tuple[int, ...], dtype: np.dtype[Any
 
 
 def differentiable(case: Case) -> list[bool]:
+    """Which inputs of a case have a gradient."""
+    return with_gradient(case.op, case.inputs)
+
+
+def with_gradient(op: Op, inputs: Sequence[np.ndarray | None]) -> list[bool]:
     """Which inputs have a gradient: floats, unless the op says otherwise."""
     return [
         x is not None and x.dtype.kind not in "biu" and declared.differentiable
-        for x, declared in zip(case.inputs, case.op.inputs.values(), strict=True)
+        for x, declared in zip(inputs, op.inputs.values(), strict=True)
     ]
 
 

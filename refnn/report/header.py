@@ -22,9 +22,9 @@ def environment() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "python-flint": _version("python-flint"),
     }
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        found["torch"] = str(getattr(torch, "__version__", "unknown"))
+    for name in ("torch", "jax", "onnxruntime", "autograd"):
+        if (framework := sys.modules.get(name)) is not None:
+            found[name] = str(getattr(framework, "__version__", None) or _version(name))
     return found | {"cpu": _processor(), "cpu_features": _features(), "threads": _threads()}
 
 

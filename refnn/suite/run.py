@@ -19,7 +19,7 @@ import numpy as np
 from refnn.checking.check import of_dicts
 from refnn.conformance import data
 from refnn.formats import FORMATS
-from refnn.implementations import adapter_for
+from refnn.implementations import adapter_for, known
 from refnn.implementations.executable import TIMEOUT, Program
 from refnn.implementations.protocol import Answer, Request
 from refnn.implementations.spec import Functions, parse
@@ -37,7 +37,6 @@ from refnn.suite.fixture import SUITE, Fixture, request
 from refnn.suite.options import Options, as_planned
 from refnn.suite.read import Suite
 from refnn.suite.rule import judge
-from refnn.witnesses import torch_witness
 
 # Of the name of an op or network, and of the case that it is asked for: frameworks run a network as a whole.
 Find = Callable[[str, Case | None], Functions | None]
@@ -62,8 +61,8 @@ class Implementation:
 def implementation(spec: str, *, timeout: float = TIMEOUT) -> Iterator[Implementation]:
     """The implementation of that name, while it is in use. ValueError or LookupError says why there is none."""
     given = parse(spec)
-    if given.kind == "torch":
-        yield _torch()
+    if given.kind == "framework":
+        yield _of_framework(spec)
     elif given.kind == "mapping":
         yield of_mapping(spec, given.value)
     else:
@@ -92,20 +91,19 @@ def _of_functions(name: str, about: Mapping[str, Any], functions: Find) -> Imple
     return Implementation(name, name, about, answer, forward_only)
 
 
-def _torch() -> Implementation:
-    witness = torch_witness()
-    adapter = adapter_for("torch")
+def _of_framework(name: str) -> Implementation:
+    adapter = adapter_for(name)
 
     def functions(op: str, case: Case | None) -> Functions | None:
-        if op in witness.FUNCTIONS:
-            return adapter.functions(find(op), witness.FUNCTIONS[op])
-        if case is None or op in OPS:
+        if op in adapter.ops:
+            return adapter.functions(find(op), adapter.ops[op])
+        if case is None or op in OPS or adapter.module is None or adapter.trace is None:
             return None
         net = Network.load(op)
-        trace = adapter.trace(net, witness.module(net), case)
+        trace = adapter.trace(net, adapter.module(net), case)
         return trace.forward, trace.vjp
 
-    return _of_functions("torch", {"implementation": {"name": "torch", "version": witness.VERSION}}, functions)
+    return _of_functions(name, {"implementation": {"name": name, "version": adapter.version}}, functions)
 
 
 def of_mapping(spec: str, found: Mapping[str, Functions]) -> Implementation:
@@ -335,11 +333,10 @@ def of_run(expected: Mapping[str, str], cases: Sequence[tuple[Fixture, str]]) ->
 
 
 def committed(spec: str, suite: Suite) -> dict[str, str]:
-    """The committed expected failures of an implementation. There are some of this version of PyTorch only."""
-    if spec != "torch":
+    """The committed expected failures of an implementation. There are some of one version of PyTorch only."""
+    if spec not in known():
         return {}
-    version = torch_witness().VERSION
     try:
-        return read_expected(data("expected", f"torch-{version}-cpu-fixtures.txt"), suite)
+        return read_expected(data("expected", f"{spec}-{adapter_for(spec).version}-cpu-fixtures.txt"), suite)
     except FileNotFoundError:
         return {}

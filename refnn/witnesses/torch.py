@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -62,7 +63,7 @@ def rrelu(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, x, slope * x)
 
 
-VERSION = torch.__version__.partition("+")[0]
+VERSION = adapter.ARRAYS.version
 
 # Op name -> function of tensors, with PyTorch's parameter names. One line for each op.
 FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
@@ -190,3 +191,7 @@ def gradients(op: Op, case: Case) -> tuple[np.ndarray, tuple[np.ndarray | None, 
     inputs = [widened(x) for x in case.inputs]
     params = {k: widened(v) if isinstance(v, np.ndarray) else v for k, v in case.params.items()}
     return forward(*inputs, **params), vjp(widened(case.cotangent), *inputs, **params)
+
+
+# What the entry point names.
+TORCH = replace(adapter.ARRAYS, ops=FUNCTIONS, module=module)
