@@ -211,7 +211,8 @@ def test_nothing_empty_or_mistaken_is_green(
     assert says in said and "pytest_plugin.py:" not in said
 
 
-NAMES = f"torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM, nor another framework ({', '.join(n for n in refnn.implementations.known() if n != 'torch')})"
+OTHERS = ", ".join(name for name in refnn.implementations.known() if name != "torch")
+NAMES = f"torch, refnn, module:object, cmd:PROGRAM, lines:PROGRAM, nor another framework ({OTHERS})"
 
 
 @pytest.mark.parametrize(
