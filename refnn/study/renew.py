@@ -103,6 +103,18 @@ PRODUCTS = (
             "refnn render report/report.jsonl --to findings --out conformance/pytorch-{torch}-cpu.md",
         ),
     ),
+    *(
+        Product(
+            f"{name}-findings",
+            (f"conformance/{name}-*-cpu.md",),
+            (
+                f"refnn report --framework {name} --out report",
+                f"refnn render report/report.jsonl --to findings --out conformance/{name}-{version}-cpu.md",
+            ),
+            apart=f"needs refnn[{name}], version {version}",
+        )
+        for name, version in (("autograd", "1.9.1"), ("onnxruntime", "1.32.0"), ("jax", "0.10.2"))
+    ),
     Product(
         "tightness",
         ("conformance/tightness.md",),
