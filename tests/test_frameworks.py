@@ -257,7 +257,7 @@ def test_a_node_without_a_kernel_is_not_supported() -> None:
     assert not report.elements and {*report.unsupported} == {"Celu of float64"}
 
 
-@pytest.mark.parametrize("name", ["autograd", "onnxruntime"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_committed_page_has_a_reason_for_each_finding(name: str) -> None:
     (page,) = (ROOT / "conformance").glob(f"{name}-*-cpu.md")
     text = page.read_text(encoding="utf-8")
