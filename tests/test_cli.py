@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from refnn import cli
+from refnn.implementations import adapter_for
 from refnn.report import Finding, Report, Result
 from refnn.report.lines import Writer, dumps, loads
 
@@ -34,7 +35,7 @@ def run(monkeypatch, tmp_path, capsys):
 
     def run(*subjects, args=()):
         named = [(str(i), s) for i, s in enumerate(subjects)]
-        monkeypatch.setattr("refnn.cli.report._subjects", lambda ops, dtypes, seed: named)
+        monkeypatch.setattr("refnn.cli.report._subjects", lambda *args: named)
         code = cli.main(["report", "--out", str(tmp_path / "out"), *args])
         printed = capsys.readouterr()
         return code, tmp_path / "out", printed.out, printed.err
@@ -191,7 +192,7 @@ def test_nothing_but_the_report_goes_to_a_pipe(run):
 
 def test_the_subjects_are_every_op_in_every_dtype(monkeypatch):
     pytest.importorskip("torch")
-    labels = [label for label, _ in cli.report._subjects("*softmax", ["float32", "float64"], 0)]
+    labels = [label for label, _ in cli.report._subjects("*softmax", ["float32", "float64"], 0, adapter_for("torch"))]
     assert labels == ["log_softmax float32", "log_softmax float64", "softmax float32", "softmax float64"]
 
 

@@ -211,6 +211,7 @@ def test_the_adapter_of_each_framework(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["autograd", "onnxruntime"])
 def test_all_ops_of_each_framework(name: str) -> None:
     """Apart from what is known, with its reason."""

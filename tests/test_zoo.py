@@ -19,6 +19,7 @@ from torch import nn
 import refnn
 from refnn import cli
 from refnn.conformance import data
+from refnn.implementations import adapter_for
 from refnn.networks import datasets, train, zoo
 from refnn.networks.account import fields
 from refnn.networks.network import Network, fixtures
@@ -137,7 +138,7 @@ def test_the_report_is_of_initial_and_trained_weights(monkeypatch: pytest.Monkey
     """Of the network whose initial weights are not stored, too."""
     given = []
     monkeypatch.setattr("refnn.checking.check.check", lambda net, module, **options: given.append(net))
-    for _, run in cli.report._subjects("*", ["float32"], 0):
+    for _, run in cli.report._subjects("*", ["float32"], 0, adapter_for("torch")):
         run()
     nets = [net for net in given if isinstance(net, Network)]
     assert {net.name for net in nets} == set(zoo.ZOO) and all(net.inputs == ("x", "target") for net in nets)

@@ -63,7 +63,7 @@ def check(
         str | None, typer.Option(metavar="IMPL", help="module:object of j(inputs, tangents, **params).")
     ] = None,
     framework: Annotated[
-        str | None, typer.Option(metavar="NAME", help="As torch, jax: IMPL takes its arrays and has gradients.")
+        str | None, typer.Option(metavar="NAME", help="torch, jax, ...: IMPL takes its arrays.")
     ] = None,
     dtype: Dtypes = None,
     model: ModelName = None,

@@ -68,7 +68,7 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write to.")] = Path("refnn-report"),
     as_json: AsJson = False,
 ) -> int:
-    """Check PyTorch, or another framework, on all ops and networks that it has.
+    """Check PyTorch, or another framework, on all ops and networks.
 
     Writes report.jsonl, report.html, report.md, findings.md and junit.xml. On a terminal each op has a line as soon as
     it is checked.
@@ -81,7 +81,7 @@ def report(
 
     with sentence(LookupError):
         adapter = adapter_for(framework)
-    subjects = _subjects(adapter, ops, dtypes, seed)
+    subjects = _subjects(ops, dtypes, seed, adapter)
     if not subjects:
         raise Failure(f"--ops {ops!r} matches no op and no network of {framework}: nothing was checked", NOTHING)
     path = _prepare(out)
@@ -111,7 +111,7 @@ def report(
     return exit_status(written)
 
 
-def _subjects(adapter: Framework, ops: str, dtypes: Sequence[str], seed: int) -> list[tuple[str, Callable[[], Report]]]:
+def _subjects(ops: str, dtypes: Sequence[str], seed: int, adapter: Framework) -> list[tuple[str, Callable[[], Report]]]:
     """The labels of what is to be checked, each with the function that checks it. The list is empty if a pattern
     matches nothing. Failure names an unknown op."""
     from refnn.networks.network import fixtures
