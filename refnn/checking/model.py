@@ -68,7 +68,8 @@ def check_model(
     module, given = placed(module, inputs, device)
     seen = observe(module, given, loss, seed=seed)
     if not seen.ran:
-        raise ValueError(f"check_model: {type(module).__name__} calls no function that is an op; nothing was checked")
+        lacking = "; ".join(f"{why}, at {place}" for place, why in seen.others.items()) or "it calls none"
+        raise ValueError(f"check_model: {type(module).__name__} calls no function that is an op: {lacking}")
     dtype = seen.ran[0].output.dtype.name
     rules, name = find_model(default_model(dtype, "torch")), type(module).__name__
     elements = sum(r.output.size + sum(v[1].size for v in r.inputs if v) for r in seen.ran)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.fx.operator_schemas import normalize_function
+from torch.fx.operator_schemas import get_signature_for_torch_op
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -146,7 +146,7 @@ class Recorder(TorchFunctionMode):
         except Refused as e:
             return self._other(func, plain, args, kwargs, str(e))
         y = func(*call[0], **call[1])
-        if plain == "dropout" and not said.get("training", True):
+        if op == "dropout" and not _drops(said):
             return self._same(y, given[0][1])
         if not isinstance(y, torch.Tensor):
             return self._other(func, plain, args, kwargs)
@@ -156,15 +156,20 @@ class Recorder(TorchFunctionMode):
         """A function that is no op. If it takes numbers and gives numbers it is noted, with its place."""
         y = func(*args, **kwargs)
         tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-        if not isinstance(y, torch.Tensor) or not tensors:
+        made = [t for t in pytree.tree_leaves(y) if isinstance(t, torch.Tensor) and t.is_floating_point()]
+        if not made or not tensors:
             return y
-        if plain in SAME and y.dtype == tensors[0].dtype and y.shape == tensors[0].shape:
+        if (
+            plain in SAME
+            and isinstance(y, torch.Tensor)
+            and y.dtype == tensors[0].dtype
+            and y.shape == tensors[0].shape
+        ):
             return self._same(y, tensors[0])
-        if y.is_floating_point():
-            if plain == "__get__":
-                plain = getattr(getattr(func, "__self__", None), "__name__", plain)  # of an attribute such as T
-            sentence = why.partition(": ")[2] or f"there is no op for {plain}"
-            self.seen.others.setdefault(f"{'.'.join(filter(None, (self.path[-1], plain)))} ({_source()})", sentence)
+        if plain == "__get__":
+            plain = getattr(getattr(func, "__self__", None), "__name__", plain)  # of an attribute such as T
+        sentence = why.partition(": ")[2] or f"there is no op for {plain}"
+        self.seen.others.setdefault(f"{'.'.join(filter(None, (self.path[-1], plain)))} ({_source()})", sentence)
         return y
 
     def _same(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -227,6 +232,11 @@ class Recorder(TorchFunctionMode):
                 self.seen.constants[f"{name}.{slot}"] = constant
                 inputs.append((f"{name}.{slot}", constant))
             kept_of.append(kept)
+        try:
+            op.bind([None if v is None else v[1] for v in inputs], params)
+        except (TypeError, ValueError) as e:
+            self.seen.others.setdefault(f"{name} ({_source()})", str(e))
+            return y
         named = [v[0] for v in inputs if v is not None]
         node = Node(name, op.name, tuple(named), dict(params)) if op.name in OPS else None
         ran = Ran(name, op, inputs, params, to_numpy(y).copy(), node, kept=kept_of)
@@ -290,7 +300,7 @@ class Recorder(TorchFunctionMode):
 def _source() -> str:
     """The line of the user's that is running: the innermost that is neither PyTorch's nor ours."""
     for frame in reversed(traceback.extract_stack()):
-        if "/torch/" not in frame.filename and not frame.filename.endswith(__name__.rpartition(".")[2] + ".py"):
+        if not any(part in frame.filename for part in ("/torch/", "/refnn/implementations/", "/refnn/checking/")):
             return f"{frame.filename}:{frame.lineno}"
     return "unknown"
 
@@ -302,15 +312,28 @@ def _said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
         bound.apply_defaults()
         return dict(bound.arguments)
     target = getattr(torch, plain.strip("_"), None) or getattr(torch.nn.functional, plain, func)
-    kinds: Any = tuple(torch.Tensor if isinstance(a, torch.Tensor) else type(a) for a in args)
-    by_name = {k: torch.Tensor if isinstance(a, torch.Tensor) else type(a) for k, a in kwargs.items()}
-    try:
-        found = normalize_function(target, args, kwargs, kinds, by_name, normalize_to_only_use_kwargs=True)
-    except (RuntimeError, ValueError):
-        found = None
-    if found is None:
-        raise Refused(f"the arguments of {plain} have no names")
-    return dict(found.kwargs)
+    for signature in get_signature_for_torch_op(target) or ():
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            continue
+        if all(_fits(v, signature.parameters[n].annotation) for n, v in bound.arguments.items()):
+            bound.apply_defaults()
+            return dict(bound.arguments)
+    raise Refused(f"the arguments of {plain} have no names")
+
+
+def _drops(said: Mapping[str, Any]) -> bool:
+    """Whether a call of dropout drops anything."""
+    return bool(said.get("training", True) and said.get("p", 0.5))
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers and texts."""
+    if isinstance(value, (torch.Tensor, str)):
+        kind = torch.Tensor if isinstance(value, torch.Tensor) else str
+        return annotation is kind or kind in getattr(annotation, "__args__", ())
+    return annotation not in (torch.Tensor, str)
 
 
 def _bound(op: str, said: Mapping[str, Any], swapped: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -325,6 +348,9 @@ def _bound(op: str, said: Mapping[str, Any], swapped: bool) -> tuple[dict[str, A
                 raise Refused(f"{op} has no input for {key}")
             rest.remove(slot)
             slots[slot] = value
+    absent = [n for n, i in OPS[op].inputs.items() if n in rest and not i.optional]
+    if absent and (op != "dropout" or _drops(said)):
+        raise Refused(f"{op} draws its {absent[0]} itself, and is not judged")
     params = settings(op, {k: v for k, v in said.items() if k not in slots}, f"the function {op}")
     if swapped:
         first, second = OPS[op].inputs
@@ -384,8 +410,8 @@ def observe(
     numbers than a plain one.
     """
     torch.manual_seed(seed)
-    with torch.no_grad():
-        plain = _outputs(module(*(x.detach() for x in inputs)))
+    fresh = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
+    plain = [y.detach() for y in _outputs(module(*fresh))]  # with gradients, or other kernels would run
     leaves = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
     saved = {p: p.grad for p in module.parameters()}
     recorder = Recorder(module, leaves, names_of(module, inputs))
