@@ -307,10 +307,12 @@ def _source() -> str:
 
 def _said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
     """What a call says, by the names of the arguments."""
-    if inspect.isfunction(func):
-        bound = inspect.signature(func).bind(*args, **kwargs)
+    if inspect.isfunction(func) and (own := inspect.signature(func)).parameters.keys() != {"args", "kwargs"}:
+        bound = own.bind(*args, **kwargs)
         bound.apply_defaults()
         return dict(bound.arguments)
+    if kwargs.get("return_indices") is False:  # of pools, which PyTorch's own functions name apart
+        kwargs = {k: v for k, v in kwargs.items() if k != "return_indices"}
     target = getattr(torch, plain.strip("_"), None) or getattr(torch.nn.functional, plain, func)
     for signature in get_signature_for_torch_op(target) or ():
         try:
