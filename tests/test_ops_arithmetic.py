@@ -1,4 +1,4 @@
-"""Arithmetic that broadcasts and products of matrices: kernels in other orders conform, and wrong shapes are refused."""
+"""Arithmetic that broadcasts, products of matrices: kernels in other orders conform, wrong shapes are refused."""
 
 from __future__ import annotations
 
