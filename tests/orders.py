@@ -142,6 +142,9 @@ class Num:
     size = property(lambda self: self.a.size)
     T = property(lambda self: Num(self.ar, self.a.T))
 
+    def swapaxes(self, first: int, second: int) -> Num:
+        return Num(self.ar, self.a.swapaxes(first, second))
+
     def reshape(self, *shape: Any) -> Num:
         return Num(self.ar, self.a.reshape(*shape))
 

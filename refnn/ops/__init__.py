@@ -90,7 +90,6 @@ ALSO_CALLED = {
     "lrelu": "leaky_relu",
     "mae": "l1_loss",
     "bmm": "matmul",
-    "divide": "div",
     "mm": "matmul",
     "multiply": "mul",
     "subtract": "sub",

@@ -25,13 +25,16 @@ SHAPES = (
 )
 
 
-def summed_to(ar: Any, g: Array, shape: tuple[int, ...], saved: bool = False) -> Array:
-    """The adjoint of broadcasting an array of this shape: a sum over the axes that were added or were of length 1, in
-    any order. `saved` says that another kernel made the terms, and stored them."""
-    added = g.ndim - len(shape)
-    stretched = (added + a for a, n in enumerate(shape) if n == 1 != g.shape[added + a])
+def summed_to(ar: Any, g: Array, of: tuple[int, ...], shape: tuple[int, ...], saved: bool = False) -> Array:
+    """The adjoint of broadcasting an array from `shape` to the shape `of`: a sum over the axes that were added or were
+    of length 1, in any order. `saved` says that another kernel made the terms, and stored them."""
+    if of == shape:
+        return g
+    added = len(of) - len(shape)
+    stretched = (added + a for a, n in enumerate(shape) if n == 1 != of[added + a])
     axes = (*range(added), *stretched)
-    return (ar.sum(ar.saved(g) if saved else g, axes) if axes else g).reshape(shape)
+    total = ar.sum(ar.saved(g) if saved else g, axes) if axes else g
+    return total.reshape(shape) if shape else total
 
 
 def validate(op: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], None]:
@@ -61,7 +64,8 @@ def binary(
     def summed(slopes: Slopes) -> Half:
         def vjp(ar: Any, g: Array, y: Array, x: Array, other: Array) -> tuple[Array, Array]:
             by_x, by_other = slopes(ar, g, y, x, other)
-            return summed_to(ar, by_x, x.shape, saved), summed_to(ar, by_other, other.shape, saved)
+            of = common(x.shape, other.shape)
+            return summed_to(ar, by_x, of, x.shape, saved), summed_to(ar, by_other, of, other.shape, saved)
 
         return vjp
 
@@ -89,7 +93,7 @@ def sums(sign: int) -> tuple[Special, ...]:
         (inf, -inf * sign, nan, "infinity less infinity"),
         (inf, inf * sign, inf, "infinities of one sign"),
         (-0.0, 0.0 if sign < 0 else -0.0, "-0", "the sum of negative zeros is one"),
-        (0.0, 0.0, "+0", "zeros of either sign add up to zero"),
+        (0.0, 0.0 if sign > 0 else -0.0, "+0", "zeros of either sign add up to zero"),
     )
     found = [Special((x, other), y, (1, sign), why) for x, other, y, why in rows]
     return (*found, Special((1.0, 2.0), None, (nan, nan), "NaN in the cotangent is handed on", cotangent=nan))

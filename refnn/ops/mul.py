@@ -35,7 +35,7 @@ mul = _broadcast.binary(
         Special((0.0, inf), nan, (inf, 0), "0 times infinity"),
         Special((-inf, 0.0), nan, (0, -inf), "likewise"),
         Special((-0.0, 2.0), "-0", (2, 0), "the sign of a product"),
-        Special((0.0, 2.0), "+0", (2, 0), "likewise"),
+        Special((2.0, -0.0), "-0", (0, 2), "likewise"),
         Special((1.0, 2.0), None, (nan, nan), "NaN in the cotangent is handed on", cotangent=nan),
     ),
 )

@@ -50,11 +50,6 @@ def mul(x: Array, other: Array) -> Array:
     return _paired(lambda a, b: a * b, x, other)
 
 
-def div(x: Array, other: Array) -> Array:
-    """out_i = input_i / other_i (torch.div)."""
-    return _paired(lambda a, b: a / b, x, other)
-
-
 def _paired(of: Callable[[mpf, mpf], mpf], x: Array, other: Array) -> Array:
     """A function of two numbers where an axis of length 1, or none, stands for as many as the other array has."""
     rank = max(x.ndim, other.ndim)
@@ -69,10 +64,10 @@ def _paired(of: Callable[[mpf, mpf], mpf], x: Array, other: Array) -> Array:
 def matmul(x: Array, other: Array) -> Array:
     """torch.matmul: sum_p x_ip other_pj; a vector is a row on the left and a column on the right, and the axes before
     the last two broadcast."""
-    if x.ndim == 1:
-        return matmul(x[None], other)[..., 0, :]
     if other.ndim == 1:
         return matmul(x, other[:, None])[..., 0]
+    if x.ndim == 1:
+        return matmul(x[None], other)[..., 0, :]
     batch = np.broadcast_shapes(x.shape[:-2], other.shape[:-2])
     y = np.empty((*batch, x.shape[-2], other.shape[-1]), dtype=object)
     left = np.broadcast_to(x, (*batch, *x.shape[-2:]))
@@ -715,7 +710,6 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "conv_transpose2d": transposed_convolution,
         "conv_transpose3d": transposed_convolution,
         "cross_entropy": cross_entropy,
-        "div": div,
         "dropout": dropout,
         "elu": elu,
         "flatten": flatten,

@@ -80,7 +80,6 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "conv_transpose2d": adapter.SPELLED[F.conv_transpose2d],
         "conv_transpose3d": adapter.SPELLED[F.conv_transpose3d],
         "cross_entropy": F.cross_entropy,
-        "div": torch.div,
         "dropout": dropout,
         "elu": F.elu,
         "flatten": torch.flatten,

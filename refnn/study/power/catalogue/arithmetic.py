@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 import refnn
 from refnn.study.power.mutant import Array, Mutant, Pair, in_float64, narrow, own, regraded
 
@@ -64,19 +62,6 @@ MUTANTS = (
         "",
         "factors rounded to a narrower format",
         forward=lambda x, o: refnn.mul(narrow(x).astype(x.dtype), narrow(o).astype(o.dtype)),
-    ),
-    Mutant("div", "", "the divisor's gradient without its sign", vjp=regraded("div", lambda v, g, x, o: (v[0], -v[1]))),
-    Mutant(
-        "div",
-        "",
-        "the divisor's gradient over the divisor once",
-        vjp=regraded("div", lambda v, g, x, o: (v[0], v[1] * o)),
-    ),
-    Mutant(
-        "div",
-        "",
-        "a divisor is kept away from zero",
-        forward=in_float64(lambda x, o: x / (o + np.copysign(1e-6, o))),
     ),
     Mutant("matmul", "", "the gradient of a shared matrix from the last product", vjp=regraded("matmul", last_pair)),
     Mutant(
