@@ -59,6 +59,26 @@ class WrongCube(Cube):
     FACTOR = 2.0
 
 
+class Forgets(Cube):
+    """With no gradient at all."""
+
+    @classmethod
+    def backward(cls, ctx: Any, g: torch.Tensor) -> Any:  # type: ignore[override]
+        return None
+
+
+class Through(torch.autograd.Function):
+    """max(x, 0), whose gradient passes dead units, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return g
+
+
 class Corrupted(TorchFunctionMode):
     """A PyTorch whose products with 0.5 are off by a part in a million."""
 
@@ -118,6 +138,52 @@ def test_all_that_has_no_op_is_named_at_once_with_its_place() -> None:
         refnn.Network.from_torch(x, (x(3, 4),))
 
 
+class Of(nn.Module):
+    """A function of x and of one weight."""
+
+    def __init__(self, of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.of, self.w = of, nn.Parameter(x(4, 4, seed=3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.of(x, self.w)
+
+
+def _no_gradient(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        y = x @ w
+    return x + y
+
+
+@pytest.mark.parametrize(
+    ("of", "sentence"),
+    [
+        (lambda x, w: F.dropout(x @ w, 0.5, training=True), "dropout draws its mask itself"),
+        (lambda x, w: x + (x @ w).detach(), "there is no op for detach"),
+        (_no_gradient, "matmul: no gradient flows through it"),
+        (lambda x, w: F.layer_norm(x, (4,), None, w[0]), "there is no op for __getitem__"),
+        (lambda x, w: F.layer_norm(x, (4, 4), None, w), "layer_norm: bias is given and weight is absent"),
+    ],
+)
+def test_what_a_network_would_get_wrong_is_refused(of: Any, sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        refnn.Network.from_torch(Of(of), (x(4, 4),))
+
+
+def test_a_weight_that_is_copied_and_used_twice_is_one_parameter() -> None:
+    """A use of its own that is not needed for the output does not name it."""
+
+    def of(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        w @ w
+        return (x @ w.contiguous()) * w
+
+    net = refnn.Network.from_torch(Of(of), (x(4, 4),))
+    assert net.about["torch"] == {"matmul_2.other": "w"} and net.nodes[-1].inputs == ("matmul_2", "matmul_2.other")
+    problem = SimpleNamespace(Model=lambda: Of(of), get_inputs=lambda: [torch.randn(4, 4)])
+    grade = refnn.grade(problem, SimpleNamespace(ModelNew=lambda: Of(of)))
+    assert grade.ok and any("matmul_2.other" in r.what for r in grade.report.results), str(grade)
+
+
 # --- node by node ----------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +206,11 @@ def test_a_function_of_ones_own_is_judged_by_what_its_forward_calls() -> None:
     assert {f.what for f in report.unexpected} == {"grad[up] of WrongCube"}
 
 
+def test_a_gradient_that_was_forgotten_is_a_gradient_of_zero() -> None:
+    report = refnn.check_model(Block(Forgets.apply), (x(4, 16),))
+    assert not report.ok and report.first_deviation == "Forgets"
+
+
 def test_a_wrong_forward_is_named_and_what_follows_from_it_is_not() -> None:
     with Corrupted():
         report = refnn.check_model(Block(), (x(4, 16),))
@@ -159,6 +230,36 @@ def test_what_is_not_judged_is_said() -> None:
 
     report = refnn.check_model(Turned(), (x(3, 4),))
     assert report.count("exact") and any("there is no op for T" in why for why in report.unsupported)
+
+
+def test_buffers_and_pytorchs_generator_are_as_they_were() -> None:
+    module = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        _as_they_were(module)
+
+
+def _as_they_were(module: nn.Module) -> None:
+    before, drawn = {n: b.clone() for n, b in module.named_buffers()}, torch.get_rng_state()
+    report = refnn.check_model(module, (x(3, 4),))
+    assert report.count("exact") and any("batch_norm" in why for why in report.unsupported)
+    assert all(torch.equal(before[n], b) for n, b in module.named_buffers())
+    assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_a_buffer_that_each_run_changes_is_put_back_between_the_runs() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.relu(x) * self.scale
+            self.scale.mul_(2)
+            return y
+
+    module = Scaled()
+    assert refnn.check_model(module, (x(3, 4),)).ok and module.scale == 1
 
 
 def test_a_module_that_changes_with_each_run_is_refused() -> None:
@@ -263,6 +364,7 @@ WRONG = {
     "a smooth kink": lambda self, x, w: F.softplus(x @ w, beta=20.0) * 0.5,
     "a small constant": lambda self, x, w: torch.relu(x @ w + 1e-4) * 0.5,
     "independent of w": lambda self, x, w: torch.relu(x @ w.detach()) * 0.5,
+    "a gradient of dead units": lambda self, x, w: Through.apply(x @ w) * 0.5,
     "float16 results": lambda self, x, w: (torch.relu(x @ w) * 0.5).half().float(),
     "another shape": lambda self, x, w: (torch.relu(x @ w) * 0.5).flatten(),
     "another dtype": lambda self, x, w: (torch.relu(x @ w) * 0.5).double(),
@@ -310,6 +412,16 @@ def test_a_problem_that_cancels_everything_is_inconclusive() -> None:
     problem = SimpleNamespace(Model=Cancels, get_inputs=lambda: [torch.randn(4, 4)])
     grade = refnn.grade(problem, SimpleNamespace(ModelNew=Cancels))
     assert grade.verdict == "inconclusive" and not grade.ok, str(grade)
+
+
+def test_a_wrong_grade_call_gets_one_sentence() -> None:
+    with pytest.raises(ValueError, match="float33"):
+        graded(RIGHT["another order"], dtype="float33")
+    problem = SimpleNamespace(Model=Model, get_inputs=lambda: [1.0])
+    with pytest.raises(ValueError, match="get_inputs returns a float, expected tensors"):
+        refnn.grade(problem, SimpleNamespace(ModelNew=Model))
+    with pytest.raises(ValueError, match="has no ModelNew"):
+        refnn.grade(SimpleNamespace(Model=Model, get_inputs=lambda: [x(2, 2), x(2, 2)]), SimpleNamespace())
 
 
 FILE = """

@@ -71,11 +71,12 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
     """Grade a replacement of a PyTorch model, in KernelBench's form.
 
     `problem` has `Model`, `get_inputs` and perhaps `get_init_inputs`, `solution` has `ModelNew`. Both are modules, or
-    paths of Python files. The model runs once in float64 to see what it calls. That network, exactly evaluated, is the
-    definition. The replacement is judged at its output and at the gradients of all inputs and of the parameters that
-    have the same names: on the problem's inputs, and on others of the same shapes, which are drawn anew. So a result
-    that was kept, one that does not depend on an input, one that was computed in a shorter format, and a gradient that
-    was forgotten are seen. Inputs that were overwritten, another shape or dtype, and exceptions are errors.
+    paths of Python files. The model runs once, in the dtype, to see what it calls. That network, exactly evaluated, is
+    the definition. The replacement is judged at its output and, for a cotangent that is drawn, at the gradients of all
+    inputs and of the parameters that have the same names: on the problem's inputs, and on others of the same shapes,
+    which are drawn anew. So a result that was kept, one that does not depend on an input, one that was computed in a
+    shorter format, and a gradient that was forgotten are seen. Inputs that were overwritten, another shape or dtype,
+    and exceptions are errors.
 
     A result is ok within the worst case of any evaluation order under the arithmetic model of the dtype, unless it is
     farther off than independent roundings ever are. Where the worst case has no bound, or is as wide as the values are,
@@ -87,17 +88,17 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
     from refnn.implementations.torch_run import names_of, network_of, observe
 
     rules = find_model(default_model(dtype, "torch"))
-    model, given = torch_problem.defined(problem, dtype, seed, SCALES)
+    model, given, init = torch_problem.defined(problem, dtype, seed, SCALES)
     new = torch_problem.replacement(solution)
     try:
-        candidate, failed = torch_problem.made(new, problem, dtype, seed, like=model), None
+        candidate, failed = torch_problem.made(new, init, dtype, seed, like=model), None
     except Exception as e:
-        candidate, failed = None, e
-    names = names_of(model, given[0])
-    net = network_of(observe(model, given[0], seed=seed, backward=False), names, "problem")
-    elements = len(given) * sum(x.size for x in net.weights["module"].values()) + sum(
-        x.numel() for drawn in given for x in drawn
-    )
+        candidate, failed = None, Misbehaviour(f"making it raised {type(e).__name__}: {e}")
+    seen = observe(model, given[0], seed=seed, backward=False)
+    net = network_of(seen, names_of(model, given[0]), "problem")
+    # Of each set the output, which is one of those that were seen, and the gradients of inputs and parameters.
+    arrays = (*net.weights["module"].values(), *(r.output for r in seen.ran))
+    elements = len(given) * (sum(x.size for x in arrays) + sum(x.numel() for x in given[0]))
     report = Report(
         {
             "subject": "problem",
@@ -108,7 +109,7 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
             "algorithm": "accurate",
             "seed": seed,
             "false_alarm": FALSE_ALARM,
-            "deviations": false_alarm_line(FALSE_ALARM, max(elements, 1)),
+            "deviations": false_alarm_line(FALSE_ALARM, elements),
             "notes": [],
         }
     )
@@ -117,13 +118,12 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
         try:
             if failed is not None:
                 raise failed
-            judge = whole(report, net, candidate, inputs, candidate, rules, label)
+            judge = whole(report, net, candidate, inputs, candidate, rules, label, seed)
             vague = vague or _vague(judge)
-        except Exception as e:
-            message = str(e) if isinstance(e, Misbehaviour) else f"it raised {type(e).__name__}: {e}"
+        except Misbehaviour as e:
             place = (f"problem/{dtype}/model/{label}", "problem", dtype, "model", "output")
             report.results.append(Result(*place, verdicts={"error": 1}))
-            report.findings.append(Finding(*place, verdict="error", message=message))
+            report.findings.append(Finding(*place, verdict="error", message=str(e)))
     return Grade(*_said(report, vague), report)
 
 
@@ -147,7 +147,12 @@ def _said(report: Report, vague: bool) -> tuple[str, str]:
         wrong = sorted({f.what for f in report.unexpected})
         if worst.verdict == "error":
             return "error", f"{worst.message} (on the inputs {worst.case.rpartition('/model/')[2]})"
-        far = f"{worst.ratio:.3g} times what any evaluation order of the definition allows in {report.header['model']}"
+        rules = report.header["model"]
+        far = f"{worst.ratio:.3g} times what any evaluation order of the definition allows in {rules}"
+        if worst.verdict == "suspect":
+            far = f"farther off than roundings that are independent ever are in {rules}"
+        elif not math.isfinite(worst.ratio):
+            far = f"what every evaluation order of the definition gives in {rules}"
         return report.verdict, (
             f"{', '.join(wrong)} deviate: {worst.what}{list(worst.index)} is {worst.got!r}, the exact value is "
             f"{worst.expected!r}, which is {far}. The inputs are those of {worst.case}."

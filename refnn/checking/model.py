@@ -50,12 +50,14 @@ def check_model(
 
     The module runs eagerly, as it is. Each function that it calls is judged on the numbers that it was given: its
     output, and the gradients that it made of the cotangent that arrived. A torch.autograd.Function of one's own is
-    judged by what its forward calls. With `compile`, the compiled module is judged as a whole, by its outputs and
-    gradients. `loss` is a function of what the module returns, and gives a number; by default it is half the sum of
-    squares of all outputs.
+    judged by what its forward calls. With `compile`, the compiled module is judged as a whole, by its output and its
+    gradients for a cotangent that is drawn. `loss` is a function of what the module returns, and gives a number; by
+    default it is half the sum of squares of all outputs. Where the cotangent that arrives at a node is zero, as that
+    loss's is where an output is zero, nothing is learned of the gradient there.
 
     The budget is of first order: the error that rounding is expected to give to each element of a node's output, times
-    the cotangent that arrived there, squared and summed. The shares add up to one.
+    the cotangent that arrived there, squared and summed. The shares add up to one; there are none if nothing is rounded
+    or the variance is not finite.
 
     What has no op is in `report.unsupported`, with its line in the source. TypeError and ValueError say what is wrong
     with the call, RuntimeError that the module does not give the same numbers twice.
@@ -104,16 +106,7 @@ def _case(name: str, ran: Any, cotangent: np.ndarray | None, seed: int = 0) -> C
     g = np.zeros_like(ran.output) if cotangent is None else cotangent
     id = str(CaseId(name, g.dtype.name, "model", ran.name.replace("/", "|"), "given", seed))
     numbers = [x for x in (*arrays, g) if x is not None and x.dtype.kind not in "biu"]
-    return Case(
-        id,
-        ran.op,
-        arrays,
-        {**ran.op.defaults, **ran.params},
-        g,
-        "model",
-        random=varied(*numbers),
-        random_cotangent=True,
-    )
+    return Case(id, ran.op, arrays, {**ran.op.defaults, **ran.params}, g, "model", random=varied(*numbers))
 
 
 def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model, line: float) -> None:
@@ -128,7 +121,8 @@ def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model
         got = [ran.output, *(grads if ran.cotangent is not None else [None] * len(grads))]
         results = ["output", *(f"grad[{n}]" for n in ran.op.inputs)]
         values = [ran.name, *(f"grad[{v[0] if v else None}] of {ran.name}" for v in ran.inputs)]
-        found, findings, _ = judged(case, got, results, rules, "accurate", line, "")
+        replay = f"print(refnn.check_model(module, inputs, seed={report.header['seed']}))"
+        found, findings, _ = judged(case, got, results, rules, "accurate", line, replay)
         called = dict(zip(results, values, strict=True))
         report.results += [_renamed(r, f"{name}: {ran.op.name}", called) for r in found]
         report.findings += [_renamed(f, f"{name}: {ran.op.name}", called) for f in findings]
@@ -148,20 +142,22 @@ def _whole(
     from refnn.implementations.torch_whole import compiled
 
     if loss is not None:
-        raise ValueError("check_model: a compiled module is judged with loss=None, by the gradients of its output")
+        raise ValueError("check_model: a compiled module is judged with loss=None, for a cotangent that is drawn")
     net = network_of(observe(module, given, seed=seed), names_of(module, given), report.header["subject"])
-    whole(report, net, compiled(module), given, module, rules, "compiled")
+    whole(report, net, compiled(module), given, module, rules, "compiled", seed)
     report.first_deviation = next((f.what for f in report.findings if f.verdict not in report.accept), None)
 
 
-def whole(report: Report, net: Network, run: Any, given: Sequence[Any], module: Any, rules: Model, label: str) -> Judge:
-    """Judge a function of tensors end to end, by the network that defines it, for the cotangent that is its output;
-    `module` has its parameters. Returns the judge. Misbehaviour says what it did instead of a result."""
+def whole(
+    report: Report, net: Network, run: Any, given: Sequence[Any], module: Any, rules: Model, label: str, seed: int
+) -> Judge:
+    """Judge a function of tensors end to end, by the network that defines it, for a cotangent that is drawn; `module`
+    has its parameters. Returns the judge. Misbehaviour says what it did instead of a result."""
     from refnn.implementations.torch_whole import end_to_end
 
-    op, arrays, output, grads = end_to_end(net, run, given, module)
-    id = str(CaseId(op.name, rules.storage.name, "model", label, "given", 0))
-    case = Case(id, op, arrays, {}, output, "model", random=varied(*arrays, output))
+    op, arrays, g, output, grads = end_to_end(net, run, given, module, seed)
+    id = str(CaseId(op.name, rules.storage.name, "model", label, "random", seed))
+    case = Case(id, op, arrays, {}, g, "model", random=varied(*arrays, g))
     results = ["output", *(f"grad[{n}]" for n in op.inputs)]
     made, findings, judge = judged(case, [output, *grads], results, rules, "accurate", report.header["deviations"], "")
     report.results += made
@@ -184,5 +180,5 @@ def _budget(calls: Sequence[Any], rules: Model) -> dict[str, float]:
         deviation, _ = expected
         with np.errstate(all="ignore"):
             found[ran.name] = float(np.sum(np.square(ran.cotangent.astype(np.float64) * deviation)))
-    total = sum(v for v in found.values() if np.isfinite(v))
-    return {n: v / total for n, v in found.items()} if total else {}
+    total = sum(found.values())
+    return {n: v / total for n, v in found.items()} if total and np.isfinite(total) else {}

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.fx.operator_schemas import get_signature_for_torch_op
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from refnn.implementations.torch import to_numpy, to_torch
-from refnn.implementations.torch_modules import LAYERS, Refused, settings
+from refnn.implementations.torch_calls import bound, drops, said
+from refnn.implementations.torch_modules import LAYERS, Refused
 from refnn.networks.network import Network, Node
 from refnn.op import Op
 from refnn.ops import ALSO_CALLED, OPS
@@ -32,7 +32,7 @@ from refnn.ops import ALSO_CALLED, OPS
 Array = np.ndarray
 _OPS = {op.replace("_", ""): op for op in OPS}
 SWAPPED = {"rsub": "sub"}  # f(x, other) is the op of other and x
-SAME = ("contiguous", "clone", "detach", "to", "float", "double", "dropout")  # what gives the numbers that it was given
+SAME = ("contiguous", "clone", "to", "float", "double")  # what gives the numbers that it was given, and their gradients
 
 
 @dataclass
@@ -40,7 +40,8 @@ class Ran:
     """One call of a function that is an op, or of a function of the user's own.
 
     `inputs` has for each input of the op the name of the value and its numbers, None where it is absent. `kept` has
-    what left as its gradient, in the same order. `cotangent` is what arrived, None if nothing did.
+    what left as its gradient, in the same order. `cotangent` is what arrived, None if nothing did. `alone` says why the
+    call is no node of a network.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Ran:
     inputs: list[tuple[str, Array] | None]
     params: Mapping[str, Any]
     output: Array
-    node: Node | None = None
+    alone: str = ""
     cotangent: Array | None = None
     kept: list[list[Array]] = field(default_factory=list)
 
@@ -106,7 +107,8 @@ class Recorder(TorchFunctionMode):
         self.kinds = {name: type(m) for name, m in module.named_modules()}
         self.values: dict[int, tuple[torch.Tensor, str]] = {}
         self.own = {id(p): name for name, p in module.named_parameters()}
-        self._used: dict[int, str] = {}  # the network's name of a parameter
+        self.roots: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # of a copy, and what it is a copy of
+        self.inside = False  # of a function of the user's own, which autograd does not look into
         self._names: set[str] = set()
         for x, name in zip(inputs, names, strict=True):
             self.name(x, name)
@@ -138,23 +140,22 @@ class Recorder(TorchFunctionMode):
         key = plain.strip("_").replace("_", "")
         op = _OPS.get(key) or SWAPPED.get(key) or _OPS.get(ALSO_CALLED.get(plain.strip("_"), "").replace("_", ""))
         if op is None or plain == "__get__":
-            return self._other(func, plain, args, kwargs)
+            return self._other(func(*args, **kwargs), func, plain, args, kwargs)
         try:
             call = pytree.tree_map(watched, (args, kwargs))
-            said = _said(func, plain, *call)
-            slots, params = _bound(op, said, key in SWAPPED)
+            named = said(func, plain, *call)
+            slots, params = bound(op, named, key in SWAPPED)
         except Refused as e:
-            return self._other(func, plain, args, kwargs, str(e))
+            return self._other(func(*args, **kwargs), func, plain, args, kwargs, str(e))
         y = func(*call[0], **call[1])
-        if op == "dropout" and not _drops(said):
+        if op == "dropout" and not drops(named):
             return self._same(y, given[0][1])
         if not isinstance(y, torch.Tensor):
-            return self._other(func, plain, args, kwargs)
+            return self._other(y, func, plain, args, kwargs)
         return self._record(self._label(op), OPS[op], slots, params, given, y)
 
-    def _other(self, func: Any, plain: str, args: Any, kwargs: Any, why: str = "") -> Any:
-        """A function that is no op. If it takes numbers and gives numbers it is noted, with its place."""
-        y = func(*args, **kwargs)
+    def _other(self, y: Any, func: Any, plain: str, args: Any, kwargs: Any, why: str = "") -> Any:
+        """What a function gave that is no op. If it takes numbers and gives numbers it is noted, with its place."""
         tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         made = [t for t in pytree.tree_leaves(y) if isinstance(t, torch.Tensor) and t.is_floating_point()]
         if not made or not tensors:
@@ -173,18 +174,22 @@ class Recorder(TorchFunctionMode):
         return y
 
     def _same(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        if id(x) in self.values or id(x) in self.own:
-            self.name(y, self.value(x, "", ""))
+        self.roots[id(y)] = (y, self._root(x))  # held, as the values are
         return y
+
+    def named(self, x: torch.Tensor) -> str | None:
+        """The name of a value that was seen."""
+        return self.values.get(id(self._root(x)), (x, None))[1]
+
+    def _root(self, x: torch.Tensor) -> torch.Tensor:
+        return self.roots[id(x)][1] if id(x) in self.roots else x
 
     def value(self, x: torch.Tensor, node: str, slot: str) -> str:
         """The network's name for a tensor that goes into a slot of a node: a constant, where it comes from nowhere."""
+        x = self._root(x)
         if id(x) in self.values:
             return self.values[id(x)][1]
-        if id(x) in self._used:
-            return self._used[id(x)]
         name = f"{node}.{slot}"
-        self._used[id(x)] = name
         self.values[id(x)] = (x, name)
         if id(x) in self.own:
             self.seen.parameters[name] = self.own[id(x)]
@@ -237,9 +242,16 @@ class Recorder(TorchFunctionMode):
         except (TypeError, ValueError) as e:
             self.seen.others.setdefault(f"{name} ({_source()})", str(e))
             return y
-        named = [v[0] for v in inputs if v is not None]
-        node = Node(name, op.name, tuple(named), dict(params)) if op.name in OPS else None
-        ran = Ran(name, op, inputs, params, to_numpy(y).copy(), node, kept=kept_of)
+        ran = Ran(name, op, inputs, params, to_numpy(y).copy(), kept=kept_of)
+        given_slots = [v is not None for v in inputs]
+        if op.name not in OPS:
+            ran.alone = "a torch.autograd.Function of one's own is no node"
+        elif not y.requires_grad and not self.inside and any(x.requires_grad for _, x, _ in given):
+            ran.alone = "no gradient flows through it"
+        elif sorted(given_slots, reverse=True) != given_slots:
+            absent, names = given_slots.index(False), [*op.inputs]
+            present = absent + given_slots[absent:].index(True)
+            ran.alone = f"{names[present]} is given and {names[absent]} is absent"
         self.seen.ran.append(ran)
         if y.requires_grad:
 
@@ -269,13 +281,13 @@ class Recorder(TorchFunctionMode):
         name = self._unique(".".join(filter(None, (self.path[-1], kind.__name__))))
         outer, self.seen, names = self.seen, Seen(), [f"x{i}" for i in range(len(given))]
         saved, labels = dict(self.values), self._names
-        self._names = set()
+        self._names, outside, self.inside = set(), self.inside, True
         for (p, _, _), short in zip(given, names, strict=True):
             self.name(p, short)
         try:
             y = run(*passed)
         finally:
-            inner, self.seen, self.values, self._names = self.seen, outer, saved, labels
+            inner, self.seen, self.values, self._names, self.inside = self.seen, outer, saved, labels, outside
         if not isinstance(y, torch.Tensor):
             self.seen.others[f"{name} ({_source()})"] = "a function with several outputs"
             return y
@@ -303,61 +315,6 @@ def _source() -> str:
         if not any(part in frame.filename for part in ("/torch/", "/refnn/implementations/", "/refnn/checking/")):
             return f"{frame.filename}:{frame.lineno}"
     return "unknown"
-
-
-def _said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
-    """What a call says, by the names of the arguments."""
-    if inspect.isfunction(func) and (own := inspect.signature(func)).parameters.keys() != {"args", "kwargs"}:
-        bound = own.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return dict(bound.arguments)
-    if kwargs.get("return_indices") is False:  # of pools, which PyTorch's own functions name apart
-        kwargs = {k: v for k, v in kwargs.items() if k != "return_indices"}
-    target = getattr(torch, plain.strip("_"), None) or getattr(torch.nn.functional, plain, func)
-    for signature in get_signature_for_torch_op(target) or ():
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError:
-            continue
-        if all(_fits(v, signature.parameters[n].annotation) for n, v in bound.arguments.items()):
-            bound.apply_defaults()
-            return dict(bound.arguments)
-    raise Refused(f"the arguments of {plain} have no names")
-
-
-def _drops(said: Mapping[str, Any]) -> bool:
-    """Whether a call of dropout drops anything."""
-    return bool(said.get("training", True) and said.get("p", 0.5))
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers and texts."""
-    if isinstance(value, (torch.Tensor, str)):
-        kind = torch.Tensor if isinstance(value, torch.Tensor) else str
-        return annotation is kind or kind in getattr(annotation, "__args__", ())
-    return annotation not in (torch.Tensor, str)
-
-
-def _bound(op: str, said: Mapping[str, Any], swapped: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What goes into each slot of an op, and its parameters."""
-    slots: dict[str, Any] = {}
-    rest = list(OPS[op].inputs)
-    for key, value in said.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if isinstance(value, torch.Tensor) or (number and key in rest):
-            slot = key if key in rest else next(iter(rest), None)
-            if slot is None:
-                raise Refused(f"{op} has no input for {key}")
-            rest.remove(slot)
-            slots[slot] = value
-    absent = [n for n, i in OPS[op].inputs.items() if n in rest and not i.optional]
-    if absent and (op != "dropout" or _drops(said)):
-        raise Refused(f"{op} draws its {absent[0]} itself, and is not judged")
-    params = settings(op, {k: v for k, v in said.items() if k not in slots}, f"the function {op}")
-    if swapped:
-        first, second = OPS[op].inputs
-        slots = {first: slots[second], second: slots[first]}
-    return slots, params
 
 
 # --- a run, and the network of it ------------------------------------------------------------------------------------
@@ -408,21 +365,21 @@ def observe(
 ) -> Seen:
     """Run a module on tensors, forward and backward from the loss of its outputs, and see each call.
 
-    Without a loss it is half the sum of squares of the outputs. RuntimeError says that the run that was seen gave other
-    numbers than a plain one.
+    Without a loss it is half the sum of squares of the outputs. Gradients, buffers and the generator are afterwards as
+    they were. RuntimeError says that the run that was seen gave other numbers than a plain one.
     """
-    torch.manual_seed(seed)
-    fresh = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
-    plain = [y.detach() for y in _outputs(module(*fresh))]  # with gradients, or other kernels would run
-    leaves = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
-    saved = {p: p.grad for p in module.parameters()}
-    recorder = Recorder(module, leaves, names_of(module, inputs))
-    try:
+    with torch.random.fork_rng(), _kept(module) as restore:
+        torch.manual_seed(seed)
+        fresh = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
+        plain = [y.detach() for y in _outputs(module(*fresh))]  # with gradients, or other kernels would run
+        restore()
+        leaves = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
+        recorder = Recorder(module, leaves, names_of(module, inputs))
         torch.manual_seed(seed)
         with _recording(recorder, module):
             made = module(*leaves)
             outputs = _outputs(made)
-            recorder.seen.outputs = [recorder.values[id(y)][1] for y in outputs if id(y) in recorder.values]
+            recorder.seen.outputs = [n for y in outputs if (n := recorder.named(y)) is not None]
             total = loss(made) if loss is not None else None
         if not all(torch.equal(a, b) or alike(a, b) for a, b in zip(plain, outputs, strict=True)):
             raise RuntimeError(
@@ -433,10 +390,26 @@ def observe(
             roots = [y for y in outputs if y.requires_grad] if total is None else [total]
             if roots:
                 torch.autograd.backward(roots, [y.detach() if total is None else torch.ones_like(y) for y in roots])
-    finally:
-        for p, g in saved.items():
-            p.grad = g
     return recorder.seen
+
+
+@contextmanager
+def _kept(module: torch.nn.Module) -> Iterator[Callable[[], None]]:
+    """What puts the gradients of a module's parameters and its buffers back, and does so at the end."""
+    grads = {p: p.grad for p in module.parameters()}
+    buffers = {b: b.detach().clone() for b in module.buffers()}
+
+    def restore() -> None:
+        for p, g in grads.items():
+            p.grad = g
+        with torch.no_grad():
+            for b, numbers in buffers.items():
+                b.copy_(numbers)
+
+    try:
+        yield restore
+    finally:
+        restore()
 
 
 def alike(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -455,25 +428,34 @@ def network_of(seen: Seen, inputs: Sequence[str], name: str) -> Network:
     if seen.others:
         listed = "; ".join(f"{place}: {why}" for place, why in seen.others.items())
         raise Refused(listed)
-    if own := [r.name for r in seen.ran if r.node is None]:
-        raise Refused(f"{', '.join(own)}: a torch.autograd.Function of one's own is no node")
     if len(seen.outputs) != 1:
         raise Refused(f"the module returns {len(seen.outputs)} results of ops, expected one")
-    needed, nodes = {seen.outputs[0]}, []
+    needed, calls = {seen.outputs[0]}, []
     for ran in reversed(seen.ran):
-        if ran.name in needed and ran.node is not None:
-            nodes.append(ran.node)
-            needed |= set(ran.node.inputs)
-    nodes.reverse()
-    constants = {n: a for n, a in seen.constants.items() if n in needed}
+        if ran.name in needed:
+            calls.append(ran)
+            needed |= {v[0] for v in ran.inputs if v is not None}
+    calls.reverse()
+    if alone := [f"{ran.name}: {ran.alone}" for ran in calls if ran.alone]:
+        raise Refused("; ".join(alone))
+    called: dict[str, str] = {}  # a constant has the name of its first place among the calls that are needed
+    for ran in calls:
+        for slot, v in zip(ran.op.inputs, ran.inputs, strict=True):
+            if v is not None and v[0] in seen.constants:
+                called.setdefault(v[0], f"{ran.name}.{slot}")
+    constants = {called[n]: a for n, a in seen.constants.items() if n in called}
     if odd := [n for n, a in constants.items() if a.dtype.kind in "biu"]:
         raise Refused(f"{odd[0]} is an array of {constants[odd[0]].dtype}, expected numbers")
+    nodes = [
+        Node(r.name, r.op.name, tuple(called.get(v[0], v[0]) for v in r.inputs if v is not None), dict(r.params))
+        for r in calls
+    ]
     return Network(
         nodes,
         name=name if name.isidentifier() else "network",
         inputs=tuple(inputs),
         weights={"module": constants},
-        about={"torch": {n: p for n, p in seen.parameters.items() if n in constants}},
+        about={"torch": {called[n]: p for n, p in seen.parameters.items() if n in called}},
     )
 
 
@@ -481,7 +463,7 @@ def network(module: Any, inputs: Any, *, name: str = "network") -> Network:
     """The network of a torch.nn.Module as it runs on these example tensors (a tuple).
 
     Its nodes are the functions of PyTorch that the forward calls. Parameters, buffers and constants become the weights
-    "module". TypeError names all that has no op, each with its layer, its line in the source and the nearest op.
+    "module". TypeError names all that has no op, each with its layer and its line in the source.
     """
     if not isinstance(module, torch.nn.Module):
         raise Refused(f"got a {type(module).__name__}, expected a torch.nn.Module")

@@ -54,29 +54,24 @@ def binary(
     forward: Half,
     slopes: Slopes,
     special: tuple[Special, ...],
-    algorithms: Mapping[str, tuple[Half, Slopes]] | None = None,
     *,
     saved: bool = True,
 ) -> Op:
     """The op of two arrays that broadcast. `slopes(ar, g, y, x, other)` gives the gradients before they are summed;
     `saved` says that they are computed, and not the cotangent itself."""
 
-    def summed(slopes: Slopes) -> Half:
-        def vjp(ar: Any, g: Array, y: Array, x: Array, other: Array) -> tuple[Array, Array]:
-            by_x, by_other = slopes(ar, g, y, x, other)
-            of = common(x.shape, other.shape)
-            return summed_to(ar, by_x, of, x.shape, saved), summed_to(ar, by_other, of, other.shape, saved)
-
-        return vjp
+    def vjp(ar: Any, g: Array, y: Array, x: Array, other: Array) -> tuple[Array, Array]:
+        by_x, by_other = slopes(ar, g, y, x, other)
+        of = common(x.shape, other.shape)
+        return summed_to(ar, by_x, of, x.shape, saved), summed_to(ar, by_other, of, other.shape, saved)
 
     return Op(
         name=name,
         forward_definition=forward,
-        vjp_definition=summed(slopes),
+        vjp_definition=vjp,
         inputs={"x": Input(), "other": Input()},
         validate=validate(name),
         variants=tuple(Variant({"x": x, "other": other}) for x, other in SHAPES),
-        algorithms={what: (half, summed(of)) for what, (half, of) in (algorithms or {}).items()},
         special=special,
     )
 
