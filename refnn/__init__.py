@@ -7,6 +7,8 @@ from typing import Any
 
 from refnn import _moved
 from refnn.checking.check import assert_conforms, check
+from refnn.checking.grade import grade
+from refnn.checking.model import check_model
 from refnn.checking.one_tensor import assert_close, explain, tolerance
 from refnn.implementations import frameworks
 from refnn.judging.call import skip
@@ -46,12 +48,18 @@ def case(id: str, op: Op | None = None) -> Case:
     return find_case(id, op)
 
 
-def _from_torch(module: Any, *, name: str = "network") -> Network:
+def _from_torch(module: Any, inputs: Any = None, *, name: str = "network") -> Network:
     """The network of a torch.nn.Module. Its parameters become the weights "module".
 
-    The module may use ops of the catalogue as layers and as functions, in any nesting that torch.fx can follow. Dropout
-    in evaluation is left out. TypeError says which part of the module has no op.
+    With `inputs`, a tuple of example tensors, the module runs on them once, and each function that its forward calls
+    becomes a node, whatever way the forward takes. Buffers and constants become weights, too. Without them torch.fx
+    follows the forward: such a network has the names of the layers, and takes inputs of any number of rows. Dropout in
+    evaluation is left out. TypeError says which parts of the module have no op.
     """
+    if inputs is not None:
+        from refnn.implementations.torch_run import network as of_run
+
+        return of_run(module, inputs, name=name)
     from refnn.implementations.torch_modules import network  # here, because it loads PyTorch
 
     return network(module, name=name)
@@ -90,8 +98,10 @@ __all__ = [
     "case",
     "cases",
     "check",
+    "check_model",
     "explain",
     "frameworks",
+    "grade",
     "hvp",
     "jvp",
     "ops",

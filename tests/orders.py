@@ -142,6 +142,9 @@ class Num:
     size = property(lambda self: self.a.size)
     T = property(lambda self: Num(self.ar, self.a.T))
 
+    def swapaxes(self, first: int, second: int) -> Num:
+        return Num(self.ar, self.a.swapaxes(first, second))
+
     def reshape(self, *shape: Any) -> Num:
         return Num(self.ar, self.a.reshape(*shape))
 
@@ -295,11 +298,11 @@ class Ordered(Floats):
         return Num(self, self._total(first(x.a), factors).reshape(kept if keepdims else rest))
 
     def dot(self, a: Num, b: Num, plus: Num | None = None) -> Num:
-        shape = (a.shape[0], b.shape[1])
+        shape = (*a.shape[:-1], b.shape[-1])
         extra = None if plus is None else np.broadcast_to(plus.a, shape)[None]
-        left, right = self.read(a.a).T[:, :, None], self.read(b.a)[:, None, :]
+        left, right = np.moveaxis(self.read(a.a), -1, 0)[..., None], np.moveaxis(self.read(b.a), -2, 0)[..., None, :]
         if self.order == "fma":
-            full = (a.shape[1], *shape)
+            full = (a.shape[-1], *shape)
             factors = (np.broadcast_to(left, full), np.broadcast_to(right, full))
             return Num(self, self._total(left * right, factors, None if extra is None else extra[0]))
         terms = left * right

@@ -270,6 +270,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save("y.npy", cut @ cut.T)
     np.save("x.npy", x)
     np.savez("call.npz", x=x, weight=x)
+    module = "import torch\nclass {}(torch.nn.Module):\n    def forward(self, x): return {}\n{}"
+    drawn = "get_inputs = lambda: [torch.ones(2, 3)]\nmake = lambda: (Model(), get_inputs())\n"
+    Path("problem_of_json.py").write_text(module.format("Model", "torch.relu(2 * x)", drawn))
+    Path("solution.py").write_text(module.format("ModelNew", "torch.relu(x + x)", ""))
     Path("before.jsonl").write_text(dumps(identity_of_relu()))
     Path("after.jsonl").write_text(dumps(identity_of_relu()))
     return tmp_path
@@ -279,6 +283,8 @@ OUTPUTS = {
     "check": ("check relu --impl refnn --families grid --dtype float32 --dtype float64", 0),
     "verify": ("verify refnn --ops tanh --family special,normal", 0),
     "explain": ("explain y.npy --op linear --inputs call.npz", 0),
+    "model": ("model problem_of_json:make", 0),
+    "grade": ("grade problem_of_json.py solution.py", 0),
     "compare": ("compare before.jsonl after.jsonl", 0),
     "ops": ("ops softmax", 0),
     "cases": ("cases softmax --where family=grid", 0),

@@ -241,6 +241,8 @@ def test_rows_that_do_not_touch_each_other_may_be_taken_one_by_one(name: str) ->
 def test_rows_are_taken_one_by_one_wherever_they_do_not_touch(name: str) -> None:
     """Whether anything beside row k moves with the inputs and the cotangent of row k, for each of the first rows."""
     op, rng, checked = OPS[name], np.random.default_rng(0), 0
+    if "other" in op.inputs:
+        pytest.skip("which rows touch each other depends on the shapes, of which `rowwise` is not told")
     for c in cases(alone(OPS[name]), "float64", families=["normal"]):
         y = op(*c.inputs, **c.params)
         whole = [y, *op.vjp(c.cotangent, *c.inputs, **c.params)]

@@ -1,7 +1,7 @@
 """The arithmetics: each answers the same primitives for its own kind of number.
 
-An op is written once, as functions of an arithmetic `ar` and of arrays in it. It may use the operators
-`+ - * /` and `** 2`, indexing, `.shape`, `.ndim`, `.T`, `.reshape`, and the primitives of `Arithmetic`, which stands in
+An op is written once, as functions of an arithmetic `ar` and of arrays in it. It may use the operators `+ - * /` and
+`** 2`, indexing, `.shape`, `.ndim`, `.T`, `.reshape`, `.swapaxes`, and the primitives of `Arithmetic`, which stands in
 refnn/arithmetic/protocol.py and says what each one means.
 
 `a + b`, `a * b` and `a / b` mean one operation each. A chain of more than one addition or multiplication is written as

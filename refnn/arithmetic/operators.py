@@ -42,6 +42,9 @@ class Operators:
     def reshape(self, *shape: Any) -> Self:
         return self._map(lambda a: a.reshape(*shape))
 
+    def swapaxes(self, first: int, second: int) -> Self:
+        return self._map(lambda a: a.swapaxes(first, second))
+
     def __getitem__(self, index: Any) -> Self:
         return self._map(lambda a: a[index])
 

@@ -75,7 +75,8 @@ class Arithmetic(Protocol[N]):
         """A sum in any order."""
 
     def dot(self, a: N, b: N, plus: N | None = None) -> N:
-        """a @ b + plus of two matrices: sums in any order, products fused or not."""
+        """a @ b + plus of two matrices, or of as many pairs of them as the axes before the last two count: sums in any
+        order, products fused or not."""
         return self.contract(matrix_product(a.shape, b.shape), a, b, plus)
 
     @abstractmethod

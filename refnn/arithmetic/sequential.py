@@ -26,7 +26,7 @@ class Sequential(Floats):
         return last_sum(terms).reshape(kept if keepdims else rest)
 
     def dot(self, a: np.ndarray, b: np.ndarray, plus: np.ndarray | None = None) -> np.ndarray:
-        terms = a.T[:, :, None] * b[:, None, :]
+        terms = np.moveaxis(a, -1, 0)[..., None] * np.moveaxis(b, -2, 0)[..., None, :]
         if plus is not None:
             terms = np.concatenate([terms, np.broadcast_to(plus, terms.shape[1:])[None]])
         return last_sum(terms)

@@ -114,11 +114,22 @@ def _least_positive(x: np.ndarray) -> float:
 
 
 def matrix_product(left: tuple[int, ...], right: tuple[int, ...]) -> Contraction:
-    """a @ b of two matrices of these shapes. ValueError for what is no pair of matrices that go together."""
-    if len(left) != 2 or len(right) != 2 or left[1] != right[0]:
-        raise ValueError(f"dot of arrays of the shapes {left} and {right}, expected matrices (m, n) and (n, k)")
-    n = left[1]
-    return Contraction(lambda matmul, a, b: matmul(a, b), n, summed=(0,), left=(0, 0), right=(1, 1), cut=(1, 0))
+    """a @ b of matrices of these shapes, or of as many pairs of matrices as the axes before them count. ValueError for
+    what does not go together."""
+    batch, rank = left[:-2], len(left)
+    if rank < 2 or right[:-2] != batch or len(right) != rank or left[-1] != right[-2]:
+        raise ValueError(
+            f"dot of arrays of the shapes {left} and {right}, expected matrices (m, n) and (n, k), or as many of each"
+        )
+    last, before = rank - 1, rank - 2
+    return Contraction(
+        lambda matmul, a, b: matmul(a, b),
+        left[-1],
+        summed=(before,),
+        left=(before, before),
+        right=(last, last),
+        cut=(last, before),
+    )
 
 
 def per_axis(value: T | Sequence[T], rank: int) -> tuple[T, ...]:

@@ -41,6 +41,8 @@ GRANTED: Mapping[str, Any] = {
     "return_indices": False,
     "end_dim": -1,
     "dtype": None,
+    "alpha": 1,
+    "rounding_mode": None,
     "size_average": None,
     "reduce": None,
 }
@@ -108,8 +110,17 @@ def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torc
         op, said = "leaky_relu", {"negative_slope": (said["lower"] + said["upper"]) / 2}
     if said.get("inplace") and len(node.all_input_nodes[0].users) > 1:
         raise Refused(f"{shown} overwrites a value that is used elsewhere, too")
+    params = settings(op, said, shown)
+    inputs = tuple(a if isinstance(a, str) else names[a] for a in arrays)
+    own = {names[a].rpartition(".")[0] for a in arrays if not isinstance(a, str) and a.op == "get_attr"}
+    label = str(node.target) if isinstance(kind, type) else own.pop() if len(own) == 1 else node.name
+    return label, op, inputs, params
+
+
+def settings(op: str, said: Mapping[str, Any], shown: str) -> dict[str, Any]:
+    """The parameters of a node, of what a layer or a call says. Refused says what the op does not have."""
     for name, only in GRANTED.items():
-        if said.get(name, only) != only:
+        if name not in OPS[op].defaults and said.get(name, only) != only:
             raise Refused(f"{shown} has {name}={said[name]!r}, expected {only!r}")
     params = {}
     for name, default in OPS[op].defaults.items():
@@ -123,10 +134,7 @@ def _spec(traced: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torc
         del params["stride"]  # which is what pools take
     if params.get("axis", 0) is None:
         raise Refused(f"{shown} does not say along which dim")
-    inputs = tuple(a if isinstance(a, str) else names[a] for a in arrays)
-    own = {names[a].rpartition(".")[0] for a in arrays if not isinstance(a, str) and a.op == "get_attr"}
-    label = str(node.target) if isinstance(kind, type) else own.pop() if len(own) == 1 else node.name
-    return label, op, inputs, params
+    return params
 
 
 Call = tuple[

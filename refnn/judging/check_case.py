@@ -49,7 +49,7 @@ def check_case(
     if skipped is not None and not complaints and all(g is None for g in got):
         return [], [], None, skipped
     names = ["output", *(f"grad[{n}]" for n in case.op.inputs)]
-    results, findings, judge = _judged(case, got, names, model_, algorithm, line, replay)
+    results, findings, judge = judged(case, got, names, model_, algorithm, line, replay)
     for what, message in complaints:
         results.append(Result(*place(case, what), verdicts={"error": 1}))
         findings.append(Finding(*place(case, what), verdict="error", message=message, replay=replay))
@@ -80,7 +80,7 @@ def check_tangents(
         if run is call_jvp:
             parts = [(case, got[:1], ["output of the jvp"]), (moved, got[1:], ["jvp"])]
         for subject, values, names in parts if got else ():
-            found = _judged(subject, values, names, model_, algorithm, line, replay)
+            found = judged(subject, values, names, model_, algorithm, line, replay)
             results += found[0]
             findings += found[1]
         for what, message in complaints:
@@ -89,7 +89,7 @@ def check_tangents(
     return results, findings, why
 
 
-def _judged(
+def judged(
     case: Case,
     got: Sequence[np.ndarray | None],
     names: Sequence[str],
@@ -98,7 +98,8 @@ def _judged(
     line: float,
     replay: str,
 ) -> tuple[list[Result], list[Finding], Judge]:
-    """The results of a case, of these names, judged in pieces. None stands for one that is not there."""
+    """The results and findings of what was computed for a case, under these names, and its judge. A result that is None
+    was not seen, and is not judged."""
     started = time.perf_counter()
     if case.cotangent.size > BLOCK or max(x.size for x in case.inputs if x is not None) > BLOCK:
         keep_freed_memory()

@@ -191,7 +191,7 @@ def _mixed(node: Node, ndim: int) -> set[int]:
         return {params["axis"] % ndim}
     if "normalized_shape" in params:
         return set(range(ndim - len(params["normalized_shape"]), ndim))
-    if node.op == "linear":
+    if node.op in ("linear", "matmul"):
         return {ndim - 1}
     if node.op == "flatten":
         return set(range(params["start"] % ndim, ndim))

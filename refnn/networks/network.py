@@ -105,6 +105,7 @@ class Network:
             for value, slot in zip(node.inputs, declared, strict=False):
                 if value == f"{node.name}.{slot}":
                     parameters.append(value)
+                    made.add(value)  # later nodes may use it, too: its gradients add up
                 elif value not in made:
                     raise ValueError(
                         f"node {node.name!r} uses {value!r}, which is not an input, a parameter or an earlier node"
@@ -254,7 +255,12 @@ class Network:
 
     @cached_property
     def op(self) -> Op:
-        """The whole network as one op of its parameters and inputs, so that the oracle treats it like any other op.
+        """The whole network as one op of its parameters and inputs, so that the oracle treats it like any other op. It
+        has gradients for the parameters."""
+        return self.differentiated(self.parameters)
+
+    def differentiated(self, wanted: Sequence[str]) -> Op:
+        """The whole network as one op, with gradients for the `wanted` ones of its parameters and inputs.
 
         Its vjp runs the forward again, so that it computes from the same values as an implementation does.
         """
@@ -268,7 +274,7 @@ class Network:
             def vjp(ar: Arithmetic[Any], g: Array, y: Array, *arrays: Array) -> tuple[Array | None, ...]:
                 values = self._forward(ar, dict(zip(names, arrays, strict=True)), algorithm)
                 grads = self._backward(ar, values, g, algorithm)
-                return (*(grads[n] for n in self.parameters), *[None] * len(self.inputs))
+                return tuple(grads[n] if n in wanted else None for n in names)
 
             return forward, vjp
 
@@ -277,7 +283,7 @@ class Network:
             name=self.name,
             forward_definition=forward,
             vjp_definition=vjp,
-            inputs={n: Input(differentiable=n in self.parameters) for n in names},
+            inputs={n: Input(differentiable=n in wanted) for n in names},
             validate=lambda inputs, params: self._infer_once(inputs),
             variants=(Variant({}),),
             algorithms={c: definition(c) for c in dict.fromkeys(c for op in ops for c in op.algorithms)},

@@ -35,6 +35,50 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     return y
 
 
+def add(x: Array, other: Array) -> Array:
+    """out_i = input_i + other_i (torch.add)."""
+    return _paired(lambda a, b: a + b, x, other)
+
+
+def sub(x: Array, other: Array) -> Array:
+    """out_i = input_i - other_i (torch.sub)."""
+    return _paired(lambda a, b: a - b, x, other)
+
+
+def mul(x: Array, other: Array) -> Array:
+    """out_i = input_i * other_i (torch.mul)."""
+    return _paired(lambda a, b: a * b, x, other)
+
+
+def _paired(of: Callable[[mpf, mpf], mpf], x: Array, other: Array) -> Array:
+    """A function of two numbers where an axis of length 1, or none, stands for as many as the other array has."""
+    rank = max(x.ndim, other.ndim)
+    sizes = [(1,) * (rank - a.ndim) + a.shape for a in (x, other)]
+    y = np.empty([n if m == 1 else m for m, n in zip(*sizes, strict=True)], dtype=object)
+    for k in np.ndindex(y.shape):
+        i, j = (tuple(0 if n == 1 else p for p, n in zip(k, s, strict=True)) for s in sizes)
+        y[k] = of(x[i[rank - x.ndim :]], other[j[rank - other.ndim :]])
+    return y
+
+
+def matmul(x: Array, other: Array) -> Array:
+    """torch.matmul: sum_p x_ip other_pj; a vector is a row on the left and a column on the right, and the axes before
+    the last two broadcast."""
+    if other.ndim == 1:
+        return matmul(x, other[:, None])[..., 0]
+    if x.ndim == 1:
+        return matmul(x[None], other)[..., 0, :]
+    batch = np.broadcast_shapes(x.shape[:-2], other.shape[:-2])
+    y = np.empty((*batch, x.shape[-2], other.shape[-1]), dtype=object)
+    left = np.broadcast_to(x, (*batch, *x.shape[-2:]))
+    right = np.broadcast_to(other, (*batch, *other.shape[-2:]))
+    for *b, i, j in np.ndindex(y.shape):
+        y[*b, i, j] = mpf(0)
+        for p in range(x.shape[-1]):
+            y[*b, i, j] += left[*b, i, p] * right[*b, p, j]
+    return y
+
+
 def convolution(
     x: Array, weight: Array, bias: Array | None, *, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
@@ -653,6 +697,7 @@ def _scalar(value: mpf) -> Array:
 # Op name -> the formula in loops. One line for each op.
 FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
+        "add": add,
         "avg_pool1d": functools.partial(avg_pool, 1),
         "avg_pool2d": functools.partial(avg_pool, 2),
         "avg_pool3d": functools.partial(avg_pool, 3),
@@ -684,12 +729,14 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "log_softmax": log_softmax,
         "logsigmoid": logsigmoid,
         "logsumexp": logsumexp,
+        "matmul": matmul,
         "max_pool1d": functools.partial(max_pool, 1),
         "max_pool2d": functools.partial(max_pool, 2),
         "max_pool3d": functools.partial(max_pool, 3),
         "maxout": maxout,
         "mish": mish,
         "mse_loss": mse_loss,
+        "mul": mul,
         "nll_loss": nll_loss,
         "prelu": prelu,
         "relu": relu,
@@ -704,6 +751,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "softplus": softplus,
         "softshrink": softshrink,
         "softsign": softsign,
+        "sub": sub,
         "tanh": tanh,
         "tanhshrink": tanhshrink,
         "threshold": threshold,

@@ -68,6 +68,7 @@ VERSION = adapter.ARRAYS.version
 # Op name -> function of tensors, with PyTorch's parameter names. One line for each op.
 FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
     {
+        "add": torch.add,
         "avg_pool1d": F.avg_pool1d,
         "avg_pool2d": F.avg_pool2d,
         "avg_pool3d": F.avg_pool3d,
@@ -99,12 +100,14 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "log_softmax": F.log_softmax,
         "logsigmoid": F.logsigmoid,
         "logsumexp": torch.logsumexp,
+        "matmul": torch.matmul,
         "max_pool1d": F.max_pool1d,
         "max_pool2d": F.max_pool2d,
         "max_pool3d": F.max_pool3d,
         "maxout": maxout,
         "mish": F.mish,
         "mse_loss": F.mse_loss,
+        "mul": torch.mul,
         "nll_loss": F.nll_loss,
         "prelu": F.prelu,
         "relu": F.relu,
@@ -119,6 +122,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "softplus": F.softplus,
         "softshrink": F.softshrink,
         "softsign": F.softsign,
+        "sub": torch.sub,
         "tanh": torch.tanh,
         "tanhshrink": F.tanhshrink,
         "threshold": F.threshold,

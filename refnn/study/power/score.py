@@ -37,7 +37,8 @@ SEEDS = 4  # of the search for what would reveal a survivor
 # Ops that add a small term of one function to x, so that the bound is half an ulp and what that function may be off.
 # Where the term is about half an ulp of x, a long double of 64 bits is off by more than that, up to 2^-12 of an ulp,
 # and is then rounded to the wrong side. That is no float64 arithmetic, and not among the right ones.
-ROUNDED_TWICE = ("logsigmoid", "softplus")
+# So is any single operation.
+ROUNDED_TWICE = ("add", "logsigmoid", "mul", "softplus", "sub")
 
 
 def refnn(op: str, forward: Forward, vjp: Vjp, dtype: str) -> bool:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from refnn.study.power.catalogue import convolution, layers, losses, norms, piecewise, pooling, smooth, softmax
+from refnn.study.power.catalogue import (
+    arithmetic,
+    convolution,
+    layers,
+    losses,
+    norms,
+    piecewise,
+    pooling,
+    smooth,
+    softmax,
+)
 from refnn.study.power.mutant import Mutant, Pair
 
-_MODULES = (convolution, layers, losses, norms, piecewise, pooling, smooth, softmax)
+_MODULES = (arithmetic, convolution, layers, losses, norms, piecewise, pooling, smooth, softmax)
 
 FAMILIES: Mapping[str, tuple[Mutant, ...]] = MappingProxyType(
     {module.__name__.rpartition(".")[2]: module.MUTANTS for module in _MODULES}
