@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +80,14 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
     and exceptions are errors.
 
     A result is ok within the worst case of any evaluation order under the arithmetic model of the dtype, unless it is
-    farther off than independent roundings ever are. Where the worst case has no bound, or is as wide as the values are,
-    the verdict is "inconclusive". Not covered: time, streams, a process that hangs.
+    farther off than independent roundings ever are. Where the worst case on the problem's own inputs has no bound, or
+    is as wide as the values, the verdict is "inconclusive". Not covered: time, streams, a process that hangs.
 
     TypeError and ValueError say what is wrong with the problem, such as a function that has no op.
     """
     from refnn.implementations import torch_problem  # here, because it loads PyTorch
-    from refnn.implementations.torch_run import names_of, network_of, observe
+    from refnn.implementations.torch_network import network_of
+    from refnn.implementations.torch_run import names_of, observe
 
     rules = find_model(default_model(dtype, "torch"))
     model, given, init = torch_problem.defined(problem, dtype, seed, SCALES)
@@ -113,13 +115,13 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
             "notes": [],
         }
     )
-    vague = False
+    vague = []
     for label, inputs in zip(("given", *(f"drawn, times {s:g}" for s in SCALES)), given, strict=True):
         try:
             if failed is not None:
                 raise failed
             judge = whole(report, net, candidate, inputs, candidate, rules, label, seed)
-            vague = vague or _vague(judge)
+            vague += [label] if _vague(judge) else []
         except Misbehaviour as e:
             place = (f"problem/{dtype}/model/{label}", "problem", dtype, "model", "output")
             report.results.append(Result(*place, verdicts={"error": 1}))
@@ -140,8 +142,8 @@ def _vague(judge: Judge) -> bool:
     return False
 
 
-def _said(report: Report, vague: bool) -> tuple[str, str]:
-    """The verdict, and why."""
+def _said(report: Report, vague: Sequence[str]) -> tuple[str, str]:
+    """The verdict, and why; `vague` are the sets of inputs of which the worst case says nothing."""
     if report.unexpected:
         worst = max(report.unexpected, key=lambda f: (f.verdict == "error", f.ratio if math.isfinite(f.ratio) else 0.0))
         wrong = sorted({f.what for f in report.unexpected})
@@ -157,12 +159,15 @@ def _said(report: Report, vague: bool) -> tuple[str, str]:
             f"{', '.join(wrong)} deviate: {worst.what}{list(worst.index)} is {worst.got!r}, the exact value is "
             f"{worst.expected!r}, which is {far}. The inputs are those of {worst.case}."
         )
-    if report.count("out_of_scope") or vague:
+    if report.count("out_of_scope") or "given" in vague:
         return INCONCLUSIVE, (
             "nothing contradicts the replacement, but the worst case of the definition is as wide as its values, or "
             "has no bound: the problem is too badly conditioned at this size and dtype; try float64 or a smaller one"
         )
+    less = "".join(
+        f"; on the inputs {label} the worst case is as wide as the values, and says little" for label in vague
+    )
     return report.verdict, (
         f"all {report.elements:,} elements in {report.cases} sets of inputs are within what an evaluation order of the "
-        f"definition may give in {report.header['model']}; the largest error is {report.worst_ratio:.3g} of it"
+        f"definition may give in {report.header['model']}; the largest error is {report.worst_ratio:.3g} of it{less}"
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from refnn.checking.check import FALSE_ALARM, false_alarm_line
+from refnn.conformance import expected
 from refnn.ids import CaseId
 from refnn.judging.case import Case
 from refnn.judging.check_case import judged
@@ -50,10 +51,13 @@ def check_model(
 
     The module runs eagerly, as it is. Each function that it calls is judged on the numbers that it was given: its
     output, and the gradients that it made of the cotangent that arrived. A torch.autograd.Function of one's own is
-    judged by what its forward calls. With `compile`, the compiled module is judged as a whole, by its output and its
-    gradients for a cotangent that is drawn. `loss` is a function of what the module returns, and gives a number; by
-    default it is half the sum of squares of all outputs. Where the cotangent that arrives at a node is zero, as that
-    loss's is where an output is zero, nothing is learned of the gradient there.
+    judged by what its forward calls. A function that moves numbers (a view, a slice, a concatenation, a look-up, a mask
+    that fills) runs on labels, too, and is judged by where it took each number from: the forward must be exact, and the
+    gradient the adjoint. The mask of a dropout is the one that it drew. Where PyTorch's own function is known to lose
+    digits as another formula does, that is expected. With `compile`, the compiled module is judged as a whole, by its
+    output and its gradients for a cotangent that is drawn. `loss` is a function of what the module returns, and gives a
+    number; by default it is half the sum of squares of all outputs. Where the cotangent that arrives at a node is zero,
+    as that loss's is where an output is zero, nothing is learned of the gradient there.
 
     The budget is of first order: the error that rounding is expected to give to each element of a node's output, times
     the cotangent that arrived there, squared and summed. The shares add up to one; there are none if nothing is rounded
@@ -111,7 +115,10 @@ def _case(name: str, ran: Any, cotangent: np.ndarray | None, seed: int = 0) -> C
 
 def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model, line: float) -> None:
     """Each call on its own, in the order of the run."""
+    from refnn.implementations.torch import ARRAYS
+
     outputs, others = [], []
+    pytorch = Report({}, expected=expected("torch", ARRAYS.version))
     for ran in calls:
         if ran.output.dtype.name != rules.storage.name:
             report.skips[f"{name}/{ran.name}"] = f"{ran.output.dtype.name} among {rules.storage.name}"
@@ -125,8 +132,17 @@ def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model
         found, findings, _ = judged(case, got, results, rules, "accurate", line, replay)
         called = dict(zip(results, values, strict=True))
         report.results += [_renamed(r, f"{name}: {ran.op.name}", called) for r in found]
-        report.findings += [_renamed(f, f"{name}: {ran.op.name}", called) for f in findings]
-        wrong = {f.what for f in findings if f.verdict not in report.accept}
+        wrong = set()
+        for f in findings:
+            named = _renamed(f, f"{name}: {ran.op.name}", called)
+            why = pytorch.reason(replace(f, case=f.case.replace(name, ran.op.name, 1)))
+            if why is not None and f.verdict == "explained":
+                report.expected[named.key] = why
+            elif f.verdict not in report.accept:
+                wrong.add(f.what)
+                if why is not None:
+                    named = replace(named, message=f"{named.message}; PyTorch is known for some of these: {why}")
+            report.findings.append(named)
         if "output" in wrong:
             outputs.append(ran.name)
         elif wrong:
@@ -138,7 +154,8 @@ def _whole(
     report: ModelReport, module: Any, given: Sequence[Any], loss: Callable[..., Any] | None, rules: Model, seed: int
 ) -> None:
     """The compiled module, end to end: its output and its gradients against the network of the eager run."""
-    from refnn.implementations.torch_run import names_of, network_of, observe
+    from refnn.implementations.torch_network import network_of
+    from refnn.implementations.torch_run import names_of, observe
     from refnn.implementations.torch_whole import compiled
 
     if loss is not None:
@@ -175,9 +192,9 @@ def _budget(calls: Sequence[Any], rules: Model) -> dict[str, float]:
     for ran in calls:
         if ran.cotangent is None or ran.output.dtype.name != rules.storage.name:
             continue
-        expected = expected_error(replace(_case("budget", ran, None).call(), cotangent=None), rules)[0]
-        assert expected is not None
-        deviation, _ = expected
+        error = expected_error(replace(_case("budget", ran, None).call(), cotangent=None), rules)[0]
+        assert error is not None
+        deviation, _ = error
         with np.errstate(all="ignore"):
             found[ran.name] = float(np.sum(np.square(ran.cotangent.astype(np.float64) * deviation)))
     total = sum(found.values())

@@ -6,7 +6,6 @@ import fnmatch
 import functools
 import importlib
 import itertools
-import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +37,7 @@ from refnn.cli.app import (
     write,
     writing,
 )
+from refnn.conformance import expected
 from refnn.refusals import needed_by
 
 FILES = {
@@ -131,7 +131,7 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int, adapter: Framework) ->
     options: dict[str, Any] = {
         "framework": adapter.name,
         "seed": seed,
-        "expected_failures": _expected(adapter),
+        "expected_failures": expected(adapter.name, adapter.version),
         "false_alarm": FALSE_ALARM / (len(names) * len(dtypes)),  # of the whole report
     }
 
@@ -144,17 +144,6 @@ def _subjects(ops: str, dtypes: Sequence[str], seed: int, adapter: Framework) ->
         return check(net, adapter.module(net), dtype=dtype, **options)
 
     return [(f"{n} {d}", functools.partial(subject, n, d)) for n in names for d in dtypes]
-
-
-def _expected(adapter: Framework) -> dict[str, str]:
-    """The committed expected findings of this version of a framework on CPU; none if there is no file of them."""
-    from refnn.conformance import data
-
-    try:
-        path = data("expected", f"{adapter.name}-{adapter.version}-cpu.json")
-    except FileNotFoundError:
-        return {}
-    return dict(json.loads(path.read_text())["expected"])
 
 
 def _header(adapter: Framework, dtypes: Sequence[str], seed: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
 
 
@@ -14,3 +16,14 @@ def data(*parts: str) -> Path:
     raise FileNotFoundError(
         f"conformance data {'/'.join(parts)!r} is neither in the installed package nor in a checkout"
     )
+
+
+@cache
+def expected(framework: str, version: str) -> dict[str, str]:
+    """The committed expected findings of this version of a framework on a CPU, each with its reason; none if there is
+    no file of them."""
+    try:
+        path = data("expected", f"{framework}-{version}-cpu.json")
+    except FileNotFoundError:
+        return {}
+    return dict(json.loads(path.read_text())["expected"])

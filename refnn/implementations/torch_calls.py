@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,18 @@ def drops(named: Mapping[str, Any]) -> bool:
     return bool(named.get("training", True) and named.get("p", 0.5))
 
 
+def drawn(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What dropout makes of a tensor, and the mask that it drew: the same draw keeps some of as many ones."""
+    before = torch.get_rng_state()
+    y = run(x)
+    after = torch.get_rng_state()
+    torch.set_rng_state(before)
+    with torch.no_grad():
+        mask = run(torch.ones_like(x)) != 0
+    torch.set_rng_state(after)
+    return y, mask.to(x.dtype)
+
+
 def _fits(value: Any, annotation: Any) -> bool:
     """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers and texts."""
     if isinstance(value, (torch.Tensor, str)):
@@ -59,7 +71,7 @@ def bound(op: str, named: Mapping[str, Any], swapped: bool) -> tuple[dict[str, A
             rest.remove(slot)
             slots[slot] = value
     absent = [n for n, i in OPS[op].inputs.items() if n in rest and not i.optional]
-    if absent and (op != "dropout" or drops(named)):
+    if absent and op != "dropout":
         raise Refused(f"{op} draws its {absent[0]} itself, and is not judged")
     params = settings(op, {k: v for k, v in named.items() if k not in slots}, f"the function {op}")
     if swapped:

@@ -14,7 +14,6 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,51 +22,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from refnn.implementations.torch import to_numpy, to_torch
-from refnn.implementations.torch_calls import bound, drops, said
+from refnn.implementations.torch_calls import bound, drawn, drops, said
 from refnn.implementations.torch_modules import LAYERS, Refused
-from refnn.networks.network import Network, Node
+from refnn.implementations.torch_moves import MOVES, places
+from refnn.implementations.torch_network import Ran, Seen, network_of
+from refnn.networks.moves import moving
+from refnn.networks.network import Network
 from refnn.op import Op
 from refnn.ops import ALSO_CALLED, OPS
 
 Array = np.ndarray
 _OPS = {op.replace("_", ""): op for op in OPS}
 SWAPPED = {"rsub": "sub"}  # f(x, other) is the op of other and x
+DROPOUTS = {f"dropout{n}d": "dropout" for n in (1, 2, 3)}  # which draw one number for a whole channel
+OWN = "a torch.autograd.Function of one's own is no node"
 SAME = ("contiguous", "clone", "to", "float", "double")  # what gives the numbers that it was given, and their gradients
-
-
-@dataclass
-class Ran:
-    """One call of a function that is an op, or of a function of the user's own.
-
-    `inputs` has for each input of the op the name of the value and its numbers, None where it is absent. `kept` has
-    what left as its gradient, in the same order. `cotangent` is what arrived, None if nothing did. `alone` says why the
-    call is no node of a network.
-    """
-
-    name: str
-    op: Op
-    inputs: list[tuple[str, Array] | None]
-    params: Mapping[str, Any]
-    output: Array
-    alone: str = ""
-    cotangent: Array | None = None
-    kept: list[list[Array]] = field(default_factory=list)
-
-    @property
-    def grads(self) -> list[Array | None]:
-        """The gradients that left, None where autograd gave none."""
-        return [k[0] if k else None for k in self.kept]
-
-
-@dataclass
-class Seen:
-    """A run: its calls in their order, and what else was called that may compute, each with the place in the source."""
-
-    ran: list[Ran] = field(default_factory=list)
-    others: dict[str, str] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-    parameters: dict[str, str] = field(default_factory=dict)  # the module's own names of the network's parameters
+BLANK = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")  # of no number but their own
 
 
 class _Watched(torch.autograd.Function):
@@ -109,6 +79,7 @@ class Recorder(TorchFunctionMode):
         self.own = {id(p): name for name, p in module.named_parameters()}
         self.roots: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # of a copy, and what it is a copy of
         self.inside = False  # of a function of the user's own, which autograd does not look into
+        self.varying = {id(x): x for x in (*inputs, *module.parameters())}  # and all that is made of them
         self._names: set[str] = set()
         for x, name in zip(inputs, names, strict=True):
             self.name(x, name)
@@ -119,13 +90,60 @@ class Recorder(TorchFunctionMode):
     # --- functions of PyTorch ----------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
+        made = self._seen(func, args, dict(kwargs or {}))
+        if self._varies((args, kwargs)):
+            self.varying |= {id(t): t for t in pytree.tree_leaves(made) if isinstance(t, torch.Tensor)}
+        return made
+
+    def _varies(self, given: Any) -> bool:
+        """Whether something that was given is an input or a parameter, or made of one."""
+        return any(id(t) in self.varying for t in pytree.tree_leaves(given))
+
+    def _seen(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         plain = str(getattr(func, "__name__", func))
+        if plain == "__get__":
+            plain = getattr(getattr(func, "__self__", None), "__name__", plain)  # of an attribute such as T
+            if plain not in MOVES:
+                return self._other(func(*args, **kwargs), plain, args, kwargs)
         if kwargs.get("inplace"):
             kwargs["inplace"] = False  # or it would overwrite what is to be seen
         if plain.endswith("_") and not plain.endswith("__") and hasattr(torch.Tensor, plain[:-1]):
             func, plain = getattr(torch.Tensor, plain[:-1]), plain[:-1]
-        given: list[tuple[torch.Tensor, torch.Tensor, list[Array]]] = []  # as passed, as it was, its gradient
+        key = plain.strip("_").replace("_", "")
+        op = (
+            _OPS.get(key)
+            or SWAPPED.get(key)
+            or DROPOUTS.get(key)
+            or _OPS.get(ALSO_CALLED.get(plain.strip("_"), "").replace("_", ""))
+        )
+        given, call = self._watching((args, kwargs))
+        try:
+            if plain == "__setitem__" or kwargs.get("out") is not None:
+                raise Refused(f"{plain} writes into a tensor, and is not judged")
+            if op is None:
+                raise Refused(f"there is no op for {plain}")
+            named = said(func, plain, *call)
+            slots, params = bound(op, named, key in SWAPPED)
+        except Refused as e:
+            if plain.strip("_") in MOVES:
+                return self._moved(func, plain.strip("_"), args, kwargs)
+            return self._other(func(*args, **kwargs), plain, args, kwargs, str(e))
+        if op == "dropout" and drops(named):
+            rest = call[0][1:] if call[0] else ()
+            named_rest = {k: v for k, v in call[1].items() if k != "input"}
+            y, slots["mask"] = drawn(lambda x: func(x, *rest, **named_rest), given[0][0])
+            return self._record(self._label(op), OPS[op], slots, params, given, y, "it draws random numbers")
+        y = func(*call[0], **call[1])
+        if op == "dropout":
+            return self._same(y, given[0][1])
+        if not isinstance(y, torch.Tensor):
+            return self._other(y, plain, args, kwargs)
+        return self._record(self._label(op), OPS[op], slots, params, given, y)
+
+    def _watching(self, call: Any) -> tuple[list[tuple[torch.Tensor, torch.Tensor, list[Array]]], Any]:
+        """The tensors of a call, each as it is passed, as it was, and with what is kept of its gradient; and the call
+        with what is passed."""
+        given: list[tuple[torch.Tensor, torch.Tensor, list[Array]]] = []
 
         def watched(x: Any) -> Any:
             if not isinstance(x, torch.Tensor):
@@ -137,28 +155,43 @@ class Recorder(TorchFunctionMode):
             given.append((passed, x, kept))
             return passed
 
-        key = plain.strip("_").replace("_", "")
-        op = _OPS.get(key) or SWAPPED.get(key) or _OPS.get(ALSO_CALLED.get(plain.strip("_"), "").replace("_", ""))
-        if op is None or plain == "__get__":
-            return self._other(func(*args, **kwargs), func, plain, args, kwargs)
-        try:
-            call = pytree.tree_map(watched, (args, kwargs))
-            named = said(func, plain, *call)
-            slots, params = bound(op, named, key in SWAPPED)
-        except Refused as e:
-            return self._other(func(*args, **kwargs), func, plain, args, kwargs, str(e))
-        y = func(*call[0], **call[1])
-        if op == "dropout" and not drops(named):
-            return self._same(y, given[0][1])
-        if not isinstance(y, torch.Tensor):
-            return self._other(y, func, plain, args, kwargs)
-        return self._record(self._label(op), OPS[op], slots, params, given, y)
+        return given, pytree.tree_map(watched, call)
 
-    def _other(self, y: Any, func: Any, plain: str, args: Any, kwargs: Any, why: str = "") -> Any:
+    def _moved(self, func: Any, plain: str, args: Any, kwargs: Any) -> Any:
+        """What a function gave that moves numbers. Each tensor that it gave is made by a call of its own, or else the
+        gradients of all of them would arrive as one sum."""
+        made = func(*args, **kwargs)
+        leaves = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        numbers = [x for x in leaves if x.is_floating_point()]
+        outputs, form = pytree.tree_flatten(made)
+        if not numbers or not all(isinstance(y, torch.Tensor) and y.is_floating_point() for y in outputs):
+            return self._other(made, plain, args, kwargs)
+        try:
+            found = places(func, plain, args, kwargs, outputs)
+        except Refused as e:
+            return self._other(made, plain, args, kwargs, str(e))
+        varies = self._varies([x for x in leaves if not x.is_floating_point()])
+        # A function of one's own is judged on this run alone.
+        alone = "its places depend on the numbers of the run" if varies and not self.inside else ""
+        label = self._label(plain)
+        names = [label] if len(outputs) == 1 else [self._unique(f"{label}.{i}") for i in range(len(outputs))]
+        only = "weight" if plain == "embedding" else "x"
+        slots = [only] if len(numbers) == 1 else [f"x{k}" for k in range(len(numbers))]
+        recorded = []
+        for i, (name, where) in enumerate(zip(names, found, strict=True)):
+            given, call = self._watching((args, kwargs))
+            y = pytree.tree_leaves(func(*call[0], **call[1]))[i]
+            passed = (p for p, x, _ in given if x.is_floating_point())
+            filled = dict(zip(slots, passed, strict=True))
+            recorded.append(self._record(name, moving(plain, slots, where), filled, {}, given, y, alone))
+        return pytree.tree_unflatten(recorded, form)
+
+    def _other(self, y: Any, plain: str, args: Any, kwargs: Any, why: str = "") -> Any:
         """What a function gave that is no op. If it takes numbers and gives numbers it is noted, with its place."""
         tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-        made = [t for t in pytree.tree_leaves(y) if isinstance(t, torch.Tensor) and t.is_floating_point()]
-        if not made or not tensors:
+        written = tensors[:1] if plain == "__setitem__" else y
+        made = [t for t in pytree.tree_leaves(written) if isinstance(t, torch.Tensor) and t.is_floating_point()]
+        if not made or not tensors or plain in BLANK:
             return y
         if (
             plain in SAME
@@ -167,8 +200,6 @@ class Recorder(TorchFunctionMode):
             and y.shape == tensors[0].shape
         ):
             return self._same(y, tensors[0])
-        if plain == "__get__":
-            plain = getattr(getattr(func, "__self__", None), "__name__", plain)  # of an attribute such as T
         sentence = why.partition(": ")[2] or f"there is no op for {plain}"
         self.seen.others.setdefault(f"{'.'.join(filter(None, (self.path[-1], plain)))} ({_source()})", sentence)
         return y
@@ -199,7 +230,7 @@ class Recorder(TorchFunctionMode):
     def _label(self, op: str) -> str:
         """The name of a node: that of its layer, if the layer is one of PyTorch's, or with the op behind it."""
         path = self.path[-1]
-        leaf = path and self.kinds.get(path) in LAYERS
+        leaf = path and (self.kinds.get(path) in LAYERS or self.kinds.get(path) is torch.nn.Embedding)
         label = path if leaf else ".".join(filter(None, (path, op)))
         return self._unique(label)
 
@@ -219,8 +250,9 @@ class Recorder(TorchFunctionMode):
         params: Mapping[str, Any],
         given: list[tuple[torch.Tensor, torch.Tensor, list[Array]]],
         y: torch.Tensor,
+        alone: str = "",
     ) -> torch.Tensor:
-        """Note a call, and watch the cotangent of its output."""
+        """Note a call, and watch the cotangent of its output. `alone` says why it is no node of a network."""
         origin = {id(passed): (x, kept) for passed, x, kept in given}
         inputs: list[tuple[str, Array] | None] = []
         kept_of: list[list[Array]] = []
@@ -242,11 +274,9 @@ class Recorder(TorchFunctionMode):
         except (TypeError, ValueError) as e:
             self.seen.others.setdefault(f"{name} ({_source()})", str(e))
             return y
-        ran = Ran(name, op, inputs, params, to_numpy(y).copy(), kept=kept_of)
+        ran = Ran(name, op, inputs, params, to_numpy(y).copy(), alone, kept=kept_of)
         given_slots = [v is not None for v in inputs]
-        if op.name not in OPS:
-            ran.alone = "a torch.autograd.Function of one's own is no node"
-        elif not y.requires_grad and not self.inside and any(x.requires_grad for _, x, _ in given):
+        if not y.requires_grad and not self.inside and any(x.requires_grad for _, x, _ in given):
             ran.alone = "no gradient flows through it"
         elif sorted(given_slots, reverse=True) != given_slots:
             absent, names = given_slots.index(False), [*op.inputs]
@@ -306,7 +336,7 @@ class Recorder(TorchFunctionMode):
             return y
         constants = {p: to_torch(np.array(net.weights["module"][p])) for p in net.parameters}
         slots = {**constants, **{n: p for n, (p, _, _) in zip(names, given, strict=True)}}
-        return self._record(name, net.differentiated(net.inputs), slots, {}, given, y)
+        return self._record(name, net.differentiated(net.inputs), slots, {}, given, y, OWN)
 
 
 def _source() -> str:
@@ -421,42 +451,6 @@ def _outputs(made: Any) -> list[torch.Tensor]:
     if not found:
         raise TypeError(f"check_model: the module returned a {type(made).__name__}, expected tensors of floats")
     return found
-
-
-def network_of(seen: Seen, inputs: Sequence[str], name: str) -> Network:
-    """The network of what was seen, as far as its output needs it. Refused names all that has no place in it."""
-    if seen.others:
-        listed = "; ".join(f"{place}: {why}" for place, why in seen.others.items())
-        raise Refused(listed)
-    if len(seen.outputs) != 1:
-        raise Refused(f"the module returns {len(seen.outputs)} results of ops, expected one")
-    needed, calls = {seen.outputs[0]}, []
-    for ran in reversed(seen.ran):
-        if ran.name in needed:
-            calls.append(ran)
-            needed |= {v[0] for v in ran.inputs if v is not None}
-    calls.reverse()
-    if alone := [f"{ran.name}: {ran.alone}" for ran in calls if ran.alone]:
-        raise Refused("; ".join(alone))
-    called: dict[str, str] = {}  # a constant has the name of its first place among the calls that are needed
-    for ran in calls:
-        for slot, v in zip(ran.op.inputs, ran.inputs, strict=True):
-            if v is not None and v[0] in seen.constants:
-                called.setdefault(v[0], f"{ran.name}.{slot}")
-    constants = {called[n]: a for n, a in seen.constants.items() if n in called}
-    if odd := [n for n, a in constants.items() if a.dtype.kind in "biu"]:
-        raise Refused(f"{odd[0]} is an array of {constants[odd[0]].dtype}, expected numbers")
-    nodes = [
-        Node(r.name, r.op.name, tuple(called.get(v[0], v[0]) for v in r.inputs if v is not None), dict(r.params))
-        for r in calls
-    ]
-    return Network(
-        nodes,
-        name=name if name.isidentifier() else "network",
-        inputs=tuple(inputs),
-        weights={"module": constants},
-        about={"torch": {called[n]: p for n, p in seen.parameters.items() if n in called}},
-    )
 
 
 def network(module: Any, inputs: Any, *, name: str = "network") -> Network:

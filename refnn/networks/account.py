@@ -166,7 +166,7 @@ def _fields(net: Network, values: Mapping[str, tuple[int, ...]]) -> dict[str, tu
     found = {first: tuple(Field() for _ in values[first][2:])}
     for node in net.nodes:
         source = next((n for n in node.inputs if n in found), None)
-        if source is not None and not node.op.startswith("conv_transpose"):
+        if source is not None and not node.catalogued.startswith("conv_transpose"):
             found[node.name] = _seen(node, found[source], values[source], _windows(node, values))
     return {node.name: found[node.name] for node in net.nodes if node.name in found}
 
@@ -191,11 +191,11 @@ def _mixed(node: Node, ndim: int) -> set[int]:
         return {params["axis"] % ndim}
     if "normalized_shape" in params:
         return set(range(ndim - len(params["normalized_shape"]), ndim))
-    if node.op in ("linear", "matmul"):
+    if node.catalogued in ("linear", "matmul"):
         return {ndim - 1}
-    if node.op == "flatten":
+    if node.catalogued == "flatten":
         return set(range(params["start"] % ndim, ndim))
-    alone = params.get("reduction", "none") == "none" and node.op not in ("half_squared_error", "l2_penalty")
+    alone = params.get("reduction", "none") == "none" and node.catalogued not in ("half_squared_error", "l2_penalty")
     return set() if alone else set(range(ndim))
 
 
@@ -204,10 +204,10 @@ def _windows(node: Node, values: Mapping[str, tuple[int, ...]]) -> Windows | Non
     params = {**find(node.op).defaults, **node.params}
     shape = values[node.inputs[0]]
     if "kernel_size" in params:
-        return _pool.windows(shape, int(node.op[-2]), **{n: params[n] for n in _pool.PLACING if n in params})
-    if node.op == "locally_connected2d":
+        return _pool.windows(shape, int(node.catalogued[-2]), **{n: params[n] for n in _pool.PLACING if n in params})
+    if node.catalogued == "locally_connected2d":
         return Windows.over(shape[-2:], values[node.inputs[1]][4:], stride=params["stride"])
-    if not node.op.startswith("conv"):
+    if not node.catalogued.startswith("conv"):
         return None
     kernel = values[node.inputs[1]][2:]
     lay = Windows.into if "output_padding" in params else Windows.over
@@ -259,7 +259,7 @@ def layers(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) ->
     return [
         Layer(
             n.name,
-            n.op,
+            n.catalogued,
             values[n.name][1:],
             count(n, "weight"),
             count(n, "bias"),
@@ -287,9 +287,9 @@ def _links(node: Node, values: Mapping[str, tuple[int, ...]]) -> int:
     weight, output = math.prod(values[node.inputs[1]]), math.prod(values[node.name])
     w = _windows(node, values)
     if w is not None:
-        own = node.op == "locally_connected2d"  # each weight is used once
+        own = node.catalogued == "locally_connected2d"  # each weight is used once
         return weight if own else weight // w.taps * int(w.inside.sum())
-    return output // values[node.name][-1] * weight if node.op == "linear" else output
+    return output // values[node.name][-1] * weight if node.catalogued == "linear" else output
 
 
 def held(net: Network, shapes: Mapping[str, tuple[int, ...]] | None = None, *, training: bool = True) -> int:

@@ -40,12 +40,20 @@ Params = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Node:
-    """`name = op(*inputs, **params)`, where the inputs are names of values."""
+    """`name = op(*inputs, **params)`, where the inputs are names of values. `op` is the name of an op of the catalogue,
+    or a record; a network with a record cannot be saved."""
 
     name: str
-    op: str
+    op: str | Op
     inputs: tuple[str, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def catalogued(self) -> str:
+        """The name of the op in the catalogue. ValueError says that it is a record of one's own."""
+        if not isinstance(self.op, str):
+            raise ValueError(f"node {self.name!r} has the op {self.op.name!r}, which is none of the catalogue")
+        return self.op
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,8 +301,9 @@ class Network:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Write network.json and one safetensors file for each set of weights (see `refnn.networks.files`)."""
-        nodes = [{"name": n.name, "op": n.op, "inputs": n.inputs, "params": n.params} for n in self.nodes]
+        """Write network.json and one safetensors file for each set of weights (see `refnn.networks.files`). ValueError
+        names the node whose op is none of the catalogue."""
+        nodes = [{"name": n.name, "op": n.catalogued, "inputs": n.inputs, "params": n.params} for n in self.nodes]
         fields = {"name": self.name, "inputs": self.inputs, "shapes": self.shapes, "about": self.about, "nodes": nodes}
         files.write(Path(folder), fields, self.weights)
 

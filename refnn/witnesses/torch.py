@@ -135,7 +135,7 @@ class Layer(torch.nn.Module):
 
     def __init__(self, node: Node, weights: Params) -> None:
         super().__init__()
-        self.op, self.settings = node.op, adapter.arguments({**find(node.op).defaults, **node.params})
+        self.op, self.settings = node.catalogued, adapter.arguments({**find(node.op).defaults, **node.params})
         for name in node.inputs:
             if name in weights:
                 value = adapter.to_torch(np.array(weights[name]))

@@ -7,17 +7,16 @@ nothing, each class that the op declares, and formulas that textbooks and kernel
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from refnn.arithmetic.floats import Floats
+from refnn.conformance import expected
 from refnn.formats import FORMATS
 from refnn.models import default_model
 from refnn.ops import OPS
@@ -105,21 +104,11 @@ def of_torch(op: str, dtype: str) -> Right:
     from refnn.implementations import torch as adapter
     from refnn.witnesses.torch import FUNCTIONS, VERSION
 
-    known = dict(_known(VERSION))
+    known = dict(expected("torch", VERSION))
     if op in STORED and dtype in HALF:
         known[f"{op}/* explained *"] = "it stores a sum in 16 bits"
     pair = adapter.functions(OPS[op], FUNCTIONS[op])
     return Right(op, "PyTorch", dtype, pair, default_model(dtype, "torch"), known=known)
-
-
-@cache
-def _known(version: str) -> Mapping[str, str]:
-    from refnn.conformance import data
-
-    try:
-        return MappingProxyType(json.loads(data("expected", f"torch-{version}-cpu.json").read_text())["expected"])
-    except FileNotFoundError:
-        return MappingProxyType({})
 
 
 # --- formulas of textbooks and kernels -------------------------------------------------------------------------------

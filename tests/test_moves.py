@@ -1,0 +1,232 @@
+"""Functions that move numbers, in models: places are right, gradients are adjoints, and what is wrong shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+import refnn
+from refnn.implementations.torch_modules import Refused
+from refnn.implementations.torch_moves import places
+from refnn.networks.moves import Places, moving
+
+
+def x(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Of(nn.Module):
+    """A function of x, times numbers that differ, so that its cotangents do."""
+
+    def __init__(self, of: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.of(x)
+        return y * torch.arange(1.0, 1 + y.numel()).reshape(y.shape)
+
+
+MASK = torch.tensor([[True, False, True], [False, False, True]])
+ROWS = torch.tensor([1, 0, 1, 1])
+MOVES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "view": lambda x: x.view(3, 2),
+    "transposed": lambda x: x.T,
+    "permute": lambda x: x.reshape(1, 2, 3).permute(2, 0, 1),
+    "a slice of a transpose": lambda x: x.transpose(0, 1)[1:, ::2],
+    "an index twice": lambda x: x[ROWS],
+    "expand": lambda x: x[:, None].expand(2, 4, 3),
+    "repeat": lambda x: x.repeat(2, 3),
+    "cat": lambda x: torch.cat([x, x[:1], x], 0),
+    "stack": lambda x: torch.stack([x, x], -1),
+    "split": lambda x: torch.add(*x.split([1, 1])),
+    "chunk, one part unused": lambda x: x.chunk(3, 1)[1],
+    "unbind": lambda x: x.unbind()[1],
+    "flip and roll": lambda x: x.flip(1).roll(1, 0),
+    "tril": lambda x: x.tril(),
+    "zeros around": lambda x: F.pad(x, (1, 2)),
+    "reflected": lambda x: F.pad(x, (2, 1), mode="reflect"),
+    "masked_fill": lambda x: x.masked_fill(MASK, 2.5),
+    "where": lambda x: torch.where(MASK, x, 2 * x),
+    "gather": lambda x: x.gather(1, torch.tensor([[0, 0, 2], [1, 1, 1]])),
+    "flatten in part": lambda x: x.reshape(1, 2, 3).flatten(0, 1),
+    "pixel_shuffle": lambda x: F.pixel_shuffle(x.repeat(2, 1).reshape(1, 4, 1, 3), 2),
+    "embedding": lambda x: F.embedding(torch.tensor([[1, 0], [1, 1]]), x),
+    "nothing": lambda x: x[:0],
+    "a function of zeros": lambda x: torch.cat([x.new_zeros(2, 1), x], 1),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_pytorchs_moves_are_exact_forward_and_backward(name: str) -> None:
+    report = refnn.check_model(Of(MOVES[name]), (x(2, 3),))
+    assert report.ok and not report.unsupported, str(report)
+    assert sum("grad" in r.what for r in report.results) >= 2
+
+
+def test_a_move_is_a_node_of_a_network() -> None:
+    net = refnn.Network.from_torch(Of(MOVES["a slice of a transpose"]), (x(2, 3),))
+    assert [n.name for n in net.nodes] == ["transpose", "getitem", "reshape", "mul"]
+    given = x(2, 3, seed=5).numpy()
+    assert np.array_equal(net.forward(net.weights["module"], given).output, given.T[1:, ::2] * [[1], [2]])
+    with pytest.raises(ValueError, match=r"x has shape \(2, 4\), expected \(2, 3\), for which it was made"):
+        net.forward(net.weights["module"], np.zeros((2, 4), np.float32))
+    with pytest.raises(ValueError, match="node 'transpose' has the op 'transpose', which is none of the catalogue"):
+        net.save("nowhere")
+
+
+class Broken(TorchFunctionMode):
+    """A PyTorch of which one function moves float32 numbers to other places."""
+
+    def __init__(self, name: str, by: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.named, self.by = name, by
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        y = func(*args, **(kwargs or {}))
+        return self.by(y) if getattr(func, "__name__", "") == self.named and y.dtype == torch.float32 else y
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "by"),
+    [
+        ("tril", "tril", lambda y: y.flip(0)),
+        ("masked_fill", "masked_fill", lambda y: y + 1e-7),
+        ("expand", "expand", lambda y: torch.cat([y[:, :1] * 0, y[:, 1:]], 1)),
+    ],
+)
+def test_numbers_in_other_places_are_violations(name: str, function: str, by: Any) -> None:
+    with Broken(function, by):
+        report = refnn.check_model(Of(MOVES[name]), (x(2, 3),))
+    assert report.first_deviation == function
+
+
+class Turned(torch.autograd.Function):
+    """A transposed square, whose gradient is not turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.T.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return g
+
+
+class Picked(torch.autograd.Function):
+    """Rows that are picked, of which the gradient forgets those that were picked before."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x[ROWS]
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return torch.zeros(2, 2).index_copy(0, ROWS, g)
+
+
+@pytest.mark.parametrize("function", [Turned, Picked])
+def test_a_wrong_adjoint_of_ones_own_is_named(function: Any) -> None:
+    report = refnn.check_model(Of(function.apply), (x(2, 2),))
+    assert report.first_deviation == function.__name__
+    assert {f.what for f in report.unexpected} == {f"grad[x] of {function.__name__}"}
+
+
+def test_the_padding_of_an_embedding_has_no_gradient() -> None:
+    table = nn.Embedding(5, 3, padding_idx=1)
+    report = refnn.check_model(nn.Sequential(table, nn.Tanh()), (torch.tensor([[0, 1, 1], [4, 4, 0]]),))
+    assert report.ok and "grad[0.weight] of 0" in {r.what for r in report.results}
+    broken = Of(lambda w: F.embedding(torch.tensor([0, 1]), w, padding_idx=1) + w[:2] * 0)
+    assert refnn.check_model(broken, (x(3, 2),)).ok
+    scaled = Of(lambda w: F.embedding(torch.tensor([0, 1]), w, scale_grad_by_freq=True))
+    assert any("computes, and is not judged" in why for why in refnn.check_model(scaled, (x(3, 2),)).unsupported)
+
+
+def test_a_mask_that_depends_on_the_input_is_judged_and_is_no_node() -> None:
+    module = Of(lambda x: x.masked_fill(x < 0, 0.0))
+    assert refnn.check_model(module, (x(2, 3),)).ok
+    with pytest.raises(TypeError, match="masked_fill: its places depend on the numbers of the run"):
+        refnn.Network.from_torch(module, (x(2, 3),))
+
+
+def test_the_mask_of_dropout_is_that_of_the_run() -> None:
+    module = nn.Sequential(nn.Linear(3, 64), nn.Dropout(0.3), nn.Tanh(), nn.Dropout1d(0.5))
+    report = refnn.check_model(module, (x(4, 3),))
+    assert report.ok and not report.unsupported, str(report)
+    with Broken("dropout", lambda y: y * 1.001):
+        assert refnn.check_model(module, (x(4, 3),)).first_deviation == "1"
+
+
+def test_what_writes_into_a_tensor_is_named() -> None:
+    def written(x: torch.Tensor) -> torch.Tensor:
+        y = 2 * x
+        y[0] = 1.0
+        return y
+
+    report = refnn.check_model(Of(written), (x(2, 3),))
+    assert any("__setitem__ writes into a tensor, and is not judged" in why for why in report.unsupported)
+    with pytest.raises(TypeError, match="__setitem__ writes into a tensor"):
+        refnn.Network.from_torch(Of(written), (x(2, 3),))
+
+
+def test_a_function_that_adds_up_is_no_move() -> None:
+    given = x(1, 4, 4)
+    with pytest.raises(Refused, match="this call of fold computes, and is not judged"):
+        places(F.fold, "fold", (given, (3, 3), (2, 2)), {}, [F.fold(given, (3, 3), (2, 2))])
+
+
+def test_the_adjoint_adds_up_what_was_taken() -> None:
+    """Against a loop that hands each cotangent back on its own."""
+    rng = np.random.default_rng(0)
+    shapes = ((3, 4), (5,))
+    source = rng.integers(-1, 17, (6, 7))
+    silent = rng.random((6, 7)) < 0.2
+    op = moving("taken", ["a", "b"], Places(shapes, source, np.full((6, 7), 9.0), silent))
+    arrays = [rng.integers(-8, 8, shape).astype(float) for shape in shapes]
+    g = rng.integers(-8, 8, (6, 7)).astype(float)
+    both, expected = np.concatenate([a.reshape(-1) for a in arrays]), np.zeros(17)
+    for place in np.ndindex(6, 7):
+        if source[place] >= 0 and not silent[place]:
+            expected[source[place]] += g[place]
+    assert np.array_equal(op(*arrays), np.where(source < 0, 9.0, both[source]))
+    grads = op.vjp(g, *arrays)
+    assert np.array_equal(np.concatenate([np.asarray(v).reshape(-1) for v in grads]), expected)
+
+
+# --- attention as people write it ------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    """Causal attention of two heads, with the views, the split and the mask of GPT."""
+
+    SCALE, DIAGONAL = 0.5, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c_attn, self.c_proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, t, c = x.shape
+        q, k, v = (z.view(b, t, 2, c // 2).transpose(1, 2) for z in self.c_attn(x).split(c, dim=2))
+        scores = (q @ k.transpose(-2, -1)) * self.SCALE
+        causal = torch.ones(t, t).tril(self.DIAGONAL) == 0
+        y = F.softmax(scores.masked_fill(causal, float("-inf")), dim=-1) @ v
+        return self.c_proj(y.transpose(1, 2).contiguous().view(b, t, c))
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"), [({}, "ok"), ({"SCALE": 0.501}, "violation"), ({"DIAGONAL": 1}, "violation")]
+)
+def test_attention_is_graded(changed: dict[str, Any], verdict: str) -> None:
+    assert refnn.check_model(Attention(), (x(2, 5, 8),)).ok
+    problem = SimpleNamespace(Model=Attention, get_inputs=lambda: [torch.randn(2, 5, 8)])
+    grade = refnn.grade(problem, SimpleNamespace(ModelNew=type("ModelNew", (Attention,), changed)))
+    assert grade.verdict == verdict, str(grade)
