@@ -132,7 +132,7 @@ def test_every_layer_that_has_an_op_is_tried() -> None:
         "logsumexp",
         "l2_penalty",
         "half_squared_error",
-        *("add", "matmul", "mul", "sub"),
+        *("add", "matmul", "mul", "scaled_dot_product_attention", "sub"),
     }  # no layer of PyTorch's
     assert set(LAYERS.values()) == set(refnn.ops) - without
 

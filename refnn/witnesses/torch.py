@@ -114,6 +114,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "relu6": F.relu6,
         "rms_norm": F.rms_norm,
         "rrelu": rrelu,
+        "scaled_dot_product_attention": F.scaled_dot_product_attention,
         "selu": F.selu,
         "sigmoid": torch.sigmoid,
         "silu": F.silu,
