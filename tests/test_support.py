@@ -86,8 +86,8 @@ def test_numbers_of_objects_stay_what_they_are(ar: Any) -> None:
 def test_an_arithmetic_has_every_primitive_or_refuses_it(arithmetic: Any) -> None:
     """And none is made of a class without one: Python says which, before anything runs."""
     assert Arithmetic in arithmetic.__mro__ and not arithmetic.__abstractmethods__
-    # a contraction, a choice of elements, a function, unless it knows better
-    for primitive in set(PRIMITIVES) - {"dot", "concatenate", *FUNCTIONS}:
+    # a contraction, a choice of elements, a difference, what it confines, a function, unless it knows better
+    for primitive in set(PRIMITIVES) - {"dot", "concatenate", "below", "confined", *FUNCTIONS}:
         without = type("Without", (arithmetic,), {primitive: vars(Arithmetic)[primitive]})
         with pytest.raises(TypeError, match=rf"Without (with|without) .*abstract method '?{primitive}\b"):
             without("float32") if arithmetic in (Balls, Noise, Rounded) else without()

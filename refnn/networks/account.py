@@ -191,10 +191,8 @@ def _mixed(node: Node, ndim: int) -> set[int]:
         return {params["axis"] % ndim}
     if "normalized_shape" in params:
         return set(range(ndim - len(params["normalized_shape"]), ndim))
-    if node.catalogued in ("linear", "matmul"):
-        return {ndim - 1}
-    if node.catalogued == "scaled_dot_product_attention":
-        return {ndim - 2, ndim - 1}
+    if node.catalogued in ("linear", "matmul", "scaled_dot_product_attention"):
+        return {ndim - 1}  # of its first input: a query sees no other query
     if node.catalogued == "flatten":
         return set(range(params["start"] % ndim, ndim))
     alone = params.get("reduction", "none") == "none" and node.catalogued not in ("half_squared_error", "l2_penalty")

@@ -72,7 +72,7 @@ def _variant(query, keys, features=None, mask=None, **params):
 def _row(q, k, v, m, y, grads, why):
     """Special values of one query of one feature and two keys, with a scale of 1."""
     return Special(
-        ([[q]], [[x] for x in k], [[x] for x in v], None if m is None else [m]),
+        ([[q]], [[x] for x in k], [[x] for x in v], None if m is None else [list(m)]),
         [[y]],
         tuple(None if x is None else x for x in grads),
         why,
@@ -112,6 +112,9 @@ scaled_dot_product_attention = Op(
         _row(0.0, (0, 0), (inf, -inf), None, nan, (nan, nan, 0.5, None), "infinity less infinity"),
         _row(1.0, (inf, 1), (1, 3), None, nan, (nan, None, nan, None), "a score of infinity less itself"),
         _row(1.0, (-inf, 1), (2, 3), None, 3, (nan, 0, [[0], [1]], None), "a key of weight 0; 0 times infinity"),
+        _row(inf, (1, -1), (2, 3), None, nan, (nan, nan, nan, None), "a score of infinity less itself"),
+        _row(-inf, (1, -1), (2, 3), None, nan, (nan, nan, nan, None), "likewise"),
+        _row(-inf, (1, 2), (2, 3), None, 0, (0, nan, 0, None), "nothing is seen; 0 times infinity"),
         _row(1.0, (1, 2), (2, 3), (-inf, 0), 3, (0, 0, [[0], [1]], 0), "a key that is masked"),
         _row(1.0, (1, 2), (2, 3), (-inf, -inf), 0, (0, 0, 0, 0), "all keys are masked: nothing is seen"),
         _row(1.0, (1, 2), (2, 3), (nan, 0), nan, (nan, nan, nan, nan), "a NaN mask"),
@@ -138,5 +141,6 @@ scaled_dot_product_attention = Op(
         _variant((2, 17, 9), 25, is_causal=True),
         _variant((1, 1, 64, 32), 64, scale=1.0),
         _variant((2, 1, 1, 16), 33),
+        _variant((2, 16, 8, 144), 16),
     ),
 )
