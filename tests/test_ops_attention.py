@@ -75,7 +75,7 @@ def test_flash_attention_conforms(dtype: str) -> None:
         return flash_vjp(g, *arrays, share=0, **p)
 
     wrong = refnn.check(NAME, forward=forward, vjp=without_d, dtype=dtype, families=["normal"])
-    assert wrong.verdict == "does not conform" and "violation" in {f.verdict for f in wrong.findings}
+    assert wrong.verdict == "violation"
 
 
 def test_what_is_not_seen_does_not_arrive() -> None:
