@@ -12,6 +12,7 @@ from refnn.checking.check import FALSE_ALARM, false_alarm_line
 from refnn.conformance import expected
 from refnn.ids import CaseId
 from refnn.judging.case import Case
+from refnn.judging.cases import slug
 from refnn.judging.check_case import judged
 from refnn.judging.independence import varied
 from refnn.judging.judge import Judge
@@ -20,6 +21,7 @@ from refnn.models import model as find_model
 from refnn.networks.network import Network
 from refnn.oracle.allowance import expected_error
 from refnn.report import Report
+from refnn.variants import Variant
 
 
 @dataclass
@@ -53,8 +55,8 @@ def check_model(
     output, and the gradients that it made of the cotangent that arrived. A torch.autograd.Function of one's own is
     judged by what its forward calls. A function that moves numbers (a view, a slice, a concatenation, a look-up, a mask
     that fills) runs on labels, too, and is judged by where it took each number from: the forward must be exact, and the
-    gradient the adjoint. The mask of a dropout is the one that it drew. Where PyTorch's own function is known to lose
-    digits as another formula does, that is expected. With `compile`, the compiled module is judged as a whole, by its
+    gradient the adjoint. The mask of a dropout is the one that it drew. What the report on this version of PyTorch
+    expects of its functions is expected here. With `compile`, the compiled module is judged as a whole, by its
     output and its gradients for a cotangent that is drawn. `loss` is a function of what the module returns, and gives a
     number; by default it is half the sum of squares of all outputs. Where the cotangent that arrives at a node is zero,
     as that loss's is where an output is zero, nothing is learned of the gradient there.
@@ -135,19 +137,23 @@ def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model
         wrong = set()
         for f in findings:
             named = _renamed(f, f"{name}: {ran.op.name}", called)
-            why = pytorch.reason(replace(f, case=f.case.replace(name, ran.op.name, 1)))
-            if why is not None and f.verdict == "explained":
+            if (why := pytorch.reason(replace(f, case=_published(ran)))) is not None:
                 report.expected[named.key] = why
             elif f.verdict not in report.accept:
                 wrong.add(f.what)
-                if why is not None:
-                    named = replace(named, message=f"{named.message}; PyTorch is known for some of these: {why}")
             report.findings.append(named)
         if "output" in wrong:
             outputs.append(ran.name)
         elif wrong:
             others.append(ran.name)
     report.first_deviation = next(iter((*outputs, *reversed(others))), None)
+
+
+def _published(ran: Any) -> str:
+    """The id that the case of a call would have in the report on PyTorch."""
+    shapes = {n: None if v is None else v[1].shape for n, v in zip(ran.op.inputs, ran.inputs, strict=True)}
+    variant = Variant(shapes, {**ran.op.defaults, **ran.params})
+    return str(CaseId(ran.op.name, ran.output.dtype.name, "model", slug(variant), "given", 0))
 
 
 def _whole(

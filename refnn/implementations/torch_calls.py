@@ -60,6 +60,8 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 def bound(op: str, named: Mapping[str, Any], swapped: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """What goes into each slot of an op, and its parameters."""
+    if named.get("dtype") in {v.dtype for v in named.values() if isinstance(v, torch.Tensor)}:
+        named = {**named, "dtype": None}  # it says what it is
     slots: dict[str, Any] = {}
     rest = list(OPS[op].inputs)
     for key, value in named.items():

@@ -23,9 +23,11 @@ from torch.utils import _pytree as pytree
 
 from refnn.implementations.torch import to_numpy, to_torch
 from refnn.implementations.torch_calls import bound, drawn, drops, said
+from refnn.implementations.torch_composed import COMPOSED, opened, opens, unwritten
 from refnn.implementations.torch_modules import LAYERS, Refused
 from refnn.implementations.torch_moves import MOVES, places
 from refnn.implementations.torch_network import Ran, Seen, network_of
+from refnn.implementations.torch_watch import Watched, keeping, watched
 from refnn.networks.moves import moving
 from refnn.networks.network import Network
 from refnn.op import Op
@@ -36,35 +38,17 @@ _OPS = {op.replace("_", ""): op for op in OPS}
 SWAPPED = {"rsub": "sub"}  # f(x, other) is the op of other and x
 DROPOUTS = {f"dropout{n}d": "dropout" for n in (1, 2, 3)}  # which draw one number for a whole channel
 OWN = "a torch.autograd.Function of one's own is no node"
-SAME = ("contiguous", "clone", "to", "float", "double")  # what gives the numbers that it was given, and their gradients
-BLANK = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")  # of no number but their own
-
-
-class _Watched(torch.autograd.Function):
-    """The identity, which hands each gradient that passes to `keep`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, keep: Callable[[torch.Tensor], None], copied: bool) -> torch.Tensor:
-        ctx.keep = keep
-        return x.clone() if copied else x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        ctx.keep(grads[0])
-        return grads[0], None, None
-
-
-_identity = _Watched.apply
-
-
-def _watched(x: torch.Tensor, keep: Callable[[torch.Tensor], None], copied: bool) -> torch.Tensor:
-    with torch._C.DisableTorchFunction():
-        watched: torch.Tensor = _identity(x, keep, copied)
-        return watched
-
-
-def _keeping(kept: list[Array]) -> Callable[[torch.Tensor], None]:
-    return lambda g: kept.append(to_numpy(g).copy())
+SAME = (
+    "contiguous",
+    "clone",
+    "to",
+    "type",
+    "type_as",
+    "float",
+    "double",
+)  # what gives the numbers that it was given, and their gradients
+# What holds no number of its arguments.
+BLANK = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
 
 
 class Recorder(TorchFunctionMode):
@@ -78,8 +62,10 @@ class Recorder(TorchFunctionMode):
         self.values: dict[int, tuple[torch.Tensor, str]] = {}
         self.own = {id(p): name for name, p in module.named_parameters()}
         self.roots: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # of a copy, and what it is a copy of
+        self.rewritten: dict[int, tuple[torch.Tensor, Any]] = {}  # what was written into, and what it holds now
         self.inside = False  # of a function of the user's own, which autograd does not look into
         self.varying = {id(x): x for x in (*inputs, *module.parameters())}  # and all that is made of them
+        self.made: set[str] = set()  # constants of this run that are made of what it was given, such as a mask
         self._names: set[str] = set()
         for x, name in zip(inputs, names, strict=True):
             self.name(x, name)
@@ -90,10 +76,21 @@ class Recorder(TorchFunctionMode):
     # --- functions of PyTorch ----------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = self._seen(func, args, dict(kwargs or {}))
+        args, kwargs = self.current((args, dict(kwargs or {})))
+        made = self._seen(func, args, kwargs)
         if self._varies((args, kwargs)):
             self.varying |= {id(t): t for t in pytree.tree_leaves(made) if isinstance(t, torch.Tensor)}
         return made
+
+    def current(self, given: Any) -> Any:
+        """The same with what tensors hold after all that was written into them."""
+
+        def now(t: Any) -> Any:
+            while id(t) in self.rewritten:
+                t = self.rewritten[id(t)][1]
+            return t
+
+        return pytree.tree_map(now, given)
 
     def _varies(self, given: Any) -> bool:
         """Whether something that was given is an input or a parameter, or made of one."""
@@ -107,55 +104,67 @@ class Recorder(TorchFunctionMode):
                 return self._other(func(*args, **kwargs), plain, args, kwargs)
         if kwargs.get("inplace"):
             kwargs["inplace"] = False  # or it would overwrite what is to be seen
-        if plain.endswith("_") and not plain.endswith("__") and hasattr(torch.Tensor, plain[:-1]):
-            func, plain = getattr(torch.Tensor, plain[:-1]), plain[:-1]
-        key = plain.strip("_").replace("_", "")
-        op = (
-            _OPS.get(key)
-            or SWAPPED.get(key)
-            or DROPOUTS.get(key)
-            or _OPS.get(ALSO_CALLED.get(plain.strip("_"), "").replace("_", ""))
-        )
+        if (twin := unwritten(plain, args)) is None:
+            return self._called(func, plain, args, kwargs)
+        if args[0]._is_view():
+            why = f"{plain}: {plain} writes into a view, and is not judged"
+            return self._other(func(*args, **kwargs), plain, args, kwargs, why)
+        y = self._called(*twin, kwargs)
+        self.rewritten[id(args[0])] = (args[0], y)  # held, as the values are
+        return y
+
+    def _called(self, func: Any, plain: str, args: Any, kwargs: dict[str, Any]) -> Any:
         given, call = self._watching((args, kwargs))
         try:
-            if plain == "__setitem__" or kwargs.get("out") is not None:
-                raise Refused(f"{plain} writes into a tensor, and is not judged")
-            if op is None:
-                raise Refused(f"there is no op for {plain}")
-            named = said(func, plain, *call)
-            slots, params = bound(op, named, key in SWAPPED)
+            if kwargs.get("out") is not None:
+                raise Refused(f"{plain} writes into out=, and is not judged")
+            op, slots, params = self._found(func, plain, call)
         except Refused as e:
             if plain.strip("_") in MOVES:
                 return self._moved(func, plain.strip("_"), args, kwargs)
+            if opens(func):
+                with self:
+                    return opened(func)(*args, **kwargs)
             return self._other(func(*args, **kwargs), plain, args, kwargs, str(e))
-        if op == "dropout" and drops(named):
-            rest = call[0][1:] if call[0] else ()
-            named_rest = {k: v for k, v in call[1].items() if k != "input"}
-            y, slots["mask"] = drawn(lambda x: func(x, *rest, **named_rest), given[0][0])
-            return self._record(self._label(op), OPS[op], slots, params, given, y, "it draws random numbers")
-        y = func(*call[0], **call[1])
-        if op == "dropout":
-            return self._same(y, given[0][1])
-        if not isinstance(y, torch.Tensor):
-            return self._other(y, plain, args, kwargs)
-        return self._record(self._label(op), OPS[op], slots, params, given, y)
+        if op.name != "dropout":
+            y = func(*call[0], **call[1])
+            if not isinstance(y, torch.Tensor) or not y.is_floating_point():
+                return self._other(y, plain, args, kwargs)
+            return self._record(self._label(op.name), op, slots, params, given, y)
+        if not drops(said(func, plain, *call)):
+            return self._same(func(*call[0], **call[1]), given[0][1])
+        rest, named = call[0][1:], {k: v for k, v in call[1].items() if k != "input"}
+        y, slots["mask"] = drawn(lambda x: func(x, *rest, **named), given[0][0])
+        return self._record(self._label(op.name), op, slots, params, given, y, "it draws random numbers")
+
+    def _found(self, func: Any, plain: str, call: Any) -> tuple[Op, dict[str, Any], dict[str, Any]]:
+        """The op of a call, what goes into its slots, and its parameters. Refused if there is none."""
+        word = plain.strip("_")
+        key = word.replace("_", "")
+        if word in COMPOSED:
+            return COMPOSED[word](**said(func, plain, *call))
+        name = _OPS.get(key) or SWAPPED.get(key) or DROPOUTS.get(key)
+        name = name or _OPS.get(ALSO_CALLED.get(word, "").replace("_", ""))
+        if name is None:
+            raise Refused(f"there is no op for {plain}")
+        return OPS[name], *bound(name, said(func, plain, *call), key in SWAPPED)
 
     def _watching(self, call: Any) -> tuple[list[tuple[torch.Tensor, torch.Tensor, list[Array]]], Any]:
         """The tensors of a call, each as it is passed, as it was, and with what is kept of its gradient; and the call
         with what is passed."""
         given: list[tuple[torch.Tensor, torch.Tensor, list[Array]]] = []
 
-        def watched(x: Any) -> Any:
+        def pass_on(x: Any) -> Any:
             if not isinstance(x, torch.Tensor):
                 return x
             kept: list[Array] = []
             passed = x
             if torch.is_grad_enabled() and x.requires_grad:
-                passed = _watched(x, _keeping(kept), False)
+                passed = watched(x, keeping(kept), False)
             given.append((passed, x, kept))
             return passed
 
-        return given, pytree.tree_map(watched, call)
+        return given, pytree.tree_map(pass_on, call)
 
     def _moved(self, func: Any, plain: str, args: Any, kwargs: Any) -> Any:
         """What a function gave that moves numbers. Each tensor that it gave is made by a call of its own, or else the
@@ -191,7 +200,7 @@ class Recorder(TorchFunctionMode):
         tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         written = tensors[:1] if plain == "__setitem__" else y
         made = [t for t in pytree.tree_leaves(written) if isinstance(t, torch.Tensor) and t.is_floating_point()]
-        if not made or not tensors or plain in BLANK:
+        if not made or not any(t.is_floating_point() or t.is_complex() for t in tensors) or plain in BLANK:
             return y
         if (
             plain in SAME
@@ -224,6 +233,8 @@ class Recorder(TorchFunctionMode):
         self.values[id(x)] = (x, name)
         if id(x) in self.own:
             self.seen.parameters[name] = self.own[id(x)]
+        elif id(x) in self.varying and not self.inside:
+            self.made.add(name)
         self.seen.constants[name] = to_numpy(x).copy()
         return name
 
@@ -274,6 +285,8 @@ class Recorder(TorchFunctionMode):
         except (TypeError, ValueError) as e:
             self.seen.others.setdefault(f"{name} ({_source()})", str(e))
             return y
+        if fixed := [v[0] for v in inputs if v is not None and v[0] in self.made]:
+            alone = f"{fixed[0]} depends on the numbers of the run"
         ran = Ran(name, op, inputs, params, to_numpy(y).copy(), alone, kept=kept_of)
         given_slots = [v is not None for v in inputs]
         if not y.requires_grad and not self.inside and any(x.requires_grad for _, x, _ in given):
@@ -288,7 +301,7 @@ class Recorder(TorchFunctionMode):
             def arrived(g: torch.Tensor) -> None:
                 ran.cotangent = to_numpy(g).copy()
 
-            y = _watched(y, arrived, True)
+            y = watched(y, arrived, True)
         self.name(y, name)
         return y
 
@@ -301,7 +314,7 @@ class Recorder(TorchFunctionMode):
         for x in args:
             kept: list[Array] = []
             if isinstance(x, torch.Tensor) and x.requires_grad and torch.is_grad_enabled():
-                p = _watched(x, _keeping(kept), False)
+                p = watched(x, keeping(kept), False)
                 given.append((p, x, kept))
                 passed.append(p)
             else:
@@ -359,7 +372,7 @@ def _recording(recorder: Recorder, module: torch.nn.Module) -> Iterator[None]:
         def run(*given: Any) -> Any:
             return super(base, cls).apply(*given, **kwargs)
 
-        return run(*args) if cls is _Watched else recorder.call_own(cls, run, args)
+        return run(*args) if cls is Watched else recorder.call_own(cls, run, args)
 
     def enter(layer: Any, _: Any) -> None:
         recorder.path.append(recorder.layers[id(layer)])
@@ -408,6 +421,7 @@ def observe(
         torch.manual_seed(seed)
         with _recording(recorder, module):
             made = module(*leaves)
+            made = recorder.current(made)
             outputs = _outputs(made)
             recorder.seen.outputs = [n for y in outputs if (n := recorder.named(y)) is not None]
             total = loss(made) if loss is not None else None
