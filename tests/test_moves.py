@@ -275,6 +275,40 @@ def test_what_pytorch_is_known_for_is_expected() -> None:
         assert refnn.check_model(module, (x(8, 4),)).first_deviation == "1"
 
 
+class Mixed(nn.Module):
+    """A module of bfloat16 that computes a part in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.fc = nn.Embedding(3, 8), nn.Linear(8, 8)
+
+    def forward(self, i: torch.Tensor) -> torch.Tensor:
+        y = self.fc(self.table(i)).float()
+        return (y * y).to(torch.bfloat16) * 3
+
+
+def test_a_model_of_several_formats_is_judged_each_node_in_its_own() -> None:
+    rows = torch.arange(40) % 3
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        report = refnn.check_model(Mixed().bfloat16(), (rows,))
+        assert report.ok and not report.unsupported, str(report)
+        assert report.header["dtype"] == "bfloat16, float32" and report.count("explained")
+        assert {"cast", "grad[fc] of cast", "cast_2", "grad[mul] of cast_2"} <= {r.what for r in report.results}
+
+
+@pytest.mark.parametrize(("to", "wrong"), [("to", "cast_2"), ("float", "cast")])
+def test_a_cast_that_does_not_round_is_named(to: str, wrong: str) -> None:
+    class Off(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            y = func(*args, **(kwargs or {}))
+            return y * (1 + 2.0**-7) if getattr(func, "__name__", "") == to and args[0].is_floating_point() else y
+
+    with torch.random.fork_rng(), Off():
+        torch.manual_seed(0)
+        assert refnn.check_model(Mixed().bfloat16(), (torch.arange(3),)).first_deviation == wrong
+
+
 def test_a_watched_run_adds_up_in_the_same_order() -> None:
     """A kernel may choose its order by how an array lies in memory."""
 

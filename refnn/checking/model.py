@@ -55,11 +55,11 @@ def check_model(
     output, and the gradients that it made of the cotangent that arrived. A torch.autograd.Function of one's own is
     judged by what its forward calls. A function that moves numbers (a view, a slice, a concatenation, a look-up, a mask
     that fills) runs on labels, too, and is judged by where it took each number from: the forward must be exact, and the
-    gradient the adjoint. The mask of a dropout is the one that it drew. What the report on this version of PyTorch
-    expects of its functions is expected here. With `compile`, the compiled module is judged as a whole, by its
-    output and its gradients for a cotangent that is drawn. `loss` is a function of what the module returns, and gives a
-    number; by default it is half the sum of squares of all outputs. Where the cotangent that arrives at a node is zero,
-    as that loss's is where an output is zero, nothing is learned of the gradient there.
+    gradient the adjoint. A cast must round as NumPy does. The mask of a dropout is the one that it drew. What the
+    report on this version of PyTorch expects of its functions is expected here. With `compile`, the compiled module is
+    judged as a whole, by its output and its gradients for a cotangent that is drawn. `loss` is a function of what the
+    module returns, and gives a number; by default it is half the sum of squares of all outputs. Where the cotangent
+    that arrives at a node is zero, as that loss's is where an output is zero, nothing is learned of the gradient there.
 
     The budget is of first order: the error that rounding is expected to give to each element of a node's output, times
     the cotangent that arrived there, squared and summed. The shares add up to one; there are none if nothing is rounded
@@ -78,17 +78,18 @@ def check_model(
     if not seen.ran:
         lacking = "; ".join(f"{why}, at {place}" for place, why in seen.others.items()) or "it calls none"
         raise ValueError(f"check_model: {type(module).__name__} calls no function that is an op: {lacking}")
-    dtype = seen.ran[0].output.dtype.name
-    rules, name = find_model(default_model(dtype, "torch")), type(module).__name__
+    formats = dict.fromkeys(r.output.dtype.name for r in seen.ran)
+    models, name = {d: find_model(default_model(d, "torch")) for d in formats}, type(module).__name__
+    rules = next(iter(models.values()))
     elements = sum(r.output.size + sum(v[1].size for v in r.inputs if v) for r in seen.ran)
     line = false_alarm_line(FALSE_ALARM, elements)
     report = ModelReport(
         {
             "subject": name,
-            "dtype": dtype,
+            "dtype": ", ".join(formats),
             "implementation": "module, compiled" if compile else "module",
-            "model": rules.name,
-            "models": [rules.describe()],
+            "model": ", ".join(m.name for m in models.values()),
+            "models": [m.describe() for m in models.values()],
             "algorithm": "accurate",
             "seed": seed,
             "false_alarm": FALSE_ALARM,
@@ -97,13 +98,13 @@ def check_model(
         }
     )
     for place, why in seen.others.items():
-        report.skips[f"{name}/{dtype}/model/{place}"] = f"{why}, at {place}"
-        report.undeclared.add(f"{name}/{dtype}/model/{place}")  # if most is so, the report is not ok
+        report.skips[f"{name}/{next(iter(formats))}/model/{place}"] = f"{why}, at {place}"
+        report.undeclared.add(f"{name}/{next(iter(formats))}/model/{place}")  # if most is so, the report is not ok
     if compile:
         _whole(report, module, given, loss, rules, seed)
     else:
-        _stepwise(report, name, seen.ran, rules, line)
-    report.budget = _budget(seen.ran, rules)
+        _stepwise(report, name, seen.ran, models, line)
+    report.budget = _budget(seen.ran, models)
     return report
 
 
@@ -115,23 +116,20 @@ def _case(name: str, ran: Any, cotangent: np.ndarray | None, seed: int = 0) -> C
     return Case(id, ran.op, arrays, {**ran.op.defaults, **ran.params}, g, "model", random=varied(*numbers))
 
 
-def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model, line: float) -> None:
+def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], models: Mapping[str, Model], line: float) -> None:
     """Each call on its own, in the order of the run."""
     from refnn.implementations.torch import ARRAYS
 
     outputs, others = [], []
     pytorch = Report({}, expected=expected("torch", ARRAYS.version))
     for ran in calls:
-        if ran.output.dtype.name != rules.storage.name:
-            report.skips[f"{name}/{ran.name}"] = f"{ran.output.dtype.name} among {rules.storage.name}"
-            continue
         case = _case(name, ran, ran.cotangent, report.header["seed"])
         grads = [g if d.differentiable else None for g, d in zip(ran.grads, ran.op.inputs.values(), strict=True)]
-        got = [ran.output, *(grads if ran.cotangent is not None else [None] * len(grads))]
+        got = [None if ran.back else ran.output, *(grads if ran.cotangent is not None else [None] * len(grads))]
         results = ["output", *(f"grad[{n}]" for n in ran.op.inputs)]
         values = [ran.name, *(f"grad[{v[0] if v else None}] of {ran.name}" for v in ran.inputs)]
         replay = f"print(refnn.check_model(module, inputs, seed={report.header['seed']}))"
-        found, findings, _ = judged(case, got, results, rules, "accurate", line, replay)
+        found, findings, _ = judged(case, got, results, models[ran.output.dtype.name], "accurate", line, replay)
         called = dict(zip(results, values, strict=True))
         report.results += [_renamed(r, f"{name}: {ran.op.name}", called) for r in found]
         wrong = set()
@@ -192,12 +190,13 @@ def _renamed(found: Any, op: str, names: Mapping[str, str]) -> Any:
     return replace(found, op=op, what=names[found.what])
 
 
-def _budget(calls: Sequence[Any], rules: Model) -> dict[str, float]:
+def _budget(calls: Sequence[Any], models: Mapping[str, Model]) -> dict[str, float]:
     """The shares of the nodes in the variance of the loss."""
     found = {}
     for ran in calls:
-        if ran.cotangent is None or ran.output.dtype.name != rules.storage.name:
+        if ran.cotangent is None or ran.back:
             continue
+        rules = models[ran.output.dtype.name]
         error = expected_error(replace(_case("budget", ran, None).call(), cotangent=None), rules)[0]
         assert error is not None
         deviation, _ = error

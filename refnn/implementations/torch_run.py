@@ -11,7 +11,6 @@ torch.export would follow a backward that is the user's own by the forward alone
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,8 +26,8 @@ from refnn.implementations.torch_composed import COMPOSED, opened, opens, unwrit
 from refnn.implementations.torch_modules import LAYERS, Refused
 from refnn.implementations.torch_moves import MOVES, places
 from refnn.implementations.torch_network import Ran, Seen, network_of
-from refnn.implementations.torch_watch import Watched, keeping, watched
-from refnn.networks.moves import moving
+from refnn.implementations.torch_watch import Watched, keeping, source, watched
+from refnn.networks.moves import CAST, moving
 from refnn.networks.network import Network
 from refnn.op import Op
 from refnn.ops import ALSO_CALLED, OPS
@@ -38,15 +37,8 @@ _OPS = {op.replace("_", ""): op for op in OPS}
 SWAPPED = {"rsub": "sub"}  # f(x, other) is the op of other and x
 DROPOUTS = {f"dropout{n}d": "dropout" for n in (1, 2, 3)}  # which draw one number for a whole channel
 OWN = "a torch.autograd.Function of one's own is no node"
-SAME = (
-    "contiguous",
-    "clone",
-    "to",
-    "type",
-    "type_as",
-    "float",
-    "double",
-)  # what gives the numbers that it was given, and their gradients
+# What gives the numbers that it was given, or casts them.
+CASTS = ("contiguous", "clone", "to", "type", "type_as", "float", "double", "half", "bfloat16")
 # What holds no number of its arguments.
 BLANK = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
 
@@ -114,6 +106,8 @@ class Recorder(TorchFunctionMode):
         return y
 
     def _called(self, func: Any, plain: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        if plain in CASTS and args[0].is_floating_point():
+            return self._cast(func, plain, args, kwargs)
         given, call = self._watching((args, kwargs))
         try:
             if kwargs.get("out") is not None:
@@ -202,15 +196,35 @@ class Recorder(TorchFunctionMode):
         made = [t for t in pytree.tree_leaves(written) if isinstance(t, torch.Tensor) and t.is_floating_point()]
         if not made or not any(t.is_floating_point() or t.is_complex() for t in tensors) or plain in BLANK:
             return y
-        if (
-            plain in SAME
-            and isinstance(y, torch.Tensor)
-            and y.dtype == tensors[0].dtype
-            and y.shape == tensors[0].shape
-        ):
-            return self._same(y, tensors[0])
         sentence = why.partition(": ")[2] or f"there is no op for {plain}"
-        self.seen.others.setdefault(f"{'.'.join(filter(None, (self.path[-1], plain)))} ({_source()})", sentence)
+        self.seen.others.setdefault(f"{'.'.join(filter(None, (self.path[-1], plain)))} ({source()})", sentence)
+        return y
+
+    def _cast(self, func: Any, plain: str, args: Any, kwargs: Any) -> Any:
+        """The same numbers in the same or in another format. It is judged against NumPy's rounding, both ways."""
+        y, x = func(*args, **kwargs), args[0]
+        if not isinstance(y, torch.Tensor) or not y.is_floating_point() or y.shape != x.shape:
+            return self._other(y, plain, args, kwargs)
+        if y.dtype == x.dtype:
+            return self._same(y, x)
+        given, call = self._watching((args, kwargs))
+        y = func(*call[0], **call[1])
+        name = self._label("cast")
+        known, before, after = self.value(x, name, "x"), to_numpy(x).copy(), to_numpy(y).copy()
+        with np.errstate(all="ignore"):
+            self.seen.ran.append(
+                Ran(name, CAST, [(known, before.astype(after.dtype))], {}, after, "it casts", kept=[[]])
+            )
+        if y.requires_grad:
+            back = Ran(name, CAST, [(known, before)], {}, before, "it casts", kept=[given[0][2]], back=True)
+            self.seen.ran.append(back)
+
+            def arrived(g: torch.Tensor) -> None:
+                with np.errstate(all="ignore"):
+                    back.cotangent = to_numpy(g).astype(before.dtype)
+
+            y = watched(y, arrived, True)
+        self.name(y, name)
         return y
 
     def _same(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -283,7 +297,7 @@ class Recorder(TorchFunctionMode):
         try:
             op.bind([None if v is None else v[1] for v in inputs], params)
         except (TypeError, ValueError) as e:
-            self.seen.others.setdefault(f"{name} ({_source()})", str(e))
+            self.seen.others.setdefault(f"{name} ({source()})", str(e))
             return y
         if fixed := [v[0] for v in inputs if v is not None and v[0] in self.made]:
             alone = f"{fixed[0]} depends on the numbers of the run"
@@ -332,7 +346,7 @@ class Recorder(TorchFunctionMode):
         finally:
             inner, self.seen, self.values, self._names, self.inside = self.seen, outer, saved, labels, outside
         if not isinstance(y, torch.Tensor):
-            self.seen.others[f"{name} ({_source()})"] = "a function with several outputs"
+            self.seen.others[f"{name} ({source()})"] = "a function with several outputs"
             return y
         with torch._C.DisableTorchFunction():
             return self._record_own(name, inner, names, given, y)
@@ -345,19 +359,11 @@ class Recorder(TorchFunctionMode):
                 raise Refused(f"the forward of {name} does not return the result of an op")
             net = network_of(inner, names, name.rpartition(".")[2])
         except (TypeError, ValueError) as e:
-            self.seen.others[f"{name} ({_source()})"] = str(e).removeprefix("Network.from_torch: ")
+            self.seen.others[f"{name} ({source()})"] = str(e).removeprefix("Network.from_torch: ")
             return y
         constants = {p: to_torch(np.array(net.weights["module"][p])) for p in net.parameters}
         slots = {**constants, **{n: p for n, (p, _, _) in zip(names, given, strict=True)}}
         return self._record(name, net.differentiated(net.inputs), slots, {}, given, y, OWN)
-
-
-def _source() -> str:
-    """The line of the user's that is running: the innermost that is neither PyTorch's nor ours."""
-    for frame in reversed(traceback.extract_stack()):
-        if not any(part in frame.filename for part in ("/torch/", "/refnn/implementations/", "/refnn/checking/")):
-            return f"{frame.filename}:{frame.lineno}"
-    return "unknown"
 
 
 # --- a run, and the network of it ------------------------------------------------------------------------------------

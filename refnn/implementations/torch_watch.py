@@ -1,7 +1,8 @@
-"""Looking at gradients as they pass: an identity between the functions of a run."""
+"""Looking at a run: an identity that sees the gradients that pass, and the line of the user that is running."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -50,3 +51,11 @@ def watched(x: torch.Tensor, keep: Callable[[torch.Tensor], None], copied: bool)
 
 def keeping(kept: list[Array]) -> Callable[[torch.Tensor], None]:
     return lambda g: kept.append(to_numpy(g).copy())
+
+
+def source() -> str:
+    """The line of the user's that is running: the innermost that is neither PyTorch's nor ours."""
+    for frame in reversed(traceback.extract_stack()):
+        if not any(part in frame.filename for part in ("/torch/", "/refnn/implementations/", "/refnn/checking/")):
+            return f"{frame.filename}:{frame.lineno}"
+    return "unknown"
