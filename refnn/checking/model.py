@@ -170,13 +170,23 @@ def _whole(
 
 
 def whole(
-    report: Report, net: Network, run: Any, given: Sequence[Any], module: Any, rules: Model, label: str, seed: int
+    report: Report,
+    net: Network,
+    run: Any,
+    given: Sequence[Any],
+    module: Any,
+    rules: Model,
+    label: str,
+    seed: int,
+    ran: Callable[[], None] = lambda: None,
 ) -> Judge:
     """Judge a function of tensors end to end, by the network that defines it, for a cotangent that is drawn; `module`
-    has its parameters. Returns the judge. Misbehaviour says what it did instead of a result."""
+    has its parameters. `ran` is called when it has run. Returns the judge. Misbehaviour says what it did instead of a
+    result."""
     from refnn.implementations.torch_whole import end_to_end
 
     op, arrays, g, output, grads = end_to_end(net, run, given, module, seed)
+    ran()
     id = str(CaseId(op.name, rules.storage.name, "model", label, "random", seed))
     case = Case(id, op, arrays, {}, g, "model", random=varied(*arrays, g))
     results = ["output", *(f"grad[{n}]" for n in op.inputs)]

@@ -50,18 +50,20 @@ def grade(
     problem: Annotated[Path, typer.Argument(metavar="PROBLEM", help="A file with Model and get_inputs.")],
     solution: Annotated[Path, typer.Argument(metavar="SOLUTION", help="A file with ModelNew.")],
     dtype: Annotated[str, typer.Option(metavar="DTYPE", help="What both run in.")] = "float32",
+    time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="For each run of the replacement.")] = 300.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Of PyTorch's generator.")] = 0,
     as_json: AsJson = False,
 ) -> int:
     """Grade a replacement of a PyTorch model.
 
-    The exit status is 0 if its outputs and gradients conform, 2 if one does not, and 4 if the bounds cannot tell.
+    Both run in a process of their own. The exit status is 0 if its outputs and gradients conform, 2 if one does not,
+    and 4 if the bounds cannot tell.
     """
     import refnn
     from refnn.checking.grade import INCONCLUSIVE
 
     with sentence(TypeError, ValueError, RuntimeError):
-        found = refnn.grade(problem, solution, dtype=dtype, seed=seed)
+        found = refnn.grade(problem, solution, dtype=dtype, seed=seed, time_limit=time_limit)
     if as_json:
         import json
 
