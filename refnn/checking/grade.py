@@ -13,7 +13,7 @@ import numpy as np
 
 from refnn.checking.apart import Stopped, run_apart
 from refnn.checking.check import FALSE_ALARM, false_alarm_line
-from refnn.checking.model import whole
+from refnn.checking.model import judge_whole
 from refnn.judging.call import Misbehaviour
 from refnn.judging.judge import Judge
 from refnn.models import default_model
@@ -52,7 +52,7 @@ class Grade:
                 "model": r.header["model"],
                 "cases": r.cases,
                 "elements": r.elements,
-                "worst_ratio": _number(r.worst_ratio),
+                "worst_ratio": number(r.worst_ratio),
                 "findings": [_shown(f) for f in r.findings],
             }
         )
@@ -61,12 +61,13 @@ class Grade:
         return f"{self.verdict}: {self.explanation}"
 
 
-def _number(x: float) -> float | str:
+def number(x: float) -> float | str:
+    """A number as JSON has it: text, where it is not finite."""
     return x if math.isfinite(x) else str(x)
 
 
 def _shown(f: Finding) -> dict[str, Any]:
-    numbers = {k: _number(getattr(f, k)) for k in ("got", "expected", "allowed")}
+    numbers = {k: number(getattr(f, k)) for k in ("got", "expected", "allowed")}
     return {"case": f.case, "what": f.what, "verdict": f.verdict, **numbers, "message": f.message}
 
 
@@ -137,6 +138,7 @@ def _graded(tell: Callable[..., None], problem: Any, solution: Any, dtype: str, 
     from refnn.implementations import torch_problem  # here, because it loads PyTorch
     from refnn.implementations.torch_network import network_of
     from refnn.implementations.torch_run import names_of, observe
+    from refnn.implementations.torch_whole import end_to_end
 
     report, rules = _report(dtype, seed), find_model(default_model(dtype, "torch"))
     model, given, init = torch_problem.defined(problem, dtype, seed, SCALES)
@@ -159,7 +161,9 @@ def _graded(tell: Callable[..., None], problem: Any, solution: Any, dtype: str, 
         try:
             if failed is not None:
                 raise failed
-            judge = whole(report, net, candidate, inputs, candidate, rules, label, seed, lambda: tell(""))
+            found = end_to_end(net, candidate, inputs, candidate, seed)
+            tell("")
+            judge = judge_whole(report, found, rules, label, seed)
             vague += [label] if _vague(judge) else []
         except Misbehaviour as e:
             tell("")

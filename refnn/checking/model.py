@@ -18,7 +18,6 @@ from refnn.judging.independence import varied
 from refnn.judging.judge import Judge
 from refnn.models import Model, default_model
 from refnn.models import model as find_model
-from refnn.networks.network import Network
 from refnn.oracle.allowance import expected_error
 from refnn.report import Report
 from refnn.variants import Variant
@@ -160,33 +159,18 @@ def _whole(
     """The compiled module, end to end: its output and its gradients against the network of the eager run."""
     from refnn.implementations.torch_network import network_of
     from refnn.implementations.torch_run import names_of, observe
-    from refnn.implementations.torch_whole import compiled
+    from refnn.implementations.torch_whole import compiled, end_to_end
 
     if loss is not None:
         raise ValueError("check_model: a compiled module is judged with loss=None, for a cotangent that is drawn")
     net = network_of(observe(module, given, seed=seed), names_of(module, given), report.header["subject"])
-    whole(report, net, compiled(module), given, module, rules, "compiled", seed)
+    judge_whole(report, end_to_end(net, compiled(module), given, module, seed), rules, "compiled", seed)
     report.first_deviation = next((f.what for f in report.findings if f.verdict not in report.accept), None)
 
 
-def whole(
-    report: Report,
-    net: Network,
-    run: Any,
-    given: Sequence[Any],
-    module: Any,
-    rules: Model,
-    label: str,
-    seed: int,
-    ran: Callable[[], None] = lambda: None,
-) -> Judge:
-    """Judge a function of tensors end to end, by the network that defines it, for a cotangent that is drawn; `module`
-    has its parameters. `ran` is called when it has run. Returns the judge. Misbehaviour says what it did instead of a
-    result."""
-    from refnn.implementations.torch_whole import end_to_end
-
-    op, arrays, g, output, grads = end_to_end(net, run, given, module, seed)
-    ran()
+def judge_whole(report: Report, whole: Any, rules: Model, label: str, seed: int) -> Judge:
+    """Judge what a function of tensors gave end to end (see `torch_whole.end_to_end`). Returns the judge."""
+    op, arrays, g, output, grads = whole
     id = str(CaseId(op.name, rules.storage.name, "model", label, "random", seed))
     case = Case(id, op, arrays, {}, g, "model", random=varied(*arrays, g))
     results = ["output", *(f"grad[{n}]" for n in op.inputs)]

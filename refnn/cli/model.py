@@ -1,4 +1,4 @@
-"""`refnn model` and `refnn grade`."""
+"""`refnn model`, `refnn compare-runs` and `refnn grade`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,39 @@ def model(
         for name, share in budget.items():
             print(f"  {share:6.1%} of the variance of the loss is from {name}")
     return CONFORMS if report.ok else DIFFERS
+
+
+@app.command(
+    "compare-runs",
+    epilog=example("refnn compare-runs mine:make", "refnn compare-runs mine:make eager yesterday.npz --save today.npz"),
+)
+def compare_runs(
+    make: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="Returns the module and a tuple of inputs.")],
+    first: Annotated[str, typer.Argument(metavar="RUN", help="eager, compiled, or a file of --save.")] = "eager",
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Likewise.")] = "compiled",
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the first run, to compare it later.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of PyTorch's generator and the cotangent.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Say which of two runs of a model is closer to the truth.
+
+    And whether rounding explains their difference. The exit status is 2 if one of them deviates.
+    """
+    import json
+
+    import refnn
+    from refnn.implementations.spec import load_function
+
+    with sentence(LookupError, TypeError, ValueError, RuntimeError, OSError):
+        module, inputs = load_function(make, "the model")()
+        if save is not None:
+            refnn.run_model(module, inputs, first, seed=seed).save(save)
+        found = refnn.compare_runs(module, inputs, first, second, seed=seed)
+    if as_json:
+        print_json("compare-runs", json.loads(found.to_json()))
+    else:
+        print(found)
+    return CONFORMS if found.ok else DIFFERS
 
 
 @app.command(
