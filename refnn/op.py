@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ class Input:
     Class indices count along `axis` of the input `of`. The axis may be a function of the number of axes. Probabilities
     count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore, if
     the op has one.
+
+    `within` is the domain of an input of real numbers: the least and the greatest number that families of inputs draw.
+    What lies outside is said in the table of special values. `poles` are the numbers at which the output or a gradient
+    is infinite.
     """
 
     kind: str = "real"
@@ -52,6 +57,8 @@ class Input:
     of: str | None = None
     axis: int | Callable[[int], int] = -1
     ignored: str | None = None
+    within: tuple[float, float] = (-math.inf, math.inf)
+    poles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -61,6 +68,8 @@ class Input:
                 f"an input of kind {self.kind!r} must say which input its classes belong to: "
                 f"Input({self.kind!r}, of=..., axis=-1)"
             )
+        if not self.within[0] < self.within[1]:
+            raise ValueError(f"an input is within {self.within}, expected the least number and a greater one")
 
     def classes(self, shape: tuple[int, ...]) -> int:
         """The axis of an array of this shape along which the classes count."""
