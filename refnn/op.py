@@ -43,12 +43,9 @@ class Input:
     `optional` input may be None. `differentiable` says whether the vjp has a gradient for it.
 
     Class indices count along `axis` of the input `of`. The axis may be a function of the number of axes. Probabilities
-    count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore, if
-    the op has one.
-
-    `within` is the domain of an input of real numbers: the least and the greatest number that families of inputs draw.
-    What lies outside is said in the table of special values. `poles` are the numbers at which the output or a gradient
-    is infinite.
+    count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore.
+    `within` is the domain of real numbers: the least and the greatest that families of inputs draw. What lies outside
+    is a special value. `poles` are the numbers at which the output or a gradient is infinite.
     """
 
     kind: str = "real"
@@ -85,8 +82,7 @@ class Special:
     numbers stands for a result that may be any of them. "+0" and "-0" ask for the sign, 0 takes either zero.
     `cotangent` is the number that fills the cotangent. If the list of a row stands for a slice along an axis, `axis`
     names the parameter that says which. The row then holds for every slice that has a NaN, one infinity or several
-    infinities as the row has. If a cotangent of zero meets a slope that is NaN or infinite, 0 and NaN are both right,
-    whatever the row says.
+    infinities as the row has. If a cotangent of 0 meets a slope that is NaN or infinite, 0 and NaN are both right.
     """
 
     inputs: tuple[Any, ...]
@@ -150,8 +146,7 @@ class Op:
     `rowwise(ndim, params)` says whether no row along axis 0 depends on another; all inputs and results then have this
     axis, and ndim is that of the first input. It holds whether or not optional inputs are absent. If it is so for ndim
     1, then no element depends on another where all arrays have one shape. `summed(params)` says how a loss is the sum
-    of the losses of its rows, or is None. refnn evaluates large inputs of such ops in pieces, and those of all others
-    as a whole.
+    of the losses of its rows, or is None. refnn evaluates large inputs of such ops in pieces, others whole.
     """
 
     name: str
