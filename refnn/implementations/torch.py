@@ -181,6 +181,8 @@ def second(op: Op, f: Callable[..., torch.Tensor]) -> tuple[Callable[..., Any], 
         cotangent = to_torch(g).requires_grad_()
         y = _output(ARRAYS.bound(op, f, inputs, params), [*tensors.values()])
         grads = torch.autograd.grad(y, [*leaves.values()], cotangent, create_graph=True)
+        # A gradient of zeros, as that of a step, has no graph of its own.
+        grads = tuple(v if v.requires_grad else v + 0 * cotangent.sum() for v in grads)
         given = [to_torch(t) for t in tangents if t is not None]
         # Of what does not depend on the cotangent or on the inputs, as the gradient of a linear map, the gradient is 0.
         try:

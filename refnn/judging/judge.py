@@ -70,6 +70,11 @@ class Judge:
             x is not None and x.dtype.kind not in "biu" and not np.isfinite(x).all()
             for x in (*case.inputs, case.cotangent)
         )
+        self.special_inputs |= any(
+            x is not None and bool(np.isin(x, declared.poles).any())
+            for x, declared in zip(case.inputs, case.op.inputs.values(), strict=True)
+            if declared.poles
+        )
         self._lines: dict[str, list[Expected | None]] = {}
         self._worst: dict[tuple[str, str], WorstCase] = {}
         # Of each convention the truths that were computed, and what computes the next.

@@ -65,6 +65,7 @@ def find(op: str | Op) -> Op:
 
 # What others call an op of the catalogue.
 ALSO_CALLED = {
+    "absolute": "abs",
     "affine": "linear",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
@@ -83,7 +84,9 @@ ALSO_CALLED = {
     "hard_sigmoid": "hardsigmoid",
     "hard_swish": "hardswish",
     "hard_tanh": "hardtanh",
+    "inverse": "reciprocal",
     "l2_loss": "half_squared_error",
+    "ln": "log",
     "log_sigmoid": "logsigmoid",
     "log_sum_exp": "logsumexp",
     "logistic": "sigmoid",
@@ -96,7 +99,9 @@ ALSO_CALLED = {
     "max_pool": "max_pool2d",
     "maxpool": "max_pool2d",
     "mse": "mse_loss",
+    "negative": "neg",
     "negative_log_likelihood": "nll_loss",
+    "sgn": "sign",
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",

@@ -688,6 +688,18 @@ def _reduced(losses: Array, reduction: str) -> Array:
     return _scalar(total if reduction == "sum" else total / count)
 
 
+def _each(of: Callable[[mpf], mpf]) -> Callable[[Array], Array]:
+    """A function of one number, of each in turn (torch.exp and its like)."""
+
+    def loop(x: Array) -> Array:
+        y = np.empty(x.shape, dtype=object)
+        for k in np.ndindex(x.shape):
+            y[k] = of(x[k])
+        return y
+
+    return loop
+
+
 def _scalar(value: mpf) -> Array:
     y = np.empty((), dtype=object)
     y[()] = value
@@ -697,6 +709,7 @@ def _scalar(value: mpf) -> Array:
 # Op name -> the formula in loops. One line for each op.
 FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
+        "abs": _each(lambda v: v if v > 0 else -v),
         "add": add,
         "avg_pool1d": functools.partial(avg_pool, 1),
         "avg_pool2d": functools.partial(avg_pool, 2),
@@ -709,9 +722,12 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "conv_transpose1d": transposed_convolution,
         "conv_transpose2d": transposed_convolution,
         "conv_transpose3d": transposed_convolution,
+        "cos": _each(lambda v: (mpmath.expj(v) + mpmath.expj(-v)).real / 2),
         "cross_entropy": cross_entropy,
         "dropout": dropout,
         "elu": elu,
+        "exp": _each(lambda v: e**v),
+        "expm1": _each(lambda v: exp(v) - 1),
         "flatten": flatten,
         "gelu": gelu,
         "glu": glu,
@@ -726,6 +742,8 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "leaky_relu": leaky_relu,
         "linear": linear,
         "locally_connected2d": locally_connected2d,
+        "log": _each(lambda v: log(v)),
+        "log1p": _each(lambda v: log(1 + v)),
         "log_softmax": log_softmax,
         "logsigmoid": logsigmoid,
         "logsumexp": logsumexp,
@@ -737,20 +755,27 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "mish": mish,
         "mse_loss": mse_loss,
         "mul": mul,
+        "neg": _each(lambda v: 0 - v),
         "nll_loss": nll_loss,
         "prelu": prelu,
+        "reciprocal": _each(lambda v: v ** mpf(-1)),
         "relu": relu,
         "relu6": relu6,
         "rms_norm": rms_norm,
         "rrelu": rrelu,
+        "rsqrt": _each(lambda v: v ** mpf(-0.5)),
         "selu": selu,
         "sigmoid": sigmoid,
+        "sign": _each(lambda v: mpf((v > 0) - (v < 0))),
         "silu": silu,
+        "sin": _each(lambda v: (mpmath.expj(v) - mpmath.expj(-v)).imag / 2),
         "smooth_l1_loss": smooth_l1_loss,
         "softmax": softmax,
         "softplus": softplus,
         "softshrink": softshrink,
         "softsign": softsign,
+        "sqrt": _each(lambda v: v ** mpf(0.5)),
+        "square": _each(lambda v: v * v),
         "sub": sub,
         "tanh": tanh,
         "tanhshrink": tanhshrink,
