@@ -14,7 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import refnn
-from refnn.implementations.torch_composed import ADDMM
+from refnn.implementations.torch_composed import ADDMM, _powers
 from refnn.implementations.torch_modules import Refused
 from refnn.implementations.torch_moves import places
 from refnn.networks.moves import Places, moving
@@ -225,6 +225,9 @@ SPELLED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
     "addmm": (lambda x: torch.addmm(x[0, :2], x, x[:, :2].T @ x[:, :2]), "addmm"),
     "adaptive pools": (lambda x: F.adaptive_avg_pool2d(x.repeat(2, 2).reshape(1, 3, 4, 3), (2, 1)), "avg_pool2d"),
     "a dtype that it has": (lambda x: F.softmax(x, -1, dtype=torch.float32), "softmax"),
+    "a square": (lambda x: x.pow(2), "square"),
+    "an inverse root": (lambda x: (x * x + 1) ** -0.5, "rsqrt"),
+    "a cube": (lambda x: torch.pow(x, 3), "pow"),
     "a body in Python": (lambda x: F.gaussian_nll_loss(x, x * 0, x * x + 1), "mul"),
 }
 
@@ -235,6 +238,49 @@ def test_a_function_in_other_words_is_judged(name: str) -> None:
     given = x(3, 3) if name != "addmm" else torch.cat([x(2, 3), x(1, 3)])[:, :2].contiguous()
     report = refnn.check_model(Of(of), (given,))
     assert report.first_deviation is None and any(r.op.endswith(f": {op}") for r in report.results), str(report)
+
+
+def test_a_power_is_a_product() -> None:
+    """Against integers, and named where it is none."""
+    cube = _powers(3)
+    assert np.array_equal(cube(np.array([2.0, -3.0])), [8, -27])
+    assert np.array_equal(cube.vjp(np.array([1.0, 2.0]), np.array([2.0, -3.0]))[0], [12, 54])
+    report = refnn.check_model(Of(lambda x: (x * x) ** 1.5), (x(2, 3),))
+    assert any("pow is judged with the exponents 2, 0.5, -0.5, -1 and 3 to 16" in why for why in report.unsupported)
+
+
+CHOICES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "max": lambda x: x.max(dim=-1).values,
+    "min, kept": lambda x: torch.min(x, 0, keepdim=True)[0],
+    "topk": lambda x: x.topk(2, dim=1)[0],
+    "topk, in any order": lambda x: x.topk(2, dim=0, sorted=False)[0],
+    "the smallest": lambda x: torch.topk(x, 2, largest=False).values,
+    "sort": lambda x: x.sort(dim=0, descending=True).values,
+    "ties": lambda x: (x * 0).sort()[0],
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_is_chosen_by_size_is_judged(name: str) -> None:
+    module = Of(CHOICES[name])
+    report = refnn.check_model(module, (x(4, 5),))
+    assert report.ok and not report.unsupported, str(report)
+    with pytest.raises(TypeError, match="its places depend on the numbers of the run"):
+        refnn.Network.from_torch(module, (x(4, 5),))
+
+
+@pytest.mark.parametrize(("name", "axis"), [("max", 0), ("topk", 0), ("sort", 1)])
+def test_a_wrong_choice_is_a_violation(name: str, axis: int) -> None:
+    class Wrong(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") == name:
+                first = args[0].roll(1, axis)  # of another row or column
+                values, indices = func(first, *args[1:], **(kwargs or {}))
+                return type(func(*args, **(kwargs or {})))((values, indices))
+            return func(*args, **(kwargs or {}))
+
+    with Wrong():
+        assert refnn.check_model(Of(CHOICES[name]), (x(4, 5),)).first_deviation == name
 
 
 def test_the_gradient_of_addmm_is_that_of_its_definition() -> None:

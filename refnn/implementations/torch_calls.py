@@ -15,7 +15,8 @@ from refnn.ops import OPS
 
 def said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
     """What a call says, by the names of the arguments."""
-    if inspect.isfunction(func) and (own := inspect.signature(func)).parameters.keys() != {"args", "kwargs"}:
+    own = _signature(func)
+    if own is not None and own.parameters.keys() != {"args", "kwargs"}:
         found = own.bind(*args, **kwargs)
         found.apply_defaults()
         return dict(found.arguments)
@@ -31,6 +32,14 @@ def said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
             found.apply_defaults()
             return dict(found.arguments)
     raise Refused(f"the arguments of {plain} have no names")
+
+
+def _signature(func: Any) -> inspect.Signature | None:
+    """The signature of a function that is written in Python, and is not there to wrap one of C++."""
+    try:
+        return inspect.signature(func) if inspect.isfunction(func) else None
+    except ValueError:
+        return None
 
 
 def drops(named: Mapping[str, Any]) -> bool:

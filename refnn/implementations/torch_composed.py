@@ -52,6 +52,38 @@ def unwritten(plain: str, args: Any) -> tuple[Callable[..., Any], str, Any] | No
 Call = tuple[Op, dict[str, Any], dict[str, Any]]  # an op, what goes into its slots, its parameters
 
 
+def _power(x: torch.Tensor, exponent: Any) -> Call:
+    if exponent in NAMED_POWERS:
+        return OPS[NAMED_POWERS[exponent]], {"x": x}, {}
+    if not isinstance(exponent, (int, float)) or int(exponent) != exponent or not 3 <= exponent <= 16:
+        raise Refused(f"pow is judged with the exponents {', '.join(map(str, NAMED_POWERS))} and 3 to 16")
+    return _powers(int(exponent)), {"x": x}, {}
+
+
+NAMED_POWERS: Mapping[float, str] = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
+
+
+@cache
+def _powers(n: int) -> Op:
+    """x^n as a product, whose roundings cover those of a power function, too: from n = 3 on it has two at least."""
+
+    def forward(ar: Any, x: Any) -> Any:
+        return ar.product(*[x] * n)
+
+    def vjp(ar: Any, g: Any, y: Any, x: Any) -> tuple[Any, ...]:
+        return (ar.product(g, n, *[x] * (n - 1)),)
+
+    return Op(
+        name="pow",
+        forward_definition=forward,
+        vjp_definition=vjp,
+        inputs={"x": Input()},
+        validate=lambda inputs, params: None,
+        variants=(Variant({"x": (5, 7)}),),
+        rowwise=lambda ndim, params: ndim > 0,
+    )
+
+
 def _addmm(input: torch.Tensor, mat1: torch.Tensor, mat2: torch.Tensor, beta: float = 1, alpha: float = 1) -> Call:
     if beta != 1 or alpha != 1 or input.ndim != 1:
         raise Refused("addmm is judged with beta=1, alpha=1 and a bias of one axis")
@@ -88,7 +120,8 @@ def _adaptive_average(input: torch.Tensor, output_size: Any) -> Call:
     return OPS[f"avg_pool{rank}d"], {"x": input}, {"kernel_size": kernel if rank > 1 else kernel[0]}
 
 
-COMPOSED: Mapping[str, Callable[..., Call]] = {
+COMPOSED: Mapping[str, Callable[..., Call]] = {  # of the arguments in their order
+    "pow": _power,
     "addmm": _addmm,
     **{f"adaptive_avg_pool{n}d": _adaptive_average for n in (1, 2, 3)},
 }

@@ -57,6 +57,31 @@ def places(func: Any, plain: str, args: Any, kwargs: Any, made: Any) -> list[Pla
     return found
 
 
+CHOICES = {"max": True, "min": False, "topk": True, "sort": False}  # by size along an axis; the largest first
+
+
+def chosen(plain: str, named: Mapping[str, Any], made: Any) -> Places:
+    """From where the elements are that a function chose by their size. They are where its indices say, if those hold
+    the numbers that NumPy sorts there, and else where NumPy has them. Refused says that it did something else."""
+    values, indices = (to_numpy(t) for t in made)
+    x = next(iter(named.values()))
+    if not isinstance(x, torch.Tensor) or not x.ndim:
+        raise Refused(f"this call of {plain} is not judged")
+    largest = bool(named.get("largest", named.get("descending", CHOICES[plain])))
+    axis, numbers = int(named["dim"]) % x.ndim, to_numpy(x).astype(np.float64)
+    there = indices if values.ndim == x.ndim else np.expand_dims(indices, axis)
+    order = np.argsort(-numbers if largest else numbers, axis=axis, kind="stable")
+    best = np.take(order, range(there.shape[axis]), axis=axis)
+    found, sorted_ = (np.take_along_axis(numbers, i, axis) for i in (there, best))
+    if named.get("sorted") is False:
+        found, sorted_ = np.sort(found, axis=axis), np.sort(sorted_, axis=axis)
+    sound = np.array_equal(found, sorted_, equal_nan=True)
+    labels = np.arange(numbers.size).reshape(numbers.shape)
+    source = np.take_along_axis(labels, there if sound else best, axis).reshape(values.shape)
+    nothing = np.zeros(values.shape)
+    return Places([tuple(x.shape)], source, nothing.astype(to_numpy(x).dtype), nothing.astype(bool))
+
+
 def _numbers(t: Any) -> bool:
     return isinstance(t, torch.Tensor) and t.is_floating_point()
 
