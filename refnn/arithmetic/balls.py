@@ -1092,6 +1092,21 @@ class Balls(Arithmetic[Ball]):
         library = min(a.library, b.library)
         return Ball(self, a.mid, rad, library=library, over=over)
 
+    def confined(self, make: Callable[[], Ball], low: int, high: int, given: Ball) -> Ball:
+        before = self.overflows, self.unknown.copy()
+        x = make()
+        known = np.isfinite(given.mid) & np.isfinite(given.rad) & np.logical_not(given.over)
+        cut = np.broadcast_to(known & ~(x.rad <= high - low), x.shape)
+        if not cut.any():
+            return x
+        # The truth is inside, too, but the midpoint may be anywhere there: |v - t| is at most the width.
+        self.open_branches += int(np.count_nonzero(cut))
+        if known.all():
+            self.overflows, self.unknown = before
+        inside = np.where(np.isnan(x.mid), low, np.clip(x.mid, low, high))
+        over = x.over if x.over is False else x.over & ~cut
+        return Ball(self, np.where(cut, inside, x.mid), np.where(cut, high - low, x.rad), over=over)
+
     def inexact(
         self,
         x: Ball,

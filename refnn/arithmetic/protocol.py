@@ -269,6 +269,12 @@ class Arithmetic(Protocol[N]):
         """What two functions of nothing give: two formulas of one number, of which an implementation may take either,
         the second where it stays finite."""
 
+    def confined(self, make: Callable[[], N], low: int, high: int, given: N) -> N:
+        """What a function of nothing gives: numbers that no evaluation takes out of low..high where `given` is finite
+        in it, however far off its operands are. So a weight is between 0 and 1, though nobody knows which score is the
+        largest."""
+        return make()
+
     @abstractmethod
     def inexact(
         self,

@@ -67,6 +67,7 @@ def find(op: str | Op) -> Op:
 ALSO_CALLED = {
     "absolute": "abs",
     "affine": "linear",
+    "attention": "scaled_dot_product_attention",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
     "bce": "binary_cross_entropy_with_logits",
@@ -102,6 +103,8 @@ ALSO_CALLED = {
     "negative": "neg",
     "negative_log_likelihood": "nll_loss",
     "sgn": "sign",
+    "sdpa": "scaled_dot_product_attention",
+    "self_attention": "scaled_dot_product_attention",
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",
@@ -110,7 +113,6 @@ ALSO_CALLED = {
 # What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.
 MADE_OF = {
     "adaptive_avg_pool": ("avg_pool2d",),
-    "attention": ("matmul", "softmax"),
     "batch_norm": (),
     "bilinear": ("linear",),
     "cosine_similarity": (),
@@ -122,11 +124,9 @@ MADE_OF = {
     "instance_norm": (),
     "kl_div": ("cross_entropy", "log_softmax"),
     "lstm": ("linear", "sigmoid", "tanh"),
-    "multi_head_attention": ("matmul", "softmax"),
+    "multi_head_attention": ("linear", "scaled_dot_product_attention"),
     "reshape": ("flatten",),
     "rnn": ("linear", "tanh"),
-    "scaled_dot_product_attention": ("matmul", "softmax"),
-    "self_attention": ("matmul", "softmax"),
     "sparsemax": ("softmax",),
     "swiglu": ("glu", "silu"),
 }
