@@ -26,3 +26,8 @@ def alike(found: np.ndarray) -> np.ndarray:
     """For each element, in a row of its own, the places where it stands."""
     count = int(found.max(initial=-1)) + 1
     return np.argsort(found, kind="stable").reshape(count, len(found) // max(count, 1))
+
+
+def up_to(rows: int, columns: int) -> np.ndarray:
+    """Where row i has the columns 0 to i, as a plain boolean array."""
+    return np.tri(rows, columns, dtype=bool)

@@ -277,6 +277,17 @@ class Duals(Arithmetic[Dual]):
             self, value, self.base.either(lambda: self.tangent(once(first)), lambda: self.tangent(once(second)))
         )
 
+    def confined(self, make: Callable[[], Dual], low: int, high: int, given: Dual) -> Dual:
+        """Of the value. Nothing says how far a tangent goes."""
+        found: list[Dual] = []
+
+        def value() -> Number:
+            found.append(make())
+            return found[0].value
+
+        known = self.base.confined(value, low, high, given.value)
+        return Dual(self, known, found[0].tangent)
+
     def inexact(
         self,
         x: Dual,

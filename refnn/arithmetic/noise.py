@@ -48,6 +48,8 @@ from refnn.models import Model, model
 Array = np.ndarray
 OfArrays = Callable[[Array, Array], Array]
 _ROOT3 = math.sqrt(3.0)
+_SLOPES_HOLD = 0.125  # how far off an exponent may be for its slope to say how far off the exponential is
+_LARGE = 600.0  # an exponent whose exponential stays in range in what follows
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
 _FAR = 2.0**50  # a number whose square times the terms of a sum is far from overflow in float32
@@ -135,6 +137,7 @@ class Noise(Arithmetic[Noisy]):
     def __init__(self, model_: str | Model, *, convention: Convention = 0.0) -> None:
         self.model, self.convention = model(model_), convention
         self._ids: Iterator[int] = itertools.count()
+        self._far_off = False  # whether the slope of an exponential may not say how far off it is
         # Squares of the errors of float64 numbers may leave the range of float64; those of shorter formats do not.
         self.quadrature = np.hypot if self.model.compute.name == "float64" else _root_sum
 
@@ -334,6 +337,10 @@ class Noise(Arithmetic[Noisy]):
         fmt, f = self.model.compute, FUNCTIONS[name]
         with np.errstate(all="ignore"):
             mid, slope = f(x.mid), f.slope(x.mid)
+            if name == "exp" and self._far_off:
+                # Beyond first order: e^(x+d) - e^x for a d of two standard deviations and the bias, over that.
+                off = 2 * x.std() + np.asarray(x.bias)
+                slope = np.where(off > _SLOPES_HOLD, np.exp(np.minimum(x.mid + off, _LARGE)) / off, slope)
             ulps = self.model.ulps[name]
             size = np.abs(mid)
             if f.exact is not None and not x.terms and is_zero(x.bias):
@@ -476,6 +483,17 @@ class Noise(Arithmetic[Noisy]):
             ]
             bias = np.where(sound, np.maximum(a.bias, b.bias), a.bias)
             return Noisy(self, a.mid, _merge(terms, self.quadrature), bias)
+
+    def confined(self, make: Callable[[], Noisy], low: int, high: int, given: Noisy) -> Noisy:
+        before, self._far_off = self._far_off, True
+        try:
+            x = make()
+        finally:
+            self._far_off = before
+        with np.errstate(all="ignore"):
+            width = np.where(np.isfinite(given.mid), float(high - low), np.inf)
+            terms = [Term(np.minimum(t.std, width), t.shape, t.roots) for t in self._spread(x.terms, x.ndim)]
+            return Noisy(self, x.mid, tuple(terms), np.minimum(x.bias, width))
 
     def inexact(
         self,

@@ -22,132 +22,13 @@ Kernels multiply the scores by c, or query and key by the root of c each, and ta
     stored weights           in 16 bits scores, weights and their gradients are stored between kernels
 """
 
-import math
 from math import inf, nan
 
-import numpy as np
-
 from refnn.arithmetic.broadcast import common
-from refnn.arithmetic.windows import matrix_product
 from refnn.op import Input, Op, Special, Variant
-from refnn.ops._broadcast import summed_to
+from refnn.ops import _attention
 from refnn.ops._shared import rescaled
 from refnn.refusals import check_real
-
-
-def _matrices(x):
-    """All matrices of an array along one axis."""
-    return x.reshape((math.prod(x.shape[:-2]), *x.shape[-2:]))
-
-
-def _seen(query, key, is_causal):
-    """Which key takes part for which query, or None where all do."""
-    return np.tri(query.shape[-2], key.shape[-2], dtype=bool)[None] if is_causal else None
-
-
-def _dot(ar, a, b, seen=None):
-    return ar.dot(a, b) if seen is None else ar.contract(matrix_product(a.shape, b.shape, seen), a, b)
-
-
-def _factors(ar, scale, features):
-    """The scale, and two numbers of one magnitude of which it is the product."""
-    if scale is None:
-        n = ar.real(float(features))
-        c = ar.rsqrt(n, n)
-        return c, ar.sqrt(c), ar.sqrt(c)
-    root = ar.sqrt(ar.real(abs(scale)))
-    return ar.real(scale), root, -root if scale < 0 else root
-
-
-def _scores(ar, query, key, mask, scale, held):
-    q, k = _matrices(query), _matrices(key).swapaxes(1, 2)
-    c, r, signed = _factors(ar, scale, query.shape[-1])
-    s = ar.either(lambda: held(ar.dot(q, k)) * c, lambda: ar.dot(held(q * r), held(k * signed)))
-    if mask is None:
-        return held(s)
-    whole = (*query.shape[:-1], key.shape[-2])
-    return held(_matrices(held(s).reshape(whole) + mask))
-
-
-def _quotients(ar, s, seen, exp):
-    """Exponentials over their sum. Those of finite scores are at most 1, and one of them is 1, however far off the
-    scores are."""
-    given = ar.sum(s, 2, keepdims=True)
-    e = ar.confined(lambda: exp(s - ar.pivot(s, 2)), 0, 1, given)
-    if seen is not None:
-        e = ar.where(seen, e, 0)
-    total = ar.confined(lambda: ar.sum(e, 2, keepdims=True), 1, s.shape[2], given)
-    return ar.confined(lambda: e / total, 0, 1, given)
-
-
-def _from_logarithm(ar, s, seen, exp):
-    top = ar.pivot(s, 2)
-    d = s - top
-    e = exp(d)
-    rest = ar.log(ar.sum(e if seen is None else ar.where(seen, e, 0), 2, keepdims=True))
-    whole = top + rest
-    p = ar.either(lambda: ar.exp(d - rest), lambda: ar.exp(s - whole))
-    return p if seen is None else ar.where(seen, p, 0)
-
-
-def _either_weights(ar, s, seen, exp):
-    return ar.either(lambda: _quotients(ar, s, seen, exp), lambda: _from_logarithm(ar, s, seen, exp))
-
-
-def _weights(ar, s, seen, of, exp):
-    """The weights of scores, by one of the formulas above."""
-    if seen is not None:  # the first key is always seen: in place of what is not, it changes no maximum
-        s = ar.where(seen, s, s[:, :, :1])
-    p = of(ar, s, seen, exp)
-    # At least about 1, or 0 where all scores are minus infinity.
-    total = ar.sum(ar.exp(s - ar.pivot(s, 2, finite=True)), 2, keepdims=True)
-    return ar.branch(total, p, 0)
-
-
-def _algorithm(of, exp_of=lambda ar, n: ar.exp, held_of=lambda ar: lambda x: x):
-    """A forward and a vjp with weights by that formula, an exponential of so many scores, and what is stored."""
-
-    def weights(ar, query, key, mask, is_causal, scale):
-        held, exp = held_of(ar), exp_of(ar, key.shape[-2])
-        s, seen = _scores(ar, query, key, mask, scale, held), _seen(query, key, is_causal)
-        return held(_weights(ar, s, seen, of, exp)), seen, held
-
-    def forward(ar, query, key, value, mask=None, *, is_causal=False, scale=None):
-        p, seen, _ = weights(ar, query, key, mask, is_causal, scale)
-        return _dot(ar, p, _matrices(value), seen).reshape((*query.shape[:-1], value.shape[-1]))
-
-    def vjp(ar, g, y, query, key, value, mask=None, *, is_causal=False, scale=None):
-        p, seen, held = weights(ar, query, key, mask, is_causal, scale)
-        q, k, v, h = map(_matrices, (query, key, value, g))
-        slopes = held(ar.dot(h, v.swapaxes(1, 2)))
-        if seen is not None:
-            slopes = ar.where(seen, slopes, 0)
-        shared = ar.either(
-            lambda: ar.sum(p * slopes, 2, keepdims=True), lambda: ar.sum(h * _matrices(y), 2, keepdims=True)
-        )
-        ds = held(p * (slopes - shared))
-        if seen is not None:
-            ds = ar.where(seen, ds, 0)
-        turned = None if seen is None else seen.swapaxes(1, 2)
-        c, r, signed = _factors(ar, scale, query.shape[-1])
-
-        def scaled(a, b, seen):
-            return ar.either(
-                lambda: held(_dot(ar, a, b, seen)) * c, lambda: held(_dot(ar, a, held(b * r), seen)) * signed
-            )
-
-        by_mask = None
-        if mask is not None:
-            whole = (*query.shape[:-1], key.shape[-2])
-            by_mask = summed_to(ar, ds.reshape(whole), whole, mask.shape, saved=True)
-        return (
-            scaled(ds, k, seen).reshape(query.shape),
-            scaled(ds.swapaxes(1, 2), q, turned).reshape(key.shape),
-            _dot(ar, p.swapaxes(1, 2), h, turned).reshape(value.shape),
-            by_mask,
-        )
-
-    return forward, vjp
 
 
 def validate(inputs, params):
@@ -199,7 +80,7 @@ def _row(q, k, v, m, y, grads, why):
     )
 
 
-forward, vjp = _algorithm(_quotients)
+forward, vjp = _attention.algorithm(_attention.quotients)
 
 scaled_dot_product_attention = Op(
     name="scaled_dot_product_attention",
@@ -219,9 +100,9 @@ scaled_dot_product_attention = Op(
         _variant((0, 3, 4), 5),
     ),
     algorithms={
-        "online": _algorithm(_quotients, rescaled),
-        "exp(s - logsumexp(s))": _algorithm(_from_logarithm, rescaled),
-        "stored weights": _algorithm(_either_weights, rescaled, lambda ar: ar.saved),
+        "online": _attention.algorithm(_attention.quotients, rescaled),
+        "exp(s - logsumexp(s))": _attention.algorithm(_attention.from_logarithm, rescaled),
+        "stored weights": _attention.algorithm(_attention.either, rescaled, lambda ar: ar.saved),
     },
     special=(
         _row(0.0, (0, 0), (1, nan), None, nan, (nan, nan, 0.5, None), "a NaN value: 0.5 of it"),
