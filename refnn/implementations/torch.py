@@ -56,6 +56,7 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
 
 
 SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
+ABSENT = {"axis": ()}  # all axes: some reductions take no None, and others no keepdim without a dim
 
 
 def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -324,6 +325,7 @@ ARRAYS = Framework(  # without what PyTorch offers for each op, which `refnn.wit
     model=lambda dtype: default_model(dtype, "torch"),
     dtypes=("float16", "bfloat16", "float32", "float64"),
     spelling=SPELLING,
+    absent=ABSENT,
     unsupported=unsupported,
     homes=("torch.nn.functional", "torch"),
     second=second,

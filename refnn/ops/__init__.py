@@ -66,6 +66,7 @@ def find(op: str | Op) -> Op:
 # What others call an op of the catalogue.
 ALSO_CALLED = {
     "affine": "linear",
+    "average": "mean",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
     "bce": "binary_cross_entropy_with_logits",
@@ -97,6 +98,8 @@ ALSO_CALLED = {
     "maxpool": "max_pool2d",
     "mse": "mse_loss",
     "negative_log_likelihood": "nll_loss",
+    "reduce_mean": "mean",
+    "reduce_sum": "sum",
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",
