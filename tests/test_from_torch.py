@@ -133,7 +133,7 @@ def test_every_layer_that_has_an_op_is_tried() -> None:
         "l2_penalty",
         "half_squared_error",
         *("add", "matmul", "mul", "sub"),
-        *("mean", "sum"),
+        *("mean", "sum", "var"),
     }  # no layer of PyTorch's
     assert set(LAYERS.values()) == set(refnn.ops) - without
 

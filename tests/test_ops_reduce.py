@@ -42,6 +42,14 @@ Axis = int | tuple[int, ...] | None
         ("mean", (2, 3), {"axis": (1, -1)}, "mean: axis is (1, -1), which names an axis of shape (2, 3) twice"),
         ("sum", (2, 3), {"keepdims": 1}, "sum: keepdims is 1, expected True or False"),
         ("mean", (0, 3), {"axis": 0}, "mean: axis 0 of shape (0, 3) has no element, whose mean is undefined"),
+        ("var", (2, 3), {"correction": 0.5}, "var: correction is 0.5, expected an integer, at least 0"),
+        (
+            "var",
+            (2, 3),
+            {"axis": 0, "correction": 2},
+            "var: correction is 2, expected less than 2, the number of elements along axis 0 of shape (2, 3): "
+            "no degree of freedom is left",
+        ),
         ("mean", (0, 3), {}, "mean: axis None of shape (0, 3) has no element, whose mean is undefined"),
     ],
 )
@@ -130,7 +138,96 @@ def test_the_bound_of_a_sum_is_that_of_its_length() -> None:
         assert (n - 1) * u * n <= allowed <= (n - 1) * u * n * (1 + n * u) * (1 + 2.0**-30)
 
 
-@pytest.mark.parametrize("op", ["sum", "mean"])
+def two_passes(rows: Array, correction: int) -> Array:
+    n = rows.dtype.type(rows.shape[1])
+    d = rows - in_halves(rows)[:, None] / n
+    return in_halves(d * d) / (n - rows.dtype.type(correction))
+
+
+def welford(rows: Array, correction: int) -> Array:
+    """A running mean and a running sum of squares, one element after the other (Welford, Technometrics 4, 1962)."""
+    m, squares = np.zeros(len(rows), rows.dtype), np.zeros(len(rows), rows.dtype)
+    for k, x in enumerate(rows.T, 1):
+        d = x - m
+        m = m + d / rows.dtype.type(k)
+        squares = squares + d * (x - m)
+    return squares / rows.dtype.type(rows.shape[1] - correction)
+
+
+def one_pass(rows: Array, correction: int) -> Array:
+    n = rows.dtype.type(rows.shape[1])
+    m = in_halves(rows) / n
+    return (in_halves(rows * rows) / n - m * m) * (n / (n - rows.dtype.type(correction)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("of", [two_passes, welford])
+def test_two_passes_and_welfords_conform(of: Any, dtype: str) -> None:
+    report = refnn.check("var", forward=reduction(of), dtype=dtype)
+    assert report.ok, report
+    lossy = reduction(lambda rows, correction: of(rows, correction) * rows.dtype.type(1 + 1 / 64))
+    assert refnn.check("var", forward=lossy, dtype=dtype).verdict == "violation"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_pass_is_named(dtype: str) -> None:
+    families = ("normal", "grid", "far", "offset", "sorted")
+    report = refnn.check("var", forward=reduction(one_pass), dtype=dtype, families=families)
+    assert {(f.verdict, f.name) for f in report.findings} == {("explained", "one pass")}, report
+
+
+@pytest.mark.parametrize("spike", [0, 1, 100, 1023])
+def test_after_a_spike_welfords_roundings_are_alike_and_inside(spike: int) -> None:
+    x = np.random.default_rng(spike).normal(size=1024).astype(np.float32)
+    x[spike] = 3e8
+    y, exact = welford(x[None], 1)[0], refnn.truth("var", x).output.value
+    bound = refnn.allowance("var", x, model="float32").output.worst
+    assert abs(float(y) - exact) <= bound <= 2 * 1024 * 2.0**-24 * exact
+
+
+def test_far_from_zero_one_pass_has_no_digit() -> None:
+    x = (1e4 + np.random.default_rng(0).normal(size=64)).astype(np.float32)
+    exact = refnn.truth("var", x).output.value
+    two, one = (refnn.allowance("var", x, model="float32", algorithm=a).output.worst for a in ("accurate", "one pass"))
+    assert two < 0.2 * exact and one > exact
+
+
+def test_nearly_equal_numbers_are_not_suspect() -> None:
+    """The mean of equal numbers is rounded, and a square of that error is no first-order effect."""
+    for value in (0.1, 1 / 3, 1e10 / 7):
+        x = np.full((5, 11), value, np.float32)
+        x[:, 0] = np.nextafter(x[:, 0], np.float32(np.inf))
+        for of in (two_passes, welford):
+            report = refnn.check("var", forward=reduction(of), inputs={"inputs": (x,), "params": {"axis": 1}})
+            assert report.ok, report
+
+
+def _through_the_mean(g: Array, x: Array, *, axis: Axis, keepdims: bool, correction: int) -> tuple[Array]:
+    """The gradient as automatic differentiation of two passes has it, where an infinity makes everything NaN."""
+    axes = rows_of(x, axis)[1] if x.size else (0,)
+    n = int(np.prod([x.shape[a] for a in axes]))
+    over = g.reshape([1 if a in axes else n for a, n in enumerate(x.shape)]) if x.size else g.reshape(x.shape[0], 1)
+    with np.errstate(all="ignore"):
+        h = 2 * over * (x - x.mean(axes, keepdims=True)) / x.dtype.type(n - correction)
+        return (h - h.mean(axes, keepdims=True),)
+
+
+def test_what_the_table_says_of_a_slice_holds_over_several_axes() -> None:
+    x = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    x[0, 1, 2] = np.inf
+    for axis in ((0, 2), (1, 2), (0, 1), None, -1):
+        given = {"inputs": (x,), "params": {"axis": axis}, "cotangent": np.ones(refnn.var(x, axis=axis).shape, "f4")}
+        report = refnn.check("var", vjp=_through_the_mean, inputs=given)
+        assert report.ok, report
+
+        def spoilt(g: Array, x: Array, **params: Any) -> tuple[Array]:
+            return (np.full_like(x, np.nan),)
+
+        wrong = refnn.check("var", vjp=spoilt, inputs=given)
+        assert wrong.ok == (axis is None)  # the slices without the infinity have no NaN
+
+
+@pytest.mark.parametrize("op", ["sum", "mean", "var"])
 def test_pytorchs_own_function_takes_every_axis(op: str) -> None:
     torch = pytest.importorskip("torch")
     for keepdims in (False, True):
@@ -142,6 +239,18 @@ def test_pytorchs_own_function_takes_every_axis(op: str) -> None:
 
 def test_a_module_may_reduce() -> None:
     torch = pytest.importorskip("torch")
+
+    class Scaled(torch.nn.Module):
+        def __init__(self, **how: Any) -> None:
+            super().__init__()
+            self.how = how
+
+        def forward(self, x: Any) -> Any:
+            return torch.tanh(x).var(1, **self.how)
+
+    for how, expected in (({}, {}), ({"unbiased": False}, {"correction": 0}), ({"correction": 2}, {"correction": 2})):
+        net = Network.from_torch(Scaled(**how), (torch.ones(2, 4),))
+        assert dict(net.nodes[-1].params) == {"axis": 1, **expected}
 
     class Pooled(torch.nn.Module):
         def forward(self, x: Any) -> Any:

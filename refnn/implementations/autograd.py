@@ -51,6 +51,9 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "softplus": lambda x: anp.logaddexp(0, x),
         "sum": lambda x, *, axis=None, keepdims=False: anp.sum(x, axis=axis, keepdims=keepdims),
         "tanh": lambda x: anp.tanh(x),
+        "var": lambda x, *, axis=None, keepdims=False, correction=1: anp.var(
+            x, axis=axis, ddof=correction, keepdims=keepdims
+        ),
     }
 )
 

@@ -39,9 +39,9 @@ class Framework:
     """A framework: its arrays, its functions and its gradients.
 
     `ops` has its function for each op that it offers, which takes its own arrays, then the op's parameters by name.
-    A parameter that has another name there stands in `spelling`. None is never passed: `absent` has what stands for it,
-    and what is not there is left out. A function lacks what its signature does not name (see `refnn.check`), and what
-    `unsupported(f, case)` gives a reason for.
+    A parameter that has another name there stands in `spelling`. For one that is None the function is passed what
+    `absent` has, and nothing where that has nothing. A function lacks what its signature does not name (see
+    `refnn.check`), and what `unsupported(f, case)` gives a reason for.
 
     `array` and `numpy` turn a NumPy array into one of the framework and back. `call(f, arrays)` gives the output.
     `vjp(f, arrays, places, g)` gives the gradients of sum(g * f(*arrays)) by the arrays at `places`. Without it the
@@ -120,10 +120,10 @@ class Framework:
         return self.unsupported(f, case) if dtype in self.dtypes else f"dtype {dtype}"
 
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """refnn's parameters under the framework's names: its arrays for arrays, and for None what stands for it there,
-        or its own default."""
+        """refnn's parameters under the framework's names: its arrays for arrays, and for None what `absent` has, or its
+        own default."""
         found = {k: self.absent.get(k) if v is None else v for k, v in params.items()}
-        given = {self.spelling.get(k, k): v for k, v in found.items() if v is not None}
+        given = {self.spelling.get(k, k): v for k, v in found.items() if v is not None or k in self.absent}
         return {k: self.array(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
     def spelled(self, f: Any) -> str:

@@ -175,6 +175,7 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "softsign": jax.nn.soft_sign,
         "sum": jnp.sum,
         "tanh": jnp.tanh,
+        "var": jnp.var,
     }
 )
 

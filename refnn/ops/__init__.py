@@ -103,6 +103,7 @@ ALSO_CALLED = {
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",
+    "variance": "var",
     "weight_decay": "l2_penalty",
 }
 # What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from refnn.arithmetic.broadcast import stretched
@@ -74,20 +74,25 @@ VARIANTS = (
 )
 
 
-def usual(op: Op) -> Iterator[Variant]:
+def usual(**factors: Sequence[Any]) -> Callable[[Op], Iterator[Variant]]:
     """Maps of which each becomes one number, the gradient of a bias, a vocabulary, usual sizes, and every axis or some
     axes of up to four."""
-    yield Variant({"x": (2, 16, 7, 7)}, {"axis": (2, 3)})
-    yield Variant({"x": (64, 48)}, {"axis": 0})
-    yield Variant({"x": (1, 4096)}, {"axis": -1})
-    yield Variant({"x": (33, 1025)})
-    yield from ordinary(op)
-    yield from pairwise(
-        op,
-        {
-            "x": ((10,), (8, 10), (2, 4, 8), (4, 6, 2, 8)),
-            "axis": (None, -1, 0, 1, 2, -2, (0, 1), (-1, 1), (0, 2, 3)),
-            "keepdims": (False, True),
-        },
-        lambda x, **params: Variant({"x": x}, params),
-    )
+
+    def variants(op: Op) -> Iterator[Variant]:
+        yield Variant({"x": (2, 16, 7, 7)}, {"axis": (2, 3)})
+        yield Variant({"x": (64, 48)}, {"axis": 0})
+        yield Variant({"x": (1, 4096)}, {"axis": -1})
+        yield Variant({"x": (33, 1025)})
+        yield from ordinary(op)
+        yield from pairwise(
+            op,
+            {
+                "x": ((10,), (8, 10), (2, 4, 8), (4, 6, 2, 8)),
+                "axis": (None, -1, 0, 1, 2, -2, (0, 1), (-1, 1), (0, 2, 3)),
+                "keepdims": (False, True),
+                **factors,
+            },
+            lambda x, **params: Variant({"x": x}, params),
+        )
+
+    return variants

@@ -43,5 +43,5 @@ sum = Op(
         Special(([1.0, 2.0],), None, (nan,), "NaN in the cotangent is handed on", cotangent=nan),
     ),
     rowwise=_reduce.rowwise,
-    usual=_reduce.usual,
+    usual=_reduce.usual(),
 )

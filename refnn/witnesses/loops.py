@@ -472,6 +472,16 @@ def mean(x: Array, *, axis: Any, keepdims: bool) -> Array:
     return _along(x, axis, keepdims, lambda row: _added(row) / len(row))
 
 
+def var(x: Array, *, axis: Any, keepdims: bool, correction: int) -> Array:
+    """1 / (N - dN) sum_i (x_i - mean)^2 along the axes (torch.var)."""
+
+    def of(row: list[mpf]) -> mpf:
+        middle = _added(row) / len(row)
+        return _added([(v - middle) ** 2 for v in row]) / (len(row) - correction)
+
+    return _along(x, axis, keepdims, of)
+
+
 def _added(row: list[mpf]) -> mpf:
     y = mpf(0)
     for v in row:
@@ -783,6 +793,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "tanh": tanh,
         "tanhshrink": tanhshrink,
         "threshold": threshold,
+        "var": var,
     }
 )
 

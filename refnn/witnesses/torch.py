@@ -128,6 +128,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "tanh": torch.tanh,
         "tanhshrink": F.tanhshrink,
         "threshold": F.threshold,
+        "var": torch.var,
     }
 )
 

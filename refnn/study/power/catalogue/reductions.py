@@ -17,7 +17,7 @@ def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
     return tuple(sorted(a % x.ndim for a in named))
 
 
-def of_slices(value: Callable[[Array], Array]) -> Forward:
+def of_slices(value: Callable[..., Array]) -> Forward:
     """A reduction whose `value` gives of each row of an array (slices, elements) one number."""
 
     def forward(x: Array, *, axis: Axis, keepdims: bool, **params: Any) -> Array:
@@ -57,6 +57,30 @@ def of_one_axis(grads: Any, g: Array, x: Array, *, axis: Axis, keepdims: bool) -
     return (grads[0] * (counted(x, axis) / x.shape[_axes(x, axis)[-1]]) if x.ndim and x.size else grads[0],)
 
 
+def two_passes(over: Callable[[int, int], int]) -> Forward:
+    """The variance over another number of degrees of freedom."""
+    return in_float64(of_slices(lambda rows, *, correction: _squared(rows) / over(rows.shape[1], correction)))
+
+
+def _squared(rows: Array) -> Array:
+    return np.square(rows - rows.mean(1, keepdims=True)).sum(1)
+
+
+def in_one_pass(rows: Array, *, correction: int) -> Array:
+    """The variance from the sums of x and of x^2, in the format of x."""
+    n = rows.dtype.type(rows.shape[1])
+    return (np.square(rows).sum(1) - np.square(rows.sum(1)) / n) / (n - rows.dtype.type(correction))
+
+
+def not_centred(grads: Any, g: Array, x: Array, *, axis: Axis, keepdims: bool, correction: int) -> Any:
+    """The gradient of the mean of squares."""
+    return (_over(g, x, axis) * 2 * x / (counted(x, axis) - correction),)
+
+
+def _over(g: Array, x: Array, axis: Axis) -> Array:
+    return g.reshape([1 if a in _axes(x, axis) else n for a, n in enumerate(x.shape)])
+
+
 RIGHT: Mapping[str, Pair] = {}
 
 MUTANTS = (
@@ -76,4 +100,17 @@ MUTANTS = (
     ),
     Mutant("mean", "", "the gradient is not divided", vjp=own("sum")[1]),
     Mutant("mean", "", "the gradient is divided by the length of one axis", vjp=regraded("mean", of_one_axis)),
+    Mutant("var", "", "the correction is always 1", forward=two_passes(lambda n, c: max(n - 1, 1))),
+    Mutant("var", "", "the correction is forgotten", forward=two_passes(lambda n, c: n)),
+    Mutant("var", "", "one pass", forward=of_slices(in_one_pass), kind="explained"),
+    Mutant(
+        "var",
+        "",
+        "a gradient over the number of elements",
+        vjp=regraded(
+            "var", lambda v, g, x, *, axis, correction, **p: (v[0] * (1 - correction / max(counted(x, axis), 1)),)
+        ),
+    ),
+    Mutant("var", "", "a gradient without the mean", vjp=regraded("var", not_centred)),
+    Mutant("var", "", "a gradient without the factor 2", vjp=regraded("var", lambda v, *_, **p: (v[0] / 2,))),
 )
