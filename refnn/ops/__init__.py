@@ -68,6 +68,7 @@ ALSO_CALLED = {
     "absolute": "abs",
     "affine": "linear",
     "attention": "scaled_dot_product_attention",
+    "average": "mean",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
     "bce": "binary_cross_entropy_with_logits",
@@ -105,9 +106,12 @@ ALSO_CALLED = {
     "sgn": "sign",
     "sdpa": "scaled_dot_product_attention",
     "self_attention": "scaled_dot_product_attention",
+    "reduce_mean": "mean",
+    "reduce_sum": "sum",
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",
+    "variance": "var",
     "weight_decay": "l2_penalty",
 }
 # What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.

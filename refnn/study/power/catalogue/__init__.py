@@ -15,6 +15,7 @@ from refnn.study.power.catalogue import (
     norms,
     piecewise,
     pooling,
+    reductions,
     smooth,
     softmax,
 )
@@ -30,6 +31,7 @@ _MODULES = (
     norms,
     piecewise,
     pooling,
+    reductions,
     smooth,
     softmax,
 )
