@@ -45,7 +45,7 @@ from typing import final
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
-from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.floats import hits, one_hot, surely_largest, take
 from refnn.arithmetic.functions import FUNCTIONS, Function
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Mask, Part, few, in_blocks, is_zero
@@ -1064,6 +1064,15 @@ class Balls(Arithmetic[Ball]):
         if x.over is not False and not finite:
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
         return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, over=over)
+
+    def below(self, x: Ball, axis: int, among: np.ndarray | None = None, finite: bool = False) -> Ball:
+        d = x - self.pivot(x, axis, finite)
+        if is_zero(d.rad):
+            return d
+        largest = surely_largest(x.mid, 2 * x.rad, axis, among)
+        if x.over is not False:
+            largest &= ~np.any(x.over, axis=axis, keepdims=True)
+        return Ball(self, d.mid, np.where(largest, 0.0, d.rad), library=d.library, over=d.over)
 
     def saved(self, x: Ball, times: int = 1) -> Ball:
         for _ in range(times if self.model.saved else 0):

@@ -253,6 +253,9 @@ class Duals(Arithmetic[Dual]):
         """It cancels from the result, and so does its tangent: zero will do."""
         return Dual(self, self.base.pivot(x.value, axis, finite))
 
+    def below(self, x: Dual, axis: int, among: np.ndarray | None = None, finite: bool = False) -> Dual:
+        return Dual(self, self.base.below(x.value, axis, among, finite), x.tangent)
+
     def saved(self, x: Dual, times: int = 1) -> Dual:
         return x._map(lambda a: self.base.saved(a, times))
 

@@ -36,7 +36,7 @@ from typing import final
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, nearest, share, ties
-from refnn.arithmetic.floats import hits, one_hot, take
+from refnn.arithmetic.floats import hits, one_hot, surely_largest, take
 from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Part, is_zero
@@ -49,7 +49,7 @@ Array = np.ndarray
 OfArrays = Callable[[Array, Array], Array]
 _ROOT3 = math.sqrt(3.0)
 _SLOPES_HOLD = 0.125  # how far off an exponent may be for its slope to say how far off the exponential is
-_LARGE = 600.0  # an exponent whose exponential stays in range in what follows
+_EXPONENTS = (-200.0, 600.0)  # exponents whose exponentials stay in range in what follows
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
 _FAR = 2.0**50  # a number whose square times the terms of a sum is far from overflow in float32
@@ -340,7 +340,7 @@ class Noise(Arithmetic[Noisy]):
             if name == "exp" and self._far_off:
                 # Beyond first order: e^(x+d) - e^x for a d of two standard deviations and the bias, over that.
                 off = 2 * x.std() + np.asarray(x.bias)
-                slope = np.where(off > _SLOPES_HOLD, np.exp(np.minimum(x.mid + off, _LARGE)) / off, slope)
+                slope = np.where(off > _SLOPES_HOLD, np.exp(np.clip(x.mid + off, *_EXPONENTS)) / off, slope)
             ulps = self.model.ulps[name]
             size = np.abs(mid)
             if f.exact is not None and not x.terms and is_zero(x.bias):
@@ -460,6 +460,14 @@ class Noise(Arithmetic[Noisy]):
     def pivot(self, x: Noisy, axis: int, finite: bool = False) -> Noisy:
         top = np.max(x.mid, axis=axis, keepdims=True)  # it cancels, and so does its noise
         return Noisy(self, np.where(np.isinf(top), 0.0, top) if finite else top)
+
+    def below(self, x: Noisy, axis: int, among: np.ndarray | None = None, finite: bool = False) -> Noisy:
+        d = x - self.pivot(x, axis, finite)
+        with np.errstate(all="ignore"):
+            # Wherever the worst case leaves no doubt: it is at least the bias, and std sqrt(3)/2.
+            largest = surely_largest(x.mid, 0.85 * x.std() + np.asarray(x.bias), axis, among)
+            terms = [Term(np.where(largest, 0.0, t.std), t.shape, t.roots) for t in self._spread(d.terms, d.ndim)]
+            return Noisy(self, d.mid, tuple(terms), np.where(largest, 0.0, d.bias))
 
     def saved(self, x: Noisy, times: int = 1) -> Noisy:
         for _ in range(times if self.model.saved else 0):

@@ -250,6 +250,12 @@ class Arithmetic(Protocol[N]):
         """A constant near max(x) that cancels from the final result; 0 where that is infinite, if `finite` is asked
         for."""
 
+    def below(self, x: N, axis: int, among: np.ndarray | None = None, finite: bool = False) -> N:
+        """x less its `pivot`, by whoever takes the largest for that: among those that take part, or all, the largest
+        itself is exactly 0 then, however far off it is. What does not take part is less than anything, or alike one
+        that does."""
+        return x - self.pivot(x, axis, finite)  # type: ignore[operator, no-any-return]
+
     @abstractmethod
     def saved(self, x: N, times: int = 1) -> N:
         """x, a value that an implementation may store between two kernels, and round for that. A product may be stored

@@ -24,6 +24,11 @@ def _seen(query: Array, key: Array, is_causal: bool) -> Array | None:
     return up_to(query.shape[-2], key.shape[-2])[None] if is_causal else None
 
 
+def _left(ar: Any, seen: Array | None, x: Array) -> Array:
+    """x where a key takes part, and 0 elsewhere."""
+    return x if seen is None else ar.where(seen, x, 0)
+
+
 def _dot(ar: Any, a: Array, b: Array, seen: Array | None = None) -> Array:
     return ar.dot(a, b) if seen is None else ar.contract(matrix_product(a.shape, b.shape, seen), a, b)
 
@@ -58,9 +63,7 @@ def quotients(ar: Any, s: Array, seen: Array | None, exp: Callable[[Array], Arra
     """Exponentials over their sum. Those of finite scores are at most 1, and one of them is 1, however far off the
     scores are."""
     given = ar.sum(s, 2, keepdims=True)
-    e = ar.confined(lambda: exp(s - ar.pivot(s, 2)), 0, 1, given)
-    if seen is not None:
-        e = ar.where(seen, e, 0)
+    e = _left(ar, seen, ar.confined(lambda: exp(ar.below(s, 2, seen)), 0, 1, given))
     total = ar.confined(lambda: ar.sum(e, 2, keepdims=True), 1, s.shape[2], given)
     return ar.confined(lambda: e / total, 0, 1, given)
 
@@ -69,11 +72,9 @@ def from_logarithm(ar: Any, s: Array, seen: Array | None, exp: Callable[[Array],
     """The exponential of the scores less the logarithm of the sum of their exponentials."""
     top = ar.pivot(s, 2)
     d = s - top
-    e = exp(d)
-    rest = ar.log(ar.sum(e if seen is None else ar.where(seen, e, 0), 2, keepdims=True))
+    rest = ar.log(ar.sum(_left(ar, seen, exp(d)), 2, keepdims=True))
     whole = top + rest
-    p = ar.either(lambda: ar.exp(d - rest), lambda: ar.exp(s - whole))
-    return p if seen is None else ar.where(seen, p, 0)
+    return ar.either(lambda: ar.exp(d - rest), lambda: ar.exp(s - whole))
 
 
 def either(ar: Any, s: Array, seen: Array | None, exp: Callable[[Array], Array]) -> Array:
@@ -86,8 +87,8 @@ def _weights(ar: Any, s: Array, seen: Array | None, of: Callable[..., Array], ex
         s = ar.where(seen, s, s[:, :, :1])
     p = of(ar, s, seen, exp)
     # At least about 1, or 0 where all scores are minus infinity.
-    total = ar.sum(ar.exp(s - ar.pivot(s, 2, finite=True)), 2, keepdims=True)
-    return ar.branch(total, p, 0)
+    p = ar.branch(ar.sum(_left(ar, seen, ar.exp(ar.below(s, 2, seen, finite=True))), 2, keepdims=True), p, 0)
+    return _left(ar, seen, p)
 
 
 def algorithm(
@@ -124,15 +125,12 @@ def algorithm(
     ) -> tuple[Array, ...]:
         p, seen, held = weights(ar, query, key, mask, is_causal, scale)
         q, k, v, h = map(_matrices, (query, key, value, g))
-        slopes = held(ar.dot(h, v.swapaxes(1, 2)))
-        if seen is not None:
-            slopes = ar.where(seen, slopes, 0)
+        slopes = _left(ar, seen, held(ar.dot(h, v.swapaxes(1, 2))))
         shared = ar.either(
-            lambda: ar.sum(p * slopes, 2, keepdims=True), lambda: ar.sum(h * _matrices(y), 2, keepdims=True)
+            lambda: ar.sum(ar.product(p, slopes), 2, keepdims=True),
+            lambda: ar.sum(ar.product(h, _matrices(y)), 2, keepdims=True),
         )
-        ds = held(p * (slopes - shared))
-        if seen is not None:
-            ds = ar.where(seen, ds, 0)
+        ds = _left(ar, seen, held(ar.product(p, slopes - shared)))
         turned = None if seen is None else seen.swapaxes(1, 2)
         c, r, signed = _factors(ar, scale, query.shape[-1])
 
