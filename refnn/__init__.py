@@ -10,6 +10,7 @@ from refnn.checking.check import assert_conforms, check
 from refnn.checking.grade import grade
 from refnn.checking.model import check_model
 from refnn.checking.one_tensor import assert_close, explain, tolerance
+from refnn.checking.runs import compare_runs, run_model
 from refnn.implementations import frameworks
 from refnn.judging.call import skip
 from refnn.judging.case import Case
@@ -99,12 +100,14 @@ __all__ = [
     "cases",
     "check",
     "check_model",
+    "compare_runs",
     "explain",
     "frameworks",
     "grade",
     "hvp",
     "jvp",
     "ops",
+    "run_model",
     "skip",
     "tolerance",
     "truth",

@@ -27,7 +27,7 @@ from typing import Any
 from refnn.formats import FORMATS, Format
 from refnn.refusals import hint
 
-VERSION = 3  # raised whenever a number below changes; printed in every report
+VERSION = 4  # raised whenever a number below changes; printed in every report
 
 
 # True errors in ulps of the exact result. Sources: NumPy documents at most 4 ulps for its SIMD float32 functions;
@@ -36,8 +36,10 @@ VERSION = 3  # raised whenever a number below changes; printed in every report
 # calls those on CPU, and u15 for erfc (exhaustive float32 runs of torch 2.13.0 reach 0.58 for exp, log and tanh, 1 for
 # expm1 and log1p; all arguments from 2**-14 to 16 reach 1 for erf and 0.84 for erfc). Its erf of float16
 # and bfloat16 is none of those: off by hundreds of ulps near 0 (pytorch #199850), which no row covers. IEEE 754 asks
-# for a square root that is correctly rounded; what is divided by it is off by one and a half ulps at most. Of functions
-# that no op has yet, from sqrt on, the row "torch-cpu" is what SLEEF promises, and no run of PyTorch's.
+# for a square root that is correctly rounded; what is divided by it is off by one and a half ulps at most. PyTorch's
+# float32 takes VML's square root, which promises 1 ulp and reaches 0.75, and divides by the processor's. Of a million
+# arguments each, its rsqrt reaches 1.48, exp2 0.83, the logarithms 0.56, sin, cos, tan and their inverses 0.94 and sinh
+# 1: what SLEEF promises.
 # Where a row of FUNCTIONS says so, a function is exact in every row: exp(0) = 1, log(1) = 0, sin(0) = 0.
 LIBRARIES = ("generic", "glibc", "torch-cpu", "numpy-float64", "correctly-rounded")
 _BY_FUNCTION = {
@@ -48,7 +50,7 @@ _BY_FUNCTION = {
     "log1p": (4.0, 1.5, 1.01, 1.5),
     "erf": (4.0, 1.5, 1.01, 1.5),
     "erfc": (6.0, 5.5, 1.5, 3.0),
-    "sqrt": (1.0, 0.5, 0.5, 0.5),
+    "sqrt": (1.0, 0.5, 1.0, 0.5),
     "rsqrt": (4.0, 1.5, 1.5, 1.5),
     "sin": (4.0, 1.0, 1.01, 4.0),
     "cos": (4.0, 1.0, 1.01, 4.0),

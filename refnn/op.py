@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -42,8 +43,9 @@ class Input:
     `optional` input may be None. `differentiable` says whether the vjp has a gradient for it.
 
     Class indices count along `axis` of the input `of`. The axis may be a function of the number of axes. Probabilities
-    count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore, if
-    the op has one.
+    count along `axis` of their own array. `ignored` names the parameter that holds the index of samples to ignore.
+    `within` is the domain of real numbers: the least and the greatest that families of inputs draw. What lies outside
+    is a special value. `poles` are the numbers at which the output or a gradient is infinite.
     """
 
     kind: str = "real"
@@ -52,6 +54,8 @@ class Input:
     of: str | None = None
     axis: int | Callable[[int], int] = -1
     ignored: str | None = None
+    within: tuple[float, float] = (-math.inf, math.inf)
+    poles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -61,6 +65,8 @@ class Input:
                 f"an input of kind {self.kind!r} must say which input its classes belong to: "
                 f"Input({self.kind!r}, of=..., axis=-1)"
             )
+        if not self.within[0] < self.within[1]:
+            raise ValueError(f"an input is within {self.within}, expected the least number and a greater one")
 
     def classes(self, shape: tuple[int, ...]) -> int:
         """The axis of an array of this shape along which the classes count."""
@@ -76,8 +82,7 @@ class Special:
     numbers stands for a result that may be any of them. "+0" and "-0" ask for the sign, 0 takes either zero.
     `cotangent` is the number that fills the cotangent. If the list of a row stands for a slice along an axis, `axis`
     names the parameter that says which. The row then holds for every slice that has a NaN, one infinity or several
-    infinities as the row has. If a cotangent of zero meets a slope that is NaN or infinite, 0 and NaN are both right,
-    whatever the row says.
+    infinities as the row has. If a cotangent of 0 meets a slope that is NaN or infinite, 0 and NaN are both right.
     """
 
     inputs: tuple[Any, ...]
@@ -141,8 +146,7 @@ class Op:
     `rowwise(ndim, params)` says whether no row along axis 0 depends on another; all inputs and results then have this
     axis, and ndim is that of the first input. It holds whether or not optional inputs are absent. If it is so for ndim
     1, then no element depends on another where all arrays have one shape. `summed(params)` says how a loss is the sum
-    of the losses of its rows, or is None. refnn evaluates large inputs of such ops in pieces, and those of all others
-    as a whole.
+    of the losses of its rows, or is None. refnn evaluates large inputs of such ops in pieces, others whole.
     """
 
     name: str

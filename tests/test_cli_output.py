@@ -284,6 +284,7 @@ OUTPUTS = {
     "verify": ("verify refnn --ops tanh --family special,normal", 0),
     "explain": ("explain y.npy --op linear --inputs call.npz", 0),
     "model": ("model problem_of_json:make", 0),
+    "compare-runs": ("compare-runs problem_of_json:make eager eager", 0),
     "grade": ("grade problem_of_json.py solution.py", 0),
     "compare": ("compare before.jsonl after.jsonl", 0),
     "ops": ("ops softmax", 0),

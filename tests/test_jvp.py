@@ -28,7 +28,7 @@ from refnn.arithmetic.rounded import Rounded
 from refnn.arithmetic.symbols import Symbols
 from refnn.formats import format_of
 from refnn.judging.cases import output_shape, smaller
-from refnn.judging.families import draw_input, draw_parameter
+from refnn.judging.families import draw_input, draw_parameter, inside, off_poles
 from refnn.networks.network import Network, Node
 from refnn.op import Input
 from refnn.ops import OPS
@@ -46,12 +46,13 @@ def quarters(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def drawn(x: np.ndarray | None, declared: Input, rng: np.random.Generator, coarse: bool) -> np.ndarray | None:
-    """An input as short numbers: multiples of 1/4, which meet kinks and ties, or of 1/64."""
+    """An input as short numbers in its domain, none of them a pole: multiples of 1/4, which meet kinks and ties, or of
+    1/64."""
     if x is None or x.dtype.kind in "iu" or declared.kind == "mask":
         return x
     if declared.kind in ("unit", "probabilities", "target"):
         return np.round(x * 8) / 8
-    return quarters(rng, x.shape) if coarse else np.round(x * 64) / 64
+    return off_poles(inside(quarters(rng, x.shape) if coarse else np.round(x * 64) / 64, declared), declared)
 
 
 def call_of(op: refnn.Op, variant: Variant, coarse: bool) -> Call:
@@ -589,6 +590,7 @@ DOUBTFUL = {
     "binary_cross_entropy_with_logits": "sigma(x) - t",
     "celu": "parameters rounded to float32 in float64, and alpha / alpha",
     "elu": "parameters rounded to float32 in float64",
+    "expm1": "y + 1",
     "gelu": "the sum 1 + erf",
     "glu": "glu_jvp takes 1 - sigmoid(b), which cancels",
     "hardshrink": "no slope at 0 for lambd=0",
@@ -607,6 +609,7 @@ DOUBTFUL = {
     "softsign": "the quotient rule",
     "tanh": "1 - y^2",
     "tanhshrink": "a difference",
+    "var": "sums of tangents that are not centred, which meet the error of the mean",
 }
 WHAT = ("output", "grad", "jvp", "double")
 OF_ITS_OWN = ("glu", "l2_penalty")  # in forward mode, where the gradient is right

@@ -443,3 +443,30 @@ def test_the_commands_print_and_say_by_their_status(tmp_path: Path, capsys: pyte
     assert "what any evaluation order of the definition allows" in capsys.readouterr().out
     assert main(["grade", str(tmp_path / "r.py"), str(tmp_path / "w.py")]) == 1
     assert "has no Model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("x + x if (calls := calls + 1) < 3 else time.sleep(3600)", "inputs drawn, times 16, did not end within 2 s"),
+        ("ctypes.string_at(0)", "inputs given, ended the process by signal SIGSEGV"),
+        ("os._exit(0)", "inputs given, ended the process with exit status 0"),
+    ],
+)
+def test_a_replacement_that_hangs_or_crashes_is_an_error(tmp_path: Path, body: str, sentence: str) -> None:
+    (tmp_path / "p.py").write_text(FILE.format(name="Model", body="2 * x"))
+    head = "import ctypes, os, time\ncalls = 0\n"
+    code = FILE.format(name="ModelNew", body="next(run(x))") + f"def run(x):\n    global calls\n    yield {body}\n"
+    (tmp_path / "s.py").write_text(head + code)
+    grade = refnn.grade(tmp_path / "p.py", tmp_path / "s.py", time_limit=2)
+    assert grade.verdict == "error" and not grade.ok and sentence in grade.explanation
+    assert sentence in json.loads(grade.to_json())["findings"][0]["message"]
+    judged = "x + x" in body  # two sets of inputs went before, and are kept
+    assert grade.report.count("exact") == (64 if judged else 0)
+
+
+def test_a_limit_needs_paths_and_seconds(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="with a time_limit it takes paths, got a SimpleNamespace"):
+        refnn.grade(SimpleNamespace(), "s.py", time_limit=1)
+    with pytest.raises(ValueError, match="time_limit is 0, expected a number of seconds above 0"):
+        refnn.grade("p.py", "s.py", time_limit=0)

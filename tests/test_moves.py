@@ -14,6 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import refnn
+from refnn.implementations.torch_composed import ADDMM, _powers
 from refnn.implementations.torch_modules import Refused
 from refnn.implementations.torch_moves import places
 from refnn.networks.moves import Places, moving
@@ -165,16 +166,33 @@ def test_the_mask_of_dropout_is_that_of_the_run() -> None:
         assert refnn.check_model(module, (x(4, 3),)).first_deviation == "1"
 
 
-def test_what_writes_into_a_tensor_is_named() -> None:
-    def written(x: torch.Tensor) -> torch.Tensor:
-        y = 2 * x
-        y[0] = 1.0
-        return y
+def _written(x: torch.Tensor) -> torch.Tensor:
+    y = 2 * x
+    y[0] = x[1]
+    y.mul_(3)
+    y[:, 1:] = 1.5
+    z = torch.empty_like(y)
+    z.copy_(y[0])
+    z += x
+    return z.relu_()
 
-    report = refnn.check_model(Of(written), (x(2, 3),))
-    assert any("__setitem__ writes into a tensor, and is not judged" in why for why in report.unsupported)
-    with pytest.raises(TypeError, match="__setitem__ writes into a tensor"):
-        refnn.Network.from_torch(Of(written), (x(2, 3),))
+
+def test_what_is_written_into_a_tensor_is_seen_where_it_is_read() -> None:
+    report = refnn.check_model(Of(_written), (x(2, 3),))
+    assert report.ok and not report.unsupported, str(report)
+    net = refnn.Network.from_torch(Of(_written), (x(2, 3),))
+    given = x(2, 3, seed=5)
+    assert np.array_equal(net.forward(net.weights["module"], given.numpy()).output, Of(_written)(given).numpy())
+
+
+def test_what_is_written_through_a_view_is_not_judged() -> None:
+    def through(x: torch.Tensor) -> torch.Tensor:
+        y = torch.ones(2, 3)
+        y[0].copy_(x[0])
+        return y * x
+
+    report = refnn.check_model(Of(through), (x(2, 3),))
+    assert any("copy_ writes into a view, and is not judged" in why for why in report.unsupported), str(report)
 
 
 def test_a_function_that_adds_up_is_no_move() -> None:
@@ -199,6 +217,170 @@ def test_the_adjoint_adds_up_what_was_taken() -> None:
     assert np.array_equal(op(*arrays), np.where(source < 0, 9.0, both[source]))
     grads = op.vjp(g, *arrays)
     assert np.array_equal(np.concatenate([np.asarray(v).reshape(-1) for v in grads]), expected)
+
+
+# --- functions in other words ----------------------------------------------------------------------------------------
+
+SPELLED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "addmm": (lambda x: torch.addmm(x[0, :2], x, x[:, :2].T @ x[:, :2]), "addmm"),
+    "adaptive pools": (lambda x: F.adaptive_avg_pool2d(x.repeat(2, 2).reshape(1, 3, 4, 3), (2, 1)), "avg_pool2d"),
+    "a dtype that it has": (lambda x: F.softmax(x, -1, dtype=torch.float32), "softmax"),
+    "a square": (lambda x: x.pow(2), "square"),
+    "an inverse root": (lambda x: (x * x + 1) ** -0.5, "rsqrt"),
+    "a cube": (lambda x: torch.pow(x, 3), "pow"),
+    "attention with a mask of booleans": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(3, 3).tril().bool()),
+        "scaled_dot_product_attention",
+    ),
+    "a body in Python": (lambda x: F.gaussian_nll_loss(x, x * 0, x * x + 1), "mul"),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_a_function_in_other_words_is_judged(name: str) -> None:
+    of, op = SPELLED[name]
+    given = x(3, 3) if name != "addmm" else torch.cat([x(2, 3), x(1, 3)])[:, :2].contiguous()
+    report = refnn.check_model(Of(of), (given,))
+    assert report.first_deviation is None and any(r.op.endswith(f": {op}") for r in report.results), str(report)
+
+
+def test_a_power_is_a_product() -> None:
+    """Against integers, and named where it is none."""
+    cube = _powers(3)
+    assert np.array_equal(cube(np.array([2.0, -3.0])), [8, -27])
+    assert np.array_equal(cube.vjp(np.array([1.0, 2.0]), np.array([2.0, -3.0]))[0], [12, 54])
+    report = refnn.check_model(Of(lambda x: (x * x) ** 1.5), (x(2, 3),))
+    assert any("pow is judged with the exponents 2, 0.5, -0.5, -1 and 3 to 16" in why for why in report.unsupported)
+
+
+CHOICES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "max": lambda x: x.max(dim=-1).values,
+    "min, kept": lambda x: torch.min(x, 0, keepdim=True)[0],
+    "topk": lambda x: x.topk(2, dim=1)[0],
+    "topk, in any order": lambda x: x.topk(2, dim=0, sorted=False)[0],
+    "the smallest": lambda x: torch.topk(x, 2, largest=False).values,
+    "sort": lambda x: x.sort(dim=0, descending=True).values,
+    "ties": lambda x: (x * 0).sort()[0],
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_is_chosen_by_size_is_judged(name: str) -> None:
+    module = Of(CHOICES[name])
+    report = refnn.check_model(module, (x(4, 5),))
+    assert report.ok and not report.unsupported, str(report)
+    with pytest.raises(TypeError, match="its places depend on the numbers of the run"):
+        refnn.Network.from_torch(module, (x(4, 5),))
+
+
+@pytest.mark.parametrize(("name", "axis"), [("max", 0), ("topk", 0), ("sort", 1)])
+def test_a_wrong_choice_is_a_violation(name: str, axis: int) -> None:
+    class Wrong(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") == name:
+                first = args[0].roll(1, axis)  # of another row or column
+                values, indices = func(first, *args[1:], **(kwargs or {}))
+                return type(func(*args, **(kwargs or {})))((values, indices))
+            return func(*args, **(kwargs or {}))
+
+    with Wrong():
+        assert refnn.check_model(Of(CHOICES[name]), (x(4, 5),)).first_deviation == name
+
+
+def test_a_mask_of_booleans_leaves_out_what_it_says() -> None:
+    class Other(TorchFunctionMode):
+        """Attention that sees what it should not."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") == "scaled_dot_product_attention":
+                kwargs = {"attn_mask": ~kwargs["attn_mask"]}
+            return func(*args, **(kwargs or {}))
+
+    of, op = SPELLED["attention with a mask of booleans"]
+    with Other():
+        assert refnn.check_model(Of(of), (x(3, 3),)).first_deviation == op
+
+
+def test_the_gradient_of_addmm_is_that_of_its_definition() -> None:
+    """Against products of integers, which are exact."""
+    rng = np.random.default_rng(0)
+    bias, a, b, g = (rng.integers(-4, 5, shape).astype(float) for shape in ((4,), (2, 3), (3, 4), (2, 4)))
+    assert np.array_equal(ADDMM(bias, a, b), bias + a @ b)
+    for got, expected in zip(ADDMM.vjp(g, bias, a, b), (g.sum(0), g @ b.T, a.T @ g), strict=True):
+        assert np.array_equal(np.asarray(got), expected)
+
+
+def test_windows_of_several_sizes_are_named() -> None:
+    report = refnn.check_model(Of(lambda x: F.adaptive_avg_pool1d(x[None], 2)), (x(2, 3),))
+    assert any("from (3,) to (2,) has windows of several sizes" in why for why in report.unsupported)
+
+
+def test_integers_are_no_numbers_to_judge() -> None:
+    def of(x: torch.Tensor) -> torch.Tensor:
+        steps = torch.arange(3) + 1
+        return x * (steps * 2).float()
+
+    report = refnn.check_model(Of(of), (x(2, 3),))
+    assert report.ok and not report.unsupported and {r.what for r in report.results} >= {"mul", "mul_2"}
+    masked = Of(lambda x: x * (x > 0).float())
+    assert refnn.check_model(masked, (x(2, 3),)).ok
+    with pytest.raises(TypeError, match=r"mul: mul.other depends on the numbers of the run"):
+        refnn.Network.from_torch(masked, (x(2, 3),))
+
+
+def test_what_pytorch_is_known_for_is_expected() -> None:
+    module = nn.Sequential(nn.Linear(4, 64), nn.Tanh())
+    with torch.no_grad():
+        module[0].weight.mul_(8)  # where the slope of tanh is small
+    report = refnn.check_model(module, (x(8, 4),))
+    assert report.ok and report.count("explained") and report.first_deviation is None
+    assert all("the derivative is computed from the rounded output" in why for why in report.expected.values())
+    with Broken("tanh", lambda y: y * 1.001):
+        assert refnn.check_model(module, (x(8, 4),)).first_deviation == "1"
+
+
+class Mixed(nn.Module):
+    """A module of bfloat16 that computes a part in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.fc = nn.Embedding(3, 8), nn.Linear(8, 8)
+
+    def forward(self, i: torch.Tensor) -> torch.Tensor:
+        y = self.fc(self.table(i)).float()
+        return (y * y).to(torch.bfloat16) * 3
+
+
+def test_a_model_of_several_formats_is_judged_each_node_in_its_own() -> None:
+    rows = torch.arange(40) % 3
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        report = refnn.check_model(Mixed().bfloat16(), (rows,))
+        assert report.ok and not report.unsupported, str(report)
+        assert report.header["dtype"] == "bfloat16, float32" and report.count("explained")
+        assert {"cast", "grad[fc] of cast", "cast_2", "grad[mul] of cast_2"} <= {r.what for r in report.results}
+
+
+@pytest.mark.parametrize(("to", "wrong"), [("to", "cast_2"), ("float", "cast")])
+def test_a_cast_that_does_not_round_is_named(to: str, wrong: str) -> None:
+    class Off(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            y = func(*args, **(kwargs or {}))
+            return y * (1 + 2.0**-7) if getattr(func, "__name__", "") == to and args[0].is_floating_point() else y
+
+    with torch.random.fork_rng(), Off():
+        torch.manual_seed(0)
+        assert refnn.check_model(Mixed().bfloat16(), (torch.arange(3),)).first_deviation == wrong
+
+
+def test_a_watched_run_adds_up_in_the_same_order() -> None:
+    """A kernel may choose its order by how an array lies in memory."""
+
+    def of(x: torch.Tensor) -> torch.Tensor:
+        y = torch.tanh(x)[:, ::3].transpose(0, 1)
+        return y @ y[:, :5].expand(5, 5)
+
+    assert refnn.check_model(Of(of), (x(5, 15),)).first_deviation is None
 
 
 # --- attention as people write it ------------------------------------------------------------------------------------

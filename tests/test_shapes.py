@@ -19,6 +19,7 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.shapes import Shapes, zeros
 from refnn.arithmetic.windows import Windows, per_axis, windows_over
 from refnn.judging.cases import cases
+from refnn.judging.families import inside
 from refnn.networks.account import (
     Field,
     Size,
@@ -455,13 +456,18 @@ def test_a_softmax_sees_all_of_its_axis(name: str) -> None:
 
 
 def seen_by(op: Op, case: Any, place: Shape) -> np.ndarray:
-    """The cells along the spatial axes of the first input that one value of an op has a gradient for, in many tries."""
+    """The cells along the spatial axes of the first input that one value of an op has a gradient for or changes with,
+    in many tries."""
     x, rest = case.inputs[0], case.inputs[1:]
     found = np.zeros(x.shape[2:], dtype=bool)
-    tries = [x, -x, x / 8]
+    declared, value = next(iter(op.inputs.values())), op(*case.inputs, **case.params)[place]
+    tries = [x, inside(-x, declared), x / 8]
     for cell in np.ndindex(found.shape):
-        tries.append(x.copy())
-        tries[-1][:, :, *cell] += 1000
+        for step in (100, -100):
+            moved = x.copy()
+            moved[:, :, *cell] += step
+            tries.append(inside(moved, declared))
+            found[cell] |= op(tries[-1], *rest, **case.params)[place] != value
     for tried in tries:
         y, pull = op.pullback(tried, *rest, **case.params)
         g = np.zeros_like(y)

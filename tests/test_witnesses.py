@@ -654,6 +654,9 @@ OF_VJPS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "y for y(1-y)": lambda ar, g, y, x: (g * y,),
         "cotangent ignored": lambda ar, g, y, x: (y * (1 - y),),
     },
+    "sign": {
+        "straight through": lambda ar, g, y, x: (g,),
+    },
     "silu": {
         "sigmoid alone": lambda ar, g, y, x: (g * forward_of("sigmoid")(ar, x),),
         "slope of -f(-x)": reflected("silu")[1],

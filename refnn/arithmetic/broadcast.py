@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -31,3 +32,8 @@ def alike(found: np.ndarray) -> np.ndarray:
 def up_to(rows: int, columns: int) -> np.ndarray:
     """Where row i has the columns 0 to i, as a plain boolean array."""
     return np.tri(rows, columns, dtype=bool)
+
+
+def stretched(ar: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    """An array of an arithmetic in a shape that it broadcasts to, without a rounding."""
+    return x if x.shape == shape else ar.where(np.broadcast_to(True, shape), x, 0)

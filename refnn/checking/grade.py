@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from refnn.checking.apart import Stopped, run_apart
 from refnn.checking.check import FALSE_ALARM, false_alarm_line
-from refnn.checking.model import whole
+from refnn.checking.model import judge_whole
 from refnn.judging.call import Misbehaviour
 from refnn.judging.judge import Judge
 from refnn.models import default_model
@@ -50,7 +52,7 @@ class Grade:
                 "model": r.header["model"],
                 "cases": r.cases,
                 "elements": r.elements,
-                "worst_ratio": _number(r.worst_ratio),
+                "worst_ratio": number(r.worst_ratio),
                 "findings": [_shown(f) for f in r.findings],
             }
         )
@@ -59,16 +61,19 @@ class Grade:
         return f"{self.verdict}: {self.explanation}"
 
 
-def _number(x: float) -> float | str:
+def number(x: float) -> float | str:
+    """A number as JSON has it: text, where it is not finite."""
     return x if math.isfinite(x) else str(x)
 
 
 def _shown(f: Finding) -> dict[str, Any]:
-    numbers = {k: _number(getattr(f, k)) for k in ("got", "expected", "allowed")}
+    numbers = {k: number(getattr(f, k)) for k in ("got", "expected", "allowed")}
     return {"case": f.case, "what": f.what, "verdict": f.verdict, **numbers, "message": f.message}
 
 
-def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0) -> Grade:
+def grade(
+    problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0, time_limit: float | None = None
+) -> Grade:
     """Grade a replacement of a PyTorch model, in KernelBench's form.
 
     `problem` has `Model`, `get_inputs` and perhaps `get_init_inputs`, `solution` has `ModelNew`. Both are modules, or
@@ -81,27 +86,33 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
 
     A result is ok within the worst case of any evaluation order under the arithmetic model of the dtype, unless it is
     farther off than independent roundings ever are. Where the worst case on the problem's own inputs has no bound, or
-    is as wide as the values, the verdict is "inconclusive". Not covered: time, streams, a process that hangs.
+    is as wide as the values, the verdict is "inconclusive". Not covered: time, streams.
+
+    With a `time_limit` in seconds, for each run of the replacement, both must be paths. They run in a process of their
+    own: a replacement that hangs is stopped, and one that crashes is an error of its own. Without it they run in this
+    process.
 
     TypeError and ValueError say what is wrong with the problem, such as a function that has no op.
     """
-    from refnn.implementations import torch_problem  # here, because it loads PyTorch
-    from refnn.implementations.torch_network import network_of
-    from refnn.implementations.torch_run import names_of, observe
-
-    rules = find_model(default_model(dtype, "torch"))
-    model, given, init = torch_problem.defined(problem, dtype, seed, SCALES)
-    new = torch_problem.replacement(solution)
+    if time_limit is None:
+        return _graded(lambda doing, news=None: None, problem, solution, dtype, seed)
+    if not time_limit > 0:
+        raise ValueError(f"grade: time_limit is {time_limit!r}, expected a number of seconds above 0")
+    if odd := [x for x in (problem, solution) if not isinstance(x, (str, Path))]:
+        raise TypeError(f"grade: with a time_limit it takes paths, got a {type(odd[0]).__name__}")
+    found = [_report(dtype, seed)]
     try:
-        candidate, failed = torch_problem.made(new, init, dtype, seed, like=model), None
-    except Exception as e:
-        candidate, failed = None, Misbehaviour(f"making it raised {type(e).__name__}: {e}")
-    seen = observe(model, given[0], seed=seed, backward=False)
-    net = network_of(seen, names_of(model, given[0]), "problem")
-    # Of each set the output, which is one of those that were seen, and the gradients of inputs and parameters.
-    arrays = (*net.weights["module"].values(), *(r.output for r in seen.ran))
-    elements = len(given) * (sum(x.size for x in arrays) + sum(x.numel() for x in given[0]))
-    report = Report(
+        graded: Grade = run_apart(_graded, (str(problem), str(solution), dtype, seed), time_limit, found.append)
+        return graded
+    except Stopped as e:
+        report = found[-1]
+        _add_error(report, dtype, "the run", str(e))
+        return Grade("error", f"{e} ({report.cases - 1} sets of inputs were judged before)", report)
+
+
+def _report(dtype: str, seed: int) -> Report:
+    rules = find_model(default_model(dtype, "torch"))
+    return Report(
         {
             "subject": "problem",
             "dtype": dtype,
@@ -111,21 +122,52 @@ def grade(problem: Any, solution: Any, *, dtype: str = "float32", seed: int = 0)
             "algorithm": "accurate",
             "seed": seed,
             "false_alarm": FALSE_ALARM,
-            "deviations": false_alarm_line(FALSE_ALARM, elements),
             "notes": [],
         }
     )
+
+
+def _add_error(report: Report, dtype: str, label: str, why: str) -> None:
+    place = (f"problem/{dtype}/model/{label}", "problem", dtype, "model", "output")
+    report.results.append(Result(*place, verdicts={"error": 1}))
+    report.findings.append(Finding(*place, verdict="error", message=why))
+
+
+def _graded(tell: Callable[..., None], problem: Any, solution: Any, dtype: str, seed: int) -> Grade:
+    """The grade. `tell` is told what of the replacement runs, and the report as far as it has come."""
+    from refnn.implementations import torch_problem  # here, because it loads PyTorch
+    from refnn.implementations.torch_network import network_of
+    from refnn.implementations.torch_run import names_of, observe
+    from refnn.implementations.torch_whole import end_to_end
+
+    report, rules = _report(dtype, seed), find_model(default_model(dtype, "torch"))
+    model, given, init = torch_problem.defined(problem, dtype, seed, SCALES)
+    tell("making the replacement")
+    new = torch_problem.replacement(solution)
+    try:
+        candidate, failed = torch_problem.made(new, init, dtype, seed, like=model), None
+    except Exception as e:
+        candidate, failed = None, Misbehaviour(f"making it raised {type(e).__name__}: {e}")
+    tell("")
+    seen = observe(model, given[0], seed=seed, backward=False)
+    net = network_of(seen, names_of(model, given[0]), "problem")
+    # Of each set the output, which is one of those that were seen, and the gradients of inputs and parameters.
+    arrays = (*net.weights["module"].values(), *(r.output for r in seen.ran))
+    elements = len(given) * (sum(x.size for x in arrays) + sum(x.numel() for x in given[0]))
+    report.header["deviations"] = false_alarm_line(FALSE_ALARM, elements)
     vague = []
     for label, inputs in zip(("given", *(f"drawn, times {s:g}" for s in SCALES)), given, strict=True):
+        tell(f"the replacement, on the inputs {label},", report)
         try:
             if failed is not None:
                 raise failed
-            judge = whole(report, net, candidate, inputs, candidate, rules, label, seed)
+            found = end_to_end(net, candidate, inputs, candidate, seed)
+            tell("")
+            judge = judge_whole(report, found, rules, label, seed)
             vague += [label] if _vague(judge) else []
         except Misbehaviour as e:
-            place = (f"problem/{dtype}/model/{label}", "problem", dtype, "model", "output")
-            report.results.append(Result(*place, verdicts={"error": 1}))
-            report.findings.append(Finding(*place, verdict="error", message=str(e)))
+            tell("")
+            _add_error(report, dtype, label, str(e))
     return Grade(*_said(report, vague), report)
 
 

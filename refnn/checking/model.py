@@ -12,14 +12,15 @@ from refnn.checking.check import FALSE_ALARM, false_alarm_line
 from refnn.conformance import expected
 from refnn.ids import CaseId
 from refnn.judging.case import Case
+from refnn.judging.cases import slug
 from refnn.judging.check_case import judged
 from refnn.judging.independence import varied
 from refnn.judging.judge import Judge
 from refnn.models import Model, default_model
 from refnn.models import model as find_model
-from refnn.networks.network import Network
 from refnn.oracle.allowance import expected_error
 from refnn.report import Report
+from refnn.variants import Variant
 
 
 @dataclass
@@ -53,11 +54,11 @@ def check_model(
     output, and the gradients that it made of the cotangent that arrived. A torch.autograd.Function of one's own is
     judged by what its forward calls. A function that moves numbers (a view, a slice, a concatenation, a look-up, a mask
     that fills) runs on labels, too, and is judged by where it took each number from: the forward must be exact, and the
-    gradient the adjoint. The mask of a dropout is the one that it drew. Where PyTorch's own function is known to lose
-    digits as another formula does, that is expected. With `compile`, the compiled module is judged as a whole, by its
-    output and its gradients for a cotangent that is drawn. `loss` is a function of what the module returns, and gives a
-    number; by default it is half the sum of squares of all outputs. Where the cotangent that arrives at a node is zero,
-    as that loss's is where an output is zero, nothing is learned of the gradient there.
+    gradient the adjoint. A cast must round as NumPy does. The mask of a dropout is the one that it drew. What the
+    report on this version of PyTorch expects of its functions is expected here. With `compile`, the compiled module is
+    judged as a whole, by its output and its gradients for a cotangent that is drawn. `loss` is a function of what the
+    module returns, and gives a number; by default it is half the sum of squares of all outputs. Where the cotangent
+    that arrives at a node is zero, as that loss's is where an output is zero, nothing is learned of the gradient there.
 
     The budget is of first order: the error that rounding is expected to give to each element of a node's output, times
     the cotangent that arrived there, squared and summed. The shares add up to one; there are none if nothing is rounded
@@ -76,17 +77,18 @@ def check_model(
     if not seen.ran:
         lacking = "; ".join(f"{why}, at {place}" for place, why in seen.others.items()) or "it calls none"
         raise ValueError(f"check_model: {type(module).__name__} calls no function that is an op: {lacking}")
-    dtype = seen.ran[0].output.dtype.name
-    rules, name = find_model(default_model(dtype, "torch")), type(module).__name__
+    formats = dict.fromkeys(r.output.dtype.name for r in seen.ran)
+    models, name = {d: find_model(default_model(d, "torch")) for d in formats}, type(module).__name__
+    rules = next(iter(models.values()))
     elements = sum(r.output.size + sum(v[1].size for v in r.inputs if v) for r in seen.ran)
     line = false_alarm_line(FALSE_ALARM, elements)
     report = ModelReport(
         {
             "subject": name,
-            "dtype": dtype,
+            "dtype": ", ".join(formats),
             "implementation": "module, compiled" if compile else "module",
-            "model": rules.name,
-            "models": [rules.describe()],
+            "model": ", ".join(m.name for m in models.values()),
+            "models": [m.describe() for m in models.values()],
             "algorithm": "accurate",
             "seed": seed,
             "false_alarm": FALSE_ALARM,
@@ -95,13 +97,13 @@ def check_model(
         }
     )
     for place, why in seen.others.items():
-        report.skips[f"{name}/{dtype}/model/{place}"] = f"{why}, at {place}"
-        report.undeclared.add(f"{name}/{dtype}/model/{place}")  # if most is so, the report is not ok
+        report.skips[f"{name}/{next(iter(formats))}/model/{place}"] = f"{why}, at {place}"
+        report.undeclared.add(f"{name}/{next(iter(formats))}/model/{place}")  # if most is so, the report is not ok
     if compile:
         _whole(report, module, given, loss, rules, seed)
     else:
-        _stepwise(report, name, seen.ran, rules, line)
-    report.budget = _budget(seen.ran, rules)
+        _stepwise(report, name, seen.ran, models, line)
+    report.budget = _budget(seen.ran, models)
     return report
 
 
@@ -113,35 +115,29 @@ def _case(name: str, ran: Any, cotangent: np.ndarray | None, seed: int = 0) -> C
     return Case(id, ran.op, arrays, {**ran.op.defaults, **ran.params}, g, "model", random=varied(*numbers))
 
 
-def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model, line: float) -> None:
+def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], models: Mapping[str, Model], line: float) -> None:
     """Each call on its own, in the order of the run."""
     from refnn.implementations.torch import ARRAYS
 
     outputs, others = [], []
     pytorch = Report({}, expected=expected("torch", ARRAYS.version))
     for ran in calls:
-        if ran.output.dtype.name != rules.storage.name:
-            report.skips[f"{name}/{ran.name}"] = f"{ran.output.dtype.name} among {rules.storage.name}"
-            continue
         case = _case(name, ran, ran.cotangent, report.header["seed"])
         grads = [g if d.differentiable else None for g, d in zip(ran.grads, ran.op.inputs.values(), strict=True)]
-        got = [ran.output, *(grads if ran.cotangent is not None else [None] * len(grads))]
+        got = [None if ran.back else ran.output, *(grads if ran.cotangent is not None else [None] * len(grads))]
         results = ["output", *(f"grad[{n}]" for n in ran.op.inputs)]
         values = [ran.name, *(f"grad[{v[0] if v else None}] of {ran.name}" for v in ran.inputs)]
         replay = f"print(refnn.check_model(module, inputs, seed={report.header['seed']}))"
-        found, findings, _ = judged(case, got, results, rules, "accurate", line, replay)
+        found, findings, _ = judged(case, got, results, models[ran.output.dtype.name], "accurate", line, replay)
         called = dict(zip(results, values, strict=True))
         report.results += [_renamed(r, f"{name}: {ran.op.name}", called) for r in found]
         wrong = set()
         for f in findings:
             named = _renamed(f, f"{name}: {ran.op.name}", called)
-            why = pytorch.reason(replace(f, case=f.case.replace(name, ran.op.name, 1)))
-            if why is not None and f.verdict == "explained":
+            if (why := pytorch.reason(replace(f, case=_published(ran)))) is not None:
                 report.expected[named.key] = why
             elif f.verdict not in report.accept:
                 wrong.add(f.what)
-                if why is not None:
-                    named = replace(named, message=f"{named.message}; PyTorch is known for some of these: {why}")
             report.findings.append(named)
         if "output" in wrong:
             outputs.append(ran.name)
@@ -150,29 +146,31 @@ def _stepwise(report: ModelReport, name: str, calls: Sequence[Any], rules: Model
     report.first_deviation = next(iter((*outputs, *reversed(others))), None)
 
 
+def _published(ran: Any) -> str:
+    """The id that the case of a call would have in the report on PyTorch."""
+    shapes = {n: None if v is None else v[1].shape for n, v in zip(ran.op.inputs, ran.inputs, strict=True)}
+    variant = Variant(shapes, {**ran.op.defaults, **ran.params})
+    return str(CaseId(ran.op.name, ran.output.dtype.name, "model", slug(variant), "given", 0))
+
+
 def _whole(
     report: ModelReport, module: Any, given: Sequence[Any], loss: Callable[..., Any] | None, rules: Model, seed: int
 ) -> None:
     """The compiled module, end to end: its output and its gradients against the network of the eager run."""
     from refnn.implementations.torch_network import network_of
     from refnn.implementations.torch_run import names_of, observe
-    from refnn.implementations.torch_whole import compiled
+    from refnn.implementations.torch_whole import compiled, end_to_end
 
     if loss is not None:
         raise ValueError("check_model: a compiled module is judged with loss=None, for a cotangent that is drawn")
     net = network_of(observe(module, given, seed=seed), names_of(module, given), report.header["subject"])
-    whole(report, net, compiled(module), given, module, rules, "compiled", seed)
+    judge_whole(report, end_to_end(net, compiled(module), given, module, seed), rules, "compiled", seed)
     report.first_deviation = next((f.what for f in report.findings if f.verdict not in report.accept), None)
 
 
-def whole(
-    report: Report, net: Network, run: Any, given: Sequence[Any], module: Any, rules: Model, label: str, seed: int
-) -> Judge:
-    """Judge a function of tensors end to end, by the network that defines it, for a cotangent that is drawn; `module`
-    has its parameters. Returns the judge. Misbehaviour says what it did instead of a result."""
-    from refnn.implementations.torch_whole import end_to_end
-
-    op, arrays, g, output, grads = end_to_end(net, run, given, module, seed)
+def judge_whole(report: Report, whole: Any, rules: Model, label: str, seed: int) -> Judge:
+    """Judge what a function of tensors gave end to end (see `torch_whole.end_to_end`). Returns the judge."""
+    op, arrays, g, output, grads = whole
     id = str(CaseId(op.name, rules.storage.name, "model", label, "random", seed))
     case = Case(id, op, arrays, {}, g, "model", random=varied(*arrays, g))
     results = ["output", *(f"grad[{n}]" for n in op.inputs)]
@@ -186,12 +184,13 @@ def _renamed(found: Any, op: str, names: Mapping[str, str]) -> Any:
     return replace(found, op=op, what=names[found.what])
 
 
-def _budget(calls: Sequence[Any], rules: Model) -> dict[str, float]:
+def _budget(calls: Sequence[Any], models: Mapping[str, Model]) -> dict[str, float]:
     """The shares of the nodes in the variance of the loss."""
     found = {}
     for ran in calls:
-        if ran.cotangent is None or ran.output.dtype.name != rules.storage.name:
+        if ran.cotangent is None or ran.back:
             continue
+        rules = models[ran.output.dtype.name]
         error = expected_error(replace(_case("budget", ran, None).call(), cotangent=None), rules)[0]
         assert error is not None
         deviation, _ = error

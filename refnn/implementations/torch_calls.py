@@ -15,7 +15,8 @@ from refnn.ops import OPS
 
 def said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
     """What a call says, by the names of the arguments."""
-    if inspect.isfunction(func) and (own := inspect.signature(func)).parameters.keys() != {"args", "kwargs"}:
+    own = _signature(func)
+    if own is not None and own.parameters.keys() != {"args", "kwargs"}:
         found = own.bind(*args, **kwargs)
         found.apply_defaults()
         return dict(found.arguments)
@@ -31,6 +32,14 @@ def said(func: Any, plain: str, args: Any, kwargs: Any) -> dict[str, Any]:
             found.apply_defaults()
             return dict(found.arguments)
     raise Refused(f"the arguments of {plain} have no names")
+
+
+def _signature(func: Any) -> inspect.Signature | None:
+    """The signature of a function that is written in Python, and is not there to wrap one of C++."""
+    try:
+        return inspect.signature(func) if inspect.isfunction(func) else None
+    except ValueError:
+        return None
 
 
 def drops(named: Mapping[str, Any]) -> bool:
@@ -51,7 +60,10 @@ def drawn(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers and texts."""
+    """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers, texts, and whether
+    a number is a truth value."""
+    if annotation is bool:
+        return isinstance(value, bool)
     if isinstance(value, (torch.Tensor, str)):
         kind = torch.Tensor if isinstance(value, torch.Tensor) else str
         return annotation is kind or kind in getattr(annotation, "__args__", ())
@@ -60,6 +72,8 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 def bound(op: str, named: Mapping[str, Any], swapped: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """What goes into each slot of an op, and its parameters."""
+    if named.get("dtype") in {v.dtype for v in named.values() if isinstance(v, torch.Tensor)}:
+        named = {**named, "dtype": None}  # it says what it is
     slots: dict[str, Any] = {}
     rest = list(OPS[op].inputs)
     for key, value in named.items():

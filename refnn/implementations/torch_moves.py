@@ -23,12 +23,13 @@ from refnn.networks.moves import Places
 # By name, because a function such as sort moves numbers too, by what they are: labels would not tell.
 _NAMES = """
     T H mT mH adjoint broadcast_tensors broadcast_to cat channel_shuffle chunk column_stack concat concatenate
-    constant_pad_nd detach diag diag_embed diagonal dsplit dstack embedding expand expand_as flatten flip fliplr
-    flipud fold gather getitem hsplit hstack index_copy index_fill index_select masked_fill masked_scatter
+    constant_pad_nd copy detach diag diag_embed diagonal dsplit dstack embedding expand expand_as fill flatten flip
+    fliplr flipud fold gather getitem hsplit hstack index_copy index_fill index_select masked_fill masked_scatter
     masked_select meshgrid moveaxis movedim narrow native_channel_shuffle pad permute pixel_shuffle pixel_unshuffle
-    ravel repeat repeat_interleave reshape reshape_as roll rot90 row_stack scatter select select_scatter slice_scatter
-    split split_with_sizes squeeze stack swapaxes swapdims t take take_along_dim tensor_split tile transpose tril triu
-    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze view view_as vsplit vstack where
+    ravel repeat repeat_interleave reshape reshape_as roll rot90 row_stack scatter select select_scatter setitem
+    slice_scatter split split_with_sizes squeeze stack swapaxes swapdims t take take_along_dim tensor_split tile
+    transpose tril triu unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze view view_as vsplit vstack where
+    zero
 """
 MOVES = frozenset(_NAMES.split())
 
@@ -37,6 +38,8 @@ def places(func: Any, plain: str, args: Any, kwargs: Any, made: Any) -> list[Pla
     """For each tensor that a call returned, from where its elements are. Refused says that the call does not only move
     numbers."""
     given = [t for t in pytree.tree_leaves((args, kwargs)) if _numbers(t)]
+    if len(dtypes := {t.dtype for t in (*given, *_tensors(made))}) > 1:
+        raise Refused(f"{plain} of {' and '.join(sorted(map(str, dtypes)))} is not judged")
     sizes = [t.numel() for t in given]
     count = sum(sizes)
     shapes = [tuple(t.shape) for t in given]
@@ -52,6 +55,31 @@ def places(func: Any, plain: str, args: Any, kwargs: Any, made: Any) -> list[Pla
         constant = np.where(moved, 0, to_numpy(y)).astype(to_numpy(y).dtype)
         found.append(Places(shapes, source, constant, _silent(func, plain, args, kwargs, a.shape)))
     return found
+
+
+CHOICES = {"max": True, "min": False, "topk": True, "sort": False}  # by size along an axis; the largest first
+
+
+def chosen(plain: str, named: Mapping[str, Any], made: Any) -> Places:
+    """From where the elements are that a function chose by their size. They are where its indices say, if those hold
+    the numbers that NumPy sorts there, and else where NumPy has them. Refused says that it did something else."""
+    values, indices = (to_numpy(t) for t in made)
+    x = next(iter(named.values()))
+    if not isinstance(x, torch.Tensor) or not x.ndim:
+        raise Refused(f"this call of {plain} is not judged")
+    largest = bool(named.get("largest", named.get("descending", CHOICES[plain])))
+    axis, numbers = int(named["dim"]) % x.ndim, to_numpy(x).astype(np.float64)
+    there = indices if values.ndim == x.ndim else np.expand_dims(indices, axis)
+    order = np.argsort(-numbers if largest else numbers, axis=axis, kind="stable")
+    best = np.take(order, range(there.shape[axis]), axis=axis)
+    found, sorted_ = (np.take_along_axis(numbers, i, axis) for i in (there, best))
+    if named.get("sorted") is False:
+        found, sorted_ = np.sort(found, axis=axis), np.sort(sorted_, axis=axis)
+    sound = np.array_equal(found, sorted_, equal_nan=True)
+    labels = np.arange(numbers.size).reshape(numbers.shape)
+    source = np.take_along_axis(labels, there if sound else best, axis).reshape(values.shape)
+    nothing = np.zeros(values.shape)
+    return Places([tuple(x.shape)], source, nothing.astype(to_numpy(x).dtype), nothing.astype(bool))
 
 
 def _numbers(t: Any) -> bool:

@@ -22,7 +22,8 @@ class Ran:
 
     `inputs` has for each input of the op the name of the value and its numbers, None where it is absent. `kept` has
     what left as its gradient, in the same order. `cotangent` is what arrived, None if nothing did. `alone` says why the
-    call is no node of a network.
+    call is no node of a network. A cast is two calls: one forward, in the format that it casts to, and one `back`,
+    whose output says nothing, in the format that it casts from.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Ran:
     alone: str = ""
     cotangent: Array | None = None
     kept: list[list[Array]] = field(default_factory=list)
+    back: bool = False
 
     @property
     def grads(self) -> list[Array | None]:

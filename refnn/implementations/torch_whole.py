@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,9 +33,17 @@ def compiled(module: torch.nn.Module) -> Any:
     return torch.compile(module)
 
 
-def end_to_end(
-    net: Network, run: Callable[..., Any], given: Sequence[torch.Tensor], module: Any, seed: int
-) -> tuple[Op, tuple[Array, ...], Array, Array, list[Array | None]]:
+class Whole(NamedTuple):
+    """An op of a whole network, its arrays, a cotangent, and what a run gave for them."""
+
+    op: Op
+    arrays: tuple[Array, ...]
+    cotangent: Array
+    output: Array
+    grads: list[Array | None]
+
+
+def end_to_end(net: Network, run: Callable[..., Any], given: Sequence[torch.Tensor], module: Any, seed: int) -> Whole:
     """The op of a network with the gradients that a run can have, its arrays, a cotangent, and what the run gives for
     them: the output and the gradients.
 
@@ -68,7 +76,7 @@ def end_to_end(
     grads = {
         n: np.zeros(named[n].shape, dtype) if t is None else to_numpy(t) for n, t in zip(wanted, found, strict=True)
     }
-    return op, arrays, g, y, [grads.get(n) for n in op.inputs]
+    return Whole(op, arrays, g, y, [grads.get(n) for n in op.inputs])
 
 
 def _tried(run: Callable[[], Any]) -> Any:

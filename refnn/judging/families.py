@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refnn.formats import Format
-from refnn.op import Drawn, Op, Variant
+from refnn.op import Drawn, Input, Op, Variant
 
 # --- families --------------------------------------------------------------------------------------------------------
 
@@ -204,6 +204,22 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], axis: int) 
     return np.asarray(p / p.sum(axis=axis, keepdims=True) * rng.uniform(0.5, 1.0))  # they need not sum to one
 
 
+def inside(x: np.ndarray, declared: Input) -> np.ndarray:
+    """Numbers in the domain of an input: what is outside is reflected at the nearer end, as far as the other."""
+    low, high = declared.within
+    if low == -np.inf and high == np.inf:
+        return x
+    wide = x.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        wide = np.where(wide < low, 2 * low - wide, np.where(wide > high, 2 * high - wide, wide))
+    return np.clip(wide, low, high).astype(x.dtype)
+
+
+def off_poles(x: np.ndarray, declared: Input) -> np.ndarray:
+    """Numbers of which none is a pole: one is added to those that are."""
+    return np.where(np.isin(x, declared.poles), x + x.dtype.type(1), x) if declared.poles else x
+
+
 def draw_input(
     op: Op, name: str, variant: Variant, family: str, rng: np.random.Generator, fmt: Format
 ) -> np.ndarray | None:
@@ -231,7 +247,8 @@ def draw_input(
             return classes
         share, ignored = 1.0 if kind == "ignored" else 0.2, {**op.defaults, **variant.params}[declared.ignored]
         return np.where(rng.random(shape) < share, ignored, classes).astype(np.int64)
-    return draw(rng, shape, fmt).astype(fmt.dtype)
+    x = inside(draw(rng, shape, fmt).astype(fmt.dtype), declared)
+    return off_poles(x, declared) if family == "grid" else x
 
 
 WEIGHTS: Mapping[str, Draw] = {  # one for each of refnn.op.DRAWN

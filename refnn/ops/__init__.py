@@ -65,8 +65,10 @@ def find(op: str | Op) -> Op:
 
 # What others call an op of the catalogue.
 ALSO_CALLED = {
+    "absolute": "abs",
     "affine": "linear",
     "attention": "scaled_dot_product_attention",
+    "average": "mean",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
     "bce": "binary_cross_entropy_with_logits",
@@ -84,7 +86,9 @@ ALSO_CALLED = {
     "hard_sigmoid": "hardsigmoid",
     "hard_swish": "hardswish",
     "hard_tanh": "hardtanh",
+    "inverse": "reciprocal",
     "l2_loss": "half_squared_error",
+    "ln": "log",
     "log_sigmoid": "logsigmoid",
     "log_sum_exp": "logsumexp",
     "logistic": "sigmoid",
@@ -97,12 +101,17 @@ ALSO_CALLED = {
     "max_pool": "max_pool2d",
     "maxpool": "max_pool2d",
     "mse": "mse_loss",
+    "negative": "neg",
     "negative_log_likelihood": "nll_loss",
+    "sgn": "sign",
     "sdpa": "scaled_dot_product_attention",
     "self_attention": "scaled_dot_product_attention",
+    "reduce_mean": "mean",
+    "reduce_sum": "sum",
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",
+    "variance": "var",
     "weight_decay": "l2_penalty",
 }
 # What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.

@@ -315,18 +315,19 @@ def _check(net: Network, arrays: Mapping[str, np.ndarray], target: np.ndarray, l
 
 def _refuse_mixed(net: Network, arrays: Mapping[str, np.ndarray], schedule: str) -> None:
     """ValueError unless every node treats the samples apart: NaN goes wherever a number goes, and from the first of two
-    samples must not reach the second."""
+    samples must not reach the second. Each node is given ones beside NaN: no op of the catalogue makes NaN of them."""
     shapes = {n: a.shape if n in net.parameters else (2, *a.shape[1:]) for n, a in arrays.items()}
     two = {n: np.zeros(shape, np.int64 if arrays[n].dtype.kind in "biu" else np.float64) for n, shape in shapes.items()}
     for name in net.inputs:
         if two[name].dtype.kind == "f":
-            two[name][0] = np.nan
+            two[name][0], two[name][1] = np.nan, 1
     ar = Floats(np.float64)
     with np.errstate(all="ignore"):
         for node in net.nodes:
             try:
-                y = two[node.name] = net.step(ar, node, two)
+                y = net.step(ar, node, two)
                 mixed = y.shape[:1] != (2,) or np.isnan(y[1]).any()
+                two[node.name] = np.where(np.isnan(y), y, 1.0)
             except ValueError:  # it takes the samples of this batch for something else
                 mixed = True
             if mixed:

@@ -473,6 +473,42 @@ def log_softmax(x: Array, *, axis: int) -> Array:
     return y
 
 
+def _along(x: Array, axis: Any, keepdims: bool, of: Callable[[list[mpf]], mpf]) -> Array:
+    """A function of all numbers along some axes, which disappear or stay with length 1."""
+    axes = range(x.ndim) if axis is None else [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+    y = np.empty([1 if a in axes else n for a, n in enumerate(x.shape)], dtype=object)
+    for k in np.ndindex(y.shape):
+        y[k] = of([x[j] for j in np.ndindex(x.shape) if all(a in axes or j[a] == k[a] for a in range(x.ndim))])
+    return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
+
+
+def total(x: Array, *, axis: Any, keepdims: bool) -> Array:
+    """The sum of all elements along the axes (torch.sum)."""
+    return _along(x, axis, keepdims, _added)
+
+
+def mean(x: Array, *, axis: Any, keepdims: bool) -> Array:
+    """The sum of all elements along the axes over their number (torch.mean)."""
+    return _along(x, axis, keepdims, lambda row: _added(row) / len(row))
+
+
+def var(x: Array, *, axis: Any, keepdims: bool, correction: int) -> Array:
+    """1 / (N - dN) sum_i (x_i - mean)^2 along the axes (torch.var)."""
+
+    def of(row: list[mpf]) -> mpf:
+        middle = _added(row) / len(row)
+        return _added([(v - middle) ** 2 for v in row]) / (len(row) - correction)
+
+    return _along(x, axis, keepdims, of)
+
+
+def _added(row: list[mpf]) -> mpf:
+    y = mpf(0)
+    for v in row:
+        y += v
+    return y
+
+
 def cross_entropy(
     input: Array,
     target: Array,
@@ -708,6 +744,18 @@ def _reduced(losses: Array, reduction: str) -> Array:
     return _scalar(total if reduction == "sum" else total / count)
 
 
+def _each(of: Callable[[mpf], mpf]) -> Callable[[Array], Array]:
+    """A function of one number, of each in turn (torch.exp and its like)."""
+
+    def loop(x: Array) -> Array:
+        y = np.empty(x.shape, dtype=object)
+        for k in np.ndindex(x.shape):
+            y[k] = of(x[k])
+        return y
+
+    return loop
+
+
 def _scalar(value: mpf) -> Array:
     y = np.empty((), dtype=object)
     y[()] = value
@@ -717,6 +765,7 @@ def _scalar(value: mpf) -> Array:
 # Op name -> the formula in loops. One line for each op.
 FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
+        "abs": _each(lambda v: v if v > 0 else -v),
         "add": add,
         "avg_pool1d": functools.partial(avg_pool, 1),
         "avg_pool2d": functools.partial(avg_pool, 2),
@@ -729,9 +778,12 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "conv_transpose1d": transposed_convolution,
         "conv_transpose2d": transposed_convolution,
         "conv_transpose3d": transposed_convolution,
+        "cos": _each(lambda v: (mpmath.expj(v) + mpmath.expj(-v)).real / 2),
         "cross_entropy": cross_entropy,
         "dropout": dropout,
         "elu": elu,
+        "exp": _each(lambda v: e**v),
+        "expm1": _each(lambda v: exp(v) - 1),
         "flatten": flatten,
         "gelu": gelu,
         "glu": glu,
@@ -746,6 +798,8 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "leaky_relu": leaky_relu,
         "linear": linear,
         "locally_connected2d": locally_connected2d,
+        "log": _each(lambda v: log(v)),
+        "log1p": _each(lambda v: log(1 + v)),
         "log_softmax": log_softmax,
         "logsigmoid": logsigmoid,
         "logsumexp": logsumexp,
@@ -754,28 +808,38 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "max_pool2d": functools.partial(max_pool, 2),
         "max_pool3d": functools.partial(max_pool, 3),
         "maxout": maxout,
+        "mean": mean,
         "mish": mish,
         "mse_loss": mse_loss,
         "mul": mul,
+        "neg": _each(lambda v: 0 - v),
         "nll_loss": nll_loss,
         "prelu": prelu,
+        "reciprocal": _each(lambda v: v ** mpf(-1)),
         "relu": relu,
         "relu6": relu6,
         "rms_norm": rms_norm,
         "rrelu": rrelu,
+        "rsqrt": _each(lambda v: v ** mpf(-0.5)),
         "scaled_dot_product_attention": scaled_dot_product_attention,
         "selu": selu,
         "sigmoid": sigmoid,
+        "sign": _each(lambda v: mpf((v > 0) - (v < 0))),
         "silu": silu,
+        "sin": _each(lambda v: (mpmath.expj(v) - mpmath.expj(-v)).imag / 2),
         "smooth_l1_loss": smooth_l1_loss,
         "softmax": softmax,
         "softplus": softplus,
         "softshrink": softshrink,
         "softsign": softsign,
+        "sqrt": _each(lambda v: v ** mpf(0.5)),
+        "square": _each(lambda v: v * v),
         "sub": sub,
+        "sum": total,
         "tanh": tanh,
         "tanhshrink": tanhshrink,
         "threshold": threshold,
+        "var": var,
     }
 )
 
