@@ -150,6 +150,7 @@ WRONG: dict[str, tuple[Callable[[Framework], dict[str, Any]], str]] = {
     ),
     "an op that is none": (lambda a: {"ops": {"abaccus": abacus.relu}}, "ops has 'abaccus', which is no op of refnn"),
     "a spelling of nothing": (lambda a: {"spelling": {"max_value": "high"}}, "is a parameter of none of its ops"),
+    "what stands for nothing": (lambda a: {"absent": {"max_value": 0}}, "absent has 'max_value', which is a parameter"),
     "an op in name only": (lambda a: {"unsupported": lambda f, case: "all"}, "relu supports none of"),
     "a function that raises": (lambda a: {"ops": {"relu": lambda x: x.nothing}}, "raised AttributeError"),
     "another shape": (

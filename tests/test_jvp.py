@@ -609,6 +609,7 @@ DOUBTFUL = {
     "softsign": "the quotient rule",
     "tanh": "1 - y^2",
     "tanhshrink": "a difference",
+    "var": "sums of tangents that are not centred, which meet the error of the mean",
 }
 WHAT = ("output", "grad", "jvp", "double")
 OF_ITS_OWN = ("glu", "l2_penalty")  # in forward mode, where the gradient is right

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -26,3 +27,8 @@ def alike(found: np.ndarray) -> np.ndarray:
     """For each element, in a row of its own, the places where it stands."""
     count = int(found.max(initial=-1)) + 1
     return np.argsort(found, kind="stable").reshape(count, len(found) // max(count, 1))
+
+
+def stretched(ar: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    """An array of an arithmetic in a shape that it broadcasts to, without a rounding."""
+    return x if x.shape == shape else ar.where(np.broadcast_to(True, shape), x, 0)

@@ -45,10 +45,15 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "logsigmoid": lambda x: -anp.logaddexp(0, -x),
         "logsumexp": lambda x, *, axis=-1, keepdims=False: special.logsumexp(x, axis=axis, keepdims=keepdims),
         "maxout": lambda x, *, groups: anp.max(anp.reshape(x, (len(x), groups, x.shape[1] // groups, *x.shape[2:])), 2),
+        "mean": lambda x, *, axis=None, keepdims=False: anp.mean(x, axis=axis, keepdims=keepdims),
         "relu": lambda x: anp.maximum(x, 0),
         "sigmoid": lambda x: special.expit(x),
         "softplus": lambda x: anp.logaddexp(0, x),
+        "sum": lambda x, *, axis=None, keepdims=False: anp.sum(x, axis=axis, keepdims=keepdims),
         "tanh": lambda x: anp.tanh(x),
+        "var": lambda x, *, axis=None, keepdims=False, correction=1: anp.var(
+            x, axis=axis, ddof=correction, keepdims=keepdims
+        ),
     }
 )
 

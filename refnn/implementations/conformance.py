@@ -33,9 +33,10 @@ def conformance(framework: Framework) -> list[str]:
 def _names(framework: Framework) -> Iterator[str]:
     parameters = {p for name in framework.ops if name in OPS for p in OPS[name].defaults}
     yield from (f"ops has {name!r}, which is no op of refnn" for name in framework.ops if name not in OPS)
-    for name in framework.spelling:
-        if name not in parameters:
-            yield f"spelling has {name!r}, which is a parameter of none of its ops"
+    for what, named in (("spelling", framework.spelling), ("absent", framework.absent)):
+        yield from (
+            f"{what} has {name!r}, which is a parameter of none of its ops" for name in named if name not in parameters
+        )
 
 
 def _functions(framework: Framework) -> Iterator[str]:

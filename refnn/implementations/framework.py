@@ -39,8 +39,9 @@ class Framework:
     """A framework: its arrays, its functions and its gradients.
 
     `ops` has its function for each op that it offers, which takes its own arrays, then the op's parameters by name.
-    A parameter that has another name there stands in `spelling`, and None is never passed. A function lacks what its
-    signature does not name (see `refnn.check`), and what `unsupported(f, case)` gives a reason for.
+    A parameter that has another name there stands in `spelling`. For one that is None the function is passed what
+    `absent` has, and nothing where that has nothing. A function lacks what its signature does not name (see
+    `refnn.check`), and what `unsupported(f, case)` gives a reason for.
 
     `array` and `numpy` turn a NumPy array into one of the framework and back. `call(f, arrays)` gives the output.
     `vjp(f, arrays, places, g)` gives the gradients of sum(g * f(*arrays)) by the arrays at `places`. Without it the
@@ -64,6 +65,7 @@ class Framework:
     model: Callable[[str], str] = str
     dtypes: tuple[str, ...] = ("float32", "float64")
     spelling: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, Any] = field(default_factory=dict)
     conventions: Mapping[str, str] = field(default_factory=dict)
     unsupported: Callable[[Function, Case], str | None] = _takes_all
     homes: tuple[str, ...] = ()
@@ -118,8 +120,10 @@ class Framework:
         return self.unsupported(f, case) if dtype in self.dtypes else f"dtype {dtype}"
 
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """refnn's parameters under the framework's names: its arrays for arrays, and its own default for None."""
-        given = {self.spelling.get(k, k): v for k, v in params.items() if v is not None}
+        """refnn's parameters under the framework's names: its arrays for arrays, and for None what `absent` has, or its
+        own default."""
+        found = {k: self.absent.get(k) if v is None else v for k, v in params.items()}
+        given = {self.spelling.get(k, k): v for k, v in found.items() if v is not None or k in self.absent}
         return {k: self.array(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
 
     def spelled(self, f: Any) -> str:

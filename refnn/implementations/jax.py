@@ -163,6 +163,7 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "logsigmoid": jax.nn.log_sigmoid,
         "logsumexp": jax.nn.logsumexp,
         **{f"max_pool{n}d": partial(max_pool, n) for n in (1, 2, 3)},
+        "mean": jnp.mean,
         "mish": jax.nn.mish,
         "relu": jax.nn.relu,
         "relu6": jax.nn.relu6,
@@ -172,7 +173,9 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "softmax": jax.nn.softmax,
         "softplus": jax.nn.softplus,
         "softsign": jax.nn.soft_sign,
+        "sum": jnp.sum,
         "tanh": jnp.tanh,
+        "var": jnp.var,
     }
 )
 

@@ -117,8 +117,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return y if bias is None else node("Add", y, bias)
 
 
-def logsumexp(x: Any, *, axis: int = -1, keepdims: bool = False) -> Any:
-    return node("ReduceLogSumExp", x, np.array([axis]), keepdims=int(keepdims))
+def reduction(kind: str, x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """Without axes all of them are reduced."""
+    return node(kind, x, None if axis is None else np.array(each(axis, 1)), keepdims=int(keepdims))
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, normalized_shape: Any, eps: float = 1e-5) -> Any:
@@ -164,8 +165,11 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "leaky_relu": lambda x, *, negative_slope=0.01: node("LeakyRelu", x, alpha=float(negative_slope)),
         "linear": linear,
         "log_softmax": lambda x, *, axis=-1: node("LogSoftmax", x, axis=axis),
-        "logsumexp": logsumexp,
+        "logsumexp": lambda x, *, axis=-1, keepdims=False: reduction(
+            "ReduceLogSumExp", x, axis=axis, keepdims=keepdims
+        ),
         **{f"max_pool{n}d": partial(pool, "MaxPool", n) for n in (1, 2, 3)},
+        "mean": partial(reduction, "ReduceMean"),
         "mish": lambda x: node("Mish", x),
         "nll_loss": nll_loss,
         "prelu": prelu,
@@ -177,6 +181,7 @@ OPS: MappingProxyType[str, Function] = MappingProxyType(
         "softplus": lambda x: node("Softplus", x),
         "softshrink": lambda x, *, lambd=0.5: node("Shrink", x, bias=float(lambd), lambd=float(lambd)),
         "softsign": lambda x: node("Softsign", x),
+        "sum": partial(reduction, "ReduceSum"),
         "tanh": lambda x: node("Tanh", x),
     }
 )

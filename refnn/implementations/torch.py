@@ -56,6 +56,7 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
 
 
 SPELLING = {"axis": "dim", "keepdims": "keepdim", "start": "start_dim"}
+ABSENT = {"axis": None}  # all axes: sum and mean take no keepdim without a dim, and var has no gradient for dim=()
 
 
 def _padded(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -151,6 +152,8 @@ def _pull(
 def _output(f: Callable[..., torch.Tensor], arrays: Sequence[torch.Tensor]) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")  # which costs a copy
+        # Of no slices at all; where one has too few elements, the op refuses the call.
+        warnings.filterwarnings("ignore", r"var\(\): degrees of freedom is <= 0")
         y = f(*arrays)
     if not isinstance(y, torch.Tensor):
         raise TypeError(f"{f.__name__} returned a {type(y).__name__}, expected a torch.Tensor")
@@ -326,6 +329,7 @@ ARRAYS = Framework(  # without what PyTorch offers for each op, which `refnn.wit
     model=lambda dtype: default_model(dtype, "torch"),
     dtypes=("float16", "bfloat16", "float32", "float64"),
     spelling=SPELLING,
+    absent=ABSENT,
     unsupported=unsupported,
     homes=("torch.nn.functional", "torch"),
     second=second,

@@ -60,7 +60,10 @@ def drawn(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers and texts."""
+    """Whether a value is what an overload of a function takes: overloads differ in tensors, numbers, texts, and whether
+    a number is a truth value."""
+    if annotation is bool:
+        return isinstance(value, bool)
     if isinstance(value, (torch.Tensor, str)):
         kind = torch.Tensor if isinstance(value, torch.Tensor) else str
         return annotation is kind or kind in getattr(annotation, "__args__", ())

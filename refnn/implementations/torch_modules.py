@@ -122,6 +122,8 @@ def settings(op: str, said: Mapping[str, Any], shown: str) -> dict[str, Any]:
     for name, only in GRANTED.items():
         if name not in OPS[op].defaults and said.get(name, only) != only:
             raise Refused(f"{shown} has {name}={said[name]!r}, expected {only!r}")
+    if "correction" in OPS[op].defaults and said.get("correction") is None:  # as PyTorch's own default is
+        said = {**said, "correction": int(said.get("unbiased", True))}
     params = {}
     for name, default in OPS[op].defaults.items():
         value = said.get(SPELLING.get(name, name), default)

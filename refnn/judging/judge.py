@@ -23,7 +23,7 @@ from refnn.arithmetic.floats import Floats
 from refnn.arithmetic.windows import Contraction
 from refnn.formats import Format
 from refnn.judging.case import Case
-from refnn.judging.special import broadcasts, is_allowed, kinds_of, signature, spread
+from refnn.judging.special import broadcasts, is_allowed, kinds_of, signature, slices, spread
 from refnn.judging.verdict import (
     CONVENTION,
     ERROR,
@@ -40,6 +40,7 @@ from refnn.judging.verdict import (
 )
 from refnn.models import Model
 from refnn.op import Special
+from refnn.ops._shared import axes_of
 from refnn.oracle.allowance import Expected, WorstCase, expected_error, worst_case
 from refnn.oracle.evaluate import Rows, run
 from refnn.oracle.ties import grouped, shares
@@ -323,11 +324,12 @@ class Judge:
                     j.code[i], j.error[i] = EXACT, 0.0
 
     def _by_slices(self, which: int, got: np.ndarray, j: Judgement, rows: Rows) -> None:
-        """The rows of the table that hold a slice along an axis: what they allow an element that is NaN, infinite or
-        finite holds in every slice that has a NaN, one infinity or several, and nothing but -inf, as they do."""
+        """The rows of the table that hold a slice along an axis, or along several: what they allow an element that is
+        NaN, infinite or finite holds in every slice that has a NaN, one infinity or several, and nothing but -inf, as
+        they do. Of a slice of finite numbers they say nothing."""
         c, x = self.case, self.case.inputs[0]
         table = [(r, r.axis) for r in c.op.special if r.axis is not None and r.cotangent == 1]
-        if not table or x is None or len(c.inputs) > 1:
+        if not table or x is None or not x.size or len(c.inputs) > 1:
             return
         allowed: dict[tuple[bytes, int], list[Any]] = {}
         for row, _ in table:
@@ -335,20 +337,20 @@ class Judge:
             entry = row.output if which == 0 else row.grads[which - 1]
             for kind, e in zip(seen.tolist(), entry if isinstance(entry, list) else [entry] * len(seen), strict=True):
                 allowed.setdefault((signature(seen).tobytes(), kind), []).extend(e if isinstance(e, tuple) else (e,))
-        axis = c.params[table[0][1]] % x.ndim
-        kinds = np.moveaxis(kinds_of(x), axis, -1)
+        axes = axes_of(x.ndim, c.params[table[0][1]])
+        kinds = slices(kinds_of(x), axes)
         reduced = c.cotangent.shape != x.shape  # one number for each slice
-        g = c.cotangent.reshape(*kinds.shape[:-1], 1) if reduced else np.moveaxis(c.cotangent, axis, -1)
-        g = np.broadcast_to(g if which else 1.0, kinds.shape).reshape(-1, kinds.shape[-1])
-        kinds = kinds.reshape(g.shape)
+        g = c.cotangent.reshape(-1, 1) if reduced else slices(c.cotangent, axes)
+        g = np.broadcast_to(g if which else 1.0, kinds.shape)
         signatures, place = signature(kinds), np.arange(kinds.size)
         if which == 0 and reduced:
-            place = np.arange(0, kinds.size, kinds.shape[-1]).reshape(c.cotangent.shape)[rows]
+            place = place[:: kinds.shape[1]].reshape(c.cotangent.shape)[rows]
         else:
-            moved = np.moveaxis(np.empty(x.shape), axis, -1).shape
-            place = np.moveaxis(place.reshape(moved), -1, axis)[rows]
+            place = np.argsort(slices(place.reshape(x.shape), axes), axis=None).reshape(x.shape)[rows]
         for i in map(tuple, np.argwhere(j.code == SPECIAL)):
             slice_, within = divmod(int(place[i]), kinds.shape[-1])
+            if (kinds[slice_] == kinds_of(np.zeros(1))).all():
+                continue
             found = allowed.get((signatures[slice_].tobytes(), int(kinds[slice_, within])), [])
             if any(e is not None and is_allowed(float(got[i]), e, float(g[slice_, within])) for e in found):
                 j.code[i], j.error[i] = EXACT, 0.0

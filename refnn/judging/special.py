@@ -29,6 +29,12 @@ def kinds_of(x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), 3, np.where(np.isinf(x), 1 + np.sign(x), 1)).astype(np.int64)
 
 
+def slices(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """An array that has elements, as rows: a slice along these axes in each."""
+    length = math.prod(x.shape[a] for a in axes)
+    return np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim)).reshape(-1, length)
+
+
 def signature(kinds: np.ndarray) -> np.ndarray:
     """For each slice along the last axis: whether there is a NaN, an infinity or several, anything but -inf."""
     return np.stack([(kinds == 3).any(-1), np.minimum((kinds == 2).sum(-1), 2), (kinds > 0).any(-1)], axis=-1).astype(

@@ -25,6 +25,7 @@ from refnn.arithmetic.windows import Windows, sides
 from refnn.formats import FORMATS
 from refnn.networks.network import Network, Node
 from refnn.ops import _conv, _pool, find
+from refnn.ops._shared import axes_of
 from refnn.refusals import check_choice
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def _mixed(node: Node, ndim: int) -> set[int]:
     """The axes along which an op without windows lets values see each other."""
     params = {**find(node.op).defaults, **node.params}
     if "axis" in params:
-        return {params["axis"] % ndim}
+        return {*axes_of(ndim, params["axis"])}
     if "normalized_shape" in params:
         return set(range(ndim - len(params["normalized_shape"]), ndim))
     if node.catalogued in ("linear", "matmul"):

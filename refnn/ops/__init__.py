@@ -67,6 +67,7 @@ def find(op: str | Op) -> Op:
 ALSO_CALLED = {
     "absolute": "abs",
     "affine": "linear",
+    "average": "mean",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
     "bce": "binary_cross_entropy_with_logits",
@@ -102,9 +103,12 @@ ALSO_CALLED = {
     "negative": "neg",
     "negative_log_likelihood": "nll_loss",
     "sgn": "sign",
+    "reduce_mean": "mean",
+    "reduce_sum": "sum",
     "softargmax": "softmax",
     "softmax_cross_entropy": "cross_entropy",
     "swish": "silu",
+    "variance": "var",
     "weight_decay": "l2_penalty",
 }
 # What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.

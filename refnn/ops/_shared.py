@@ -69,9 +69,16 @@ def between(ar: Any, x: Array, low: Any, high: Any, inside: Any, below: Any, abo
     return ar.branch(-x, ar.branch(x, inside, below, at=low), above, at=-high)
 
 
-def kept(x: Array, axis: int) -> tuple[int, ...]:
-    """The shape of x with an axis of length 1."""
-    return tuple(1 if a == axis % x.ndim else n for a, n in enumerate(x.shape))
+def axes_of(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The axes that `axis` names, counted from 0: one, several, or all for None."""
+    named = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return tuple(sorted(a % ndim for a in named))
+
+
+def kept(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of x with axes of length 1."""
+    ones = axes_of(x.ndim, axis)
+    return tuple(1 if a in ones else n for a, n in enumerate(x.shape))
 
 
 def rescaled(ar: Any, n: int) -> Any:

@@ -453,6 +453,42 @@ def log_softmax(x: Array, *, axis: int) -> Array:
     return y
 
 
+def _along(x: Array, axis: Any, keepdims: bool, of: Callable[[list[mpf]], mpf]) -> Array:
+    """A function of all numbers along some axes, which disappear or stay with length 1."""
+    axes = range(x.ndim) if axis is None else [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+    y = np.empty([1 if a in axes else n for a, n in enumerate(x.shape)], dtype=object)
+    for k in np.ndindex(y.shape):
+        y[k] = of([x[j] for j in np.ndindex(x.shape) if all(a in axes or j[a] == k[a] for a in range(x.ndim))])
+    return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
+
+
+def total(x: Array, *, axis: Any, keepdims: bool) -> Array:
+    """The sum of all elements along the axes (torch.sum)."""
+    return _along(x, axis, keepdims, _added)
+
+
+def mean(x: Array, *, axis: Any, keepdims: bool) -> Array:
+    """The sum of all elements along the axes over their number (torch.mean)."""
+    return _along(x, axis, keepdims, lambda row: _added(row) / len(row))
+
+
+def var(x: Array, *, axis: Any, keepdims: bool, correction: int) -> Array:
+    """1 / (N - dN) sum_i (x_i - mean)^2 along the axes (torch.var)."""
+
+    def of(row: list[mpf]) -> mpf:
+        middle = _added(row) / len(row)
+        return _added([(v - middle) ** 2 for v in row]) / (len(row) - correction)
+
+    return _along(x, axis, keepdims, of)
+
+
+def _added(row: list[mpf]) -> mpf:
+    y = mpf(0)
+    for v in row:
+        y += v
+    return y
+
+
 def cross_entropy(
     input: Array,
     target: Array,
@@ -752,6 +788,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "max_pool2d": functools.partial(max_pool, 2),
         "max_pool3d": functools.partial(max_pool, 3),
         "maxout": maxout,
+        "mean": mean,
         "mish": mish,
         "mse_loss": mse_loss,
         "mul": mul,
@@ -777,9 +814,11 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "sqrt": _each(lambda v: v ** mpf(0.5)),
         "square": _each(lambda v: v * v),
         "sub": sub,
+        "sum": total,
         "tanh": tanh,
         "tanhshrink": tanhshrink,
         "threshold": threshold,
+        "var": var,
     }
 )
 

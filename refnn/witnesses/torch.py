@@ -111,6 +111,7 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "max_pool2d": F.max_pool2d,
         "max_pool3d": F.max_pool3d,
         "maxout": maxout,
+        "mean": torch.mean,
         "mish": F.mish,
         "mse_loss": F.mse_loss,
         "mul": torch.mul,
@@ -136,9 +137,11 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "sqrt": torch.sqrt,
         "square": torch.square,
         "sub": torch.sub,
+        "sum": torch.sum,
         "tanh": torch.tanh,
         "tanhshrink": F.tanhshrink,
         "threshold": F.threshold,
+        "var": torch.var,
     }
 )
 

@@ -14,12 +14,13 @@ from refnn.study.power.catalogue import (
     norms,
     piecewise,
     pooling,
+    reductions,
     smooth,
     softmax,
 )
 from refnn.study.power.mutant import Mutant, Pair
 
-_MODULES = (arithmetic, convolution, functions, layers, losses, norms, piecewise, pooling, smooth, softmax)
+_MODULES = (arithmetic, convolution, functions, layers, losses, norms, piecewise, pooling, reductions, smooth, softmax)
 
 FAMILIES: Mapping[str, tuple[Mutant, ...]] = MappingProxyType(
     {module.__name__.rpartition(".")[2]: module.MUTANTS for module in _MODULES}
