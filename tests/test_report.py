@@ -1,6 +1,7 @@
 """The written forms of a report: nothing is lost, nothing that fails looks as if it passed, nothing breaks the page."""
 
 import base64
+import hashlib
 import html
 import json
 import math
@@ -368,10 +369,10 @@ def test_a_finding_has_got_expected_and_allowed_on_lines_of_their_own():
     assert str(more).splitlines()[0].endswith("/x, 2 elements alike")
 
 
-def test_a_ratio_inside_the_allowance_is_not_rounded_to_all_of_it():
-    assert number(0.9996) == "0.9996"
-    assert number(1 - 1e-12) == "0.999999999999" and number(math.nextafter(1, 0)) == "0.9999999999999999"
-    assert number(1.0) == "1" and number(math.nextafter(1, 2)) == "1"
+def test_a_number_is_rounded_as_a_person_would():
+    """What is 1 only when rounded does not look as if it were."""
+    assert number(0.9996) == number(math.nextafter(1, 0)) == number(math.nextafter(1, 2)) == "1.00"
+    assert number(1.0) == "1" and number(0.9994) == "0.999"
     assert number(123456.0) == "123,456"
     assert number(1.5) == "1.5"
 
@@ -396,7 +397,7 @@ def hostile():
 
 def test_the_page_escapes_everything():
     page = hostile().to_html()
-    assert "<script" not in page
+    assert page.count("<script") == 1 and "alert(" not in page.partition("<script")[2].partition("</script>")[0]
     assert "<img" not in page
     assert "&lt;script&gt;" in page
 
@@ -404,7 +405,69 @@ def test_the_page_escapes_everything():
 def test_the_page_loads_nothing_from_elsewhere():
     page = every_number().to_html()
     assert not re.search(r"(?:src|href|action|data|srcset)\s*=\s*[\"']?\s*(?:https?:|//)", page)
-    assert not re.search(r"url\(|@import|<link|<script|<iframe|<object", page)
+    assert not re.search(r"url\(|@import|<link|<script\s|<iframe|<object", page)
+
+
+def test_the_policy_of_the_page_admits_its_own_script_and_nothing_from_elsewhere():
+    page = failing().to_html()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
+
+
+def first_screen(page):
+    return html.unescape(page[page.index('<header id="top">') : page.index('<section id="verdicts">')])
+
+
+def test_the_first_screen_says_what_is_wrong_how_bad_and_how_to_see_it_again():
+    r = failing()
+    r.header["notes"] = [f"note number {i}" for i in range(43)]
+    r.findings += [finding(f"b/{i}", ratio=2.0 + i, replay=f"again({i})") for i in range(4)]
+    r.findings.append(finding("t/0", op="tanh", ratio=1.5, replay="again('tanh')"))
+    r.results.append(result("t/0", "grad[x]", op="tanh", verdicts={"violation": 1}))
+    page = r.to_html()
+    top = first_screen(page)
+    assert "does not conform: 6 unexpected findings" in top
+    assert "The gradient of x is wrong" in top and "1.5e+07 times the allowance" in top
+    for name, value in (("got", "0.1"), ("expected", "0.25"), ("allowed", "\u00b1\u20091e-08")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in top
+    assert "print(refnn.check('softmax'))" in top and "again('tanh')" in top, "another op comes before the same again"
+    assert top.count("<li ") == 3 and "again(3)" in top and "again(2)" not in top
+    assert "note number" not in top and page.count("note number") == 43 and "43 notes on this run" in page
+
+
+def test_the_first_screen_shows_expected_differences_where_nothing_is_unexpected():
+    r = failing()
+    r.expected = {"b/0": "PyTorch rounds y first"}
+    top = first_screen(r.to_html())
+    assert "Nothing unexpected" in top and "PyTorch rounds y first" in top and "What is wrong" not in top
+    assert "Nothing unexpected" not in first_screen(failing().to_html())
+    assert "<li " not in first_screen(conforming().to_html())
+
+
+def test_the_matrix_begins_with_what_needs_a_look():
+    """Unexpected before expected before what conforms; among these the largest ratio first, and NaN before all."""
+    r = failing()
+    r.results += [result("m/0", op="a", worst_ratio=0.1), result("m/1", op="b", worst_ratio=0.9)]
+    r.results += [result("m/2", op="known", verdicts={"special": 1}), result("m/3", op="nan", worst_ratio=math.nan)]
+    r.findings.append(finding("m/2", "special", what="output", op="known"))
+    r.expected = {"m/2": "known"}
+    rows = re.findall(r'<tr data-op="(\w+)" data-state="(\w+)"', r.to_html())
+    states = [state for _, state in rows]
+    assert states == ["unexpected", "unexpected", "expected", "conforms", "conforms"]
+    assert [op for op, _ in rows] == ["softmax", "nan", "known", "b", "a"]
+
+
+def test_each_op_has_a_page_of_its_own():
+    r = failing()
+    r.results.append(result("t/0", op="tanh"))
+    page = r.to_html()
+    for op in ("softmax", "tanh"):
+        assert page.count(f'<article class="page" id="op-{op}"') == 1 and f'href="#op-{op}"' in page
+    of = page[page.index('id="op-softmax"') :].partition("</article>")[0]
+    assert "2 violation" in of and 'href="#u0"' in of
+    assert 'href="#u0"' not in page[page.index('id="op-tanh"') :].partition("</article>")[0]
 
 
 def test_traces_of_training_are_a_figure_of_the_page():

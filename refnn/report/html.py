@@ -1,12 +1,15 @@
 """A report as one self-contained page: no script, no font, no image from elsewhere; it opens offline and prints.
 
-This module prepares what `page.html.jinja` lays out. The page escapes everything.
+This module prepares what `page.html.jinja` lays out, with `page.css` and `page.js` inside. The page escapes everything,
+and its policy lets no script run but its own. Without scripts it loses the filters and the copying, nothing else.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ from refnn.report import (
     nan_largest,
     summary,
 )
+from refnn.report.advice import remedy, why
 from refnn.report.header import rows
 from refnn.report.markdown import by_reason
 from refnn.report.templates import template
@@ -52,14 +56,18 @@ LIMIT = 1_450_000  # characters: a page that a browser opens at once and a mail 
 UNEXPECTED, EXPECTED = 300, 200  # findings shown in full
 OPS, PANELS = 200, 100  # rows of the matrix, figures
 INPUTS = 12  # input values shown with a finding
+WORST = 3  # findings of the first screen
 
 
 def render(report: Report) -> str:
     """The page. Where findings are many or long it shows fewer of them, and says how many are left out."""
     filters = {"hex": hexadecimal, "short": number, "counted": counted}
-    form, page = template(Path(__file__).with_name("page.html.jinja"), filters), ""
+    here = Path(__file__)
+    form, page = template(here.with_name("page.html.jinja"), filters), ""
+    parts = {name: here.with_name(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    digest = base64.b64encode(hashlib.sha256(parts["js"].encode()).digest()).decode()
     for share in (1.0, 0.5, 0.25, 0.1, 0.0):
-        page = form.render(_view(report, share))
+        page = form.render(_view(report, share) | parts | {"digest": digest})
         if len(page.encode()) <= LIMIT:
             break
     return page
@@ -86,7 +94,9 @@ def _view(report: Report, share: float) -> dict[str, Any]:
     anchors: dict[tuple[str, str, str], str] = {}
     for card in [*shown, *(c for g in groups for c in g["cards"])]:
         anchors.setdefault(_key(card["f"]), card["id"])
-    total = report.elements + report.count(OUT_OF_SCOPE)
+    pages = _pages({row["op"] for row in table})
+    outside = report.count(OUT_OF_SCOPE)
+    total = report.elements + outside
     required = f"{report.passed:,} of {report.required:,}"
     return {
         "title": title(report),
@@ -95,24 +105,24 @@ def _view(report: Report, share: float) -> dict[str, Any]:
         "state": "ok" if report.ok else "partial" if report.partial else "bad",
         "partial": report.partial,
         "figures": [
+            ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),
+            ("expected findings", f"{sum(map(len, expected.values())):,}"),
+            ("largest error / allowance that conforms", number(report.worst_ratio)),
             ("elements judged", f"{report.elements:,}"),
             ("cases", f"{report.cases:,}"),
             *([("required cases that pass", required)] if "required" in report.header else []),
             ("subjects", subjects(report)),
-            ("largest error / allowance that conforms", number(report.worst_ratio)),
-            ("unexpected findings", f"{len(report.unexpected) + len(report.unlisted):,}"),
-            ("expected findings", f"{sum(map(len, expected.values())):,}"),
-            ("out of scope", f"{report.count(OUT_OF_SCOPE) / total:.2%}" if total else "none"),
+            ("out of scope", f"{outside / total:.2%}" if outside else "none"),
         ],
+        "worst": [_told(f, report, anchors.get(_key(f))) for f in _worst(report)],
+        "apart": apart(report) if report.profile.apart else "",
         "header": [(k, cut(v, 2000)) for k, v in rows(report.header)],
-        "notes": [
-            *([apart(report)] if report.profile.apart else []),
-            *(cut(str(n), 2000) for n in report.header.get("notes", ())),
-        ],
+        "notes": [cut(str(n), 2000) for n in report.header.get("notes", ())],
         "models": _models(report.header),
-        "matrix": _matrix(report, table, anchors),
+        "matrix": _matrix(report, table, anchors, pages),
         "meaning": [(v, MEANING[v]) for v in (*VERDICTS, OUT_OF_SCOPE)],
         "panels": _figure(table),
+        "ops": _ops(table, pages, [*shown, *(c for g in groups for c in g["cards"])]),
         "traces": _traces(report.header),
         "unexpected": shown,
         "unexpected_left": len(unexpected) - len(shown),
@@ -160,22 +170,35 @@ def _key(f: Finding | Result) -> Key:
     return f.op, f.dtype, kind(f.what)
 
 
-def _matrix(report: Report, table: Sequence[Mapping[str, Any]], anchors: Mapping[Key, str]) -> dict[str, Any]:
-    """One row for each op, one cell for each dtype and kind of result."""
+def _matrix(
+    report: Report, table: Sequence[Mapping[str, Any]], anchors: Mapping[Key, str], pages: Mapping[str, str]
+) -> dict[str, Any]:
+    """One row for each op, one cell for each dtype and kind of result: first the ops that need a look."""
     cells = {(row["op"], row["dtype"], row["kind"]): row for row in table}
     unexpected = {_key(f) for f in report.unexpected}
     unlisted = set(report.unlisted)
     unexpected |= {_key(r) for r in report.results if r.case in unlisted}
     dtypes = sorted({d for _, d, _ in cells}, key=lambda d: (d.strip("bfloat"), d))
-    ops = sorted({op for op, _, _ in cells})
     columns = [(d, k) for d in dtypes for k in _KINDS]
     body = []
-    for op in ops[:OPS]:
+    for op in {op for op, _, _ in cells}:
         keys = [(op, *c) for c in columns]
-        body.append((op, [_cell(cells.get(k), k in unexpected, report, anchors.get(k)) for k in keys]))
-    return {"dtypes": dtypes, "kinds": _KINDS, "rows": body, "left": max(len(ops) - OPS, 0)}
+        row = [_cell(cells.get(k), k in unexpected, report, anchors.get(k)) for k in keys]
+        met = [c for c in row if c]
+        state = next(s for s in _STATES if s in {c["state"] for c in met})
+        largest = max((cells[k]["worst_ratio"] for k in keys if k in cells), key=nan_largest)
+        bad, ratio = nan_largest(largest)
+        rank = (_STATES.index(state), -max(severity(c["worst"]) for c in met), not bad, -ratio, op)
+        body.append((rank, {"op": op, "page": pages.get(op), "state": state, "cells": row}))
+    body.sort(key=lambda r: r[0])
+    ranked = [row for _, row in body]
+    states = [(s, n) for s in _STATES if (n := sum(row["state"] == s for row in ranked))]
+    return {"dtypes": dtypes, "kinds": _KINDS, "rows": ranked[:OPS], "left": max(len(ranked) - OPS, 0)} | {
+        "states": states
+    }
 
 
+_STATES = ("unexpected", "expected", "")  # of a cell, and of an op that has one; empty where all conforms
 _KINDS = ("output", "gradient")
 
 
@@ -199,6 +222,36 @@ def _cell(row: Mapping[str, Any] | None, unexpected: bool, report: Report, ancho
     }
 
 
+# --- a page for each op ----------------------------------------------------------------------------------------------
+
+
+def _pages(ops: Iterable[str]) -> dict[str, str]:
+    """The anchor of each op: its name, as far as an address can hold it."""
+    found: dict[str, str] = {}
+    for op in sorted(ops):
+        name = "op-" + re.sub(r"[^A-Za-z0-9_.]+", "-", op)[:60]
+        found[op] = name if name not in found.values() else f"{name}-{len(found)}"
+    return found
+
+
+def _ops(
+    table: Sequence[Mapping[str, Any]], pages: Mapping[str, str], cards: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What the page of each op shows beside its figure: its results in numbers, and its findings."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in table:
+        of = found.setdefault(row["op"], {"op": row["op"], "page": pages[row["op"]], "results": [], "cards": []})
+        verdicts = [(v, f"{n:,}") for v in (*VERDICTS, OUT_OF_SCOPE) if (n := row["verdicts"].get(v))]
+        of["results"].append(
+            {"dtype": row["dtype"], "kind": row["kind"], "verdicts": verdicts[::-1]}
+            | {"elements": f"{row['elements']:,}", "ratio": number(row["worst_ratio"])}
+        )
+    for card in cards:
+        if card["f"].op in found:
+            found[card["f"].op]["cards"].append(card)
+    return list(found.values())[:OPS]
+
+
 # --- the distribution of error/allowance -----------------------------------------------------------------------------
 
 FIRST, LAST = -20, 19  # the bins shown; what lies beyond is counted in them
@@ -209,7 +262,7 @@ def _figure(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Small multiples on one axis: for each op how many elements by error/allowance, outputs up, gradients down."""
     bins = [b for row in table for b in row["histogram"]]
     if not bins:
-        return {"panels": []}
+        return {"panels": [], "by_op": {}, "left": 0}
     first, last = max(min(bins), FIRST), min(max(max(bins), 0), LAST)
     low, high = min(first, last - 8) - 0.5, last + 1.5
     most = math.log10(1 + max(n for row in table for n in row["histogram"].values()))
@@ -263,6 +316,7 @@ def _figure(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     decades = range(math.ceil(low * math.log10(2)), math.floor(high * math.log10(2)) + 1)
     return {
         "panels": panels,
+        "by_op": {p["op"]: p for p in panels},
         "left": max(len(ranked) - PANELS, 0),
         "dtypes": [(d, i % 4) for i, d in enumerate(dtypes)],
         "gathered": f"{2.0 ** (first + 1):.0e}" if min(bins) < first else "",
@@ -280,6 +334,45 @@ def _figure(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "middle": MIDDLE,
         "top": MIDDLE - REACH,
         "bottom": MIDDLE + REACH,
+    }
+
+
+# --- the first screen ------------------------------------------------------------------------------------------------
+
+
+def _worst(report: Report) -> list[Finding]:
+    """The worst unexpected findings, of different ops as far as there are; where there are none, the expected ones."""
+    wrong = [f for f in report.findings if f.verdict not in report.accept]
+    ranked = in_order(by_cause(report.unexpected or wrong))
+    first: dict[str, Finding] = {}
+    for f in ranked:
+        first.setdefault(f.op, f)
+    chosen = list(first.values())[:WORST]
+    return [*chosen, *(f for f in ranked if f not in chosen)][:WORST]
+
+
+def _told(f: Finding, report: Report, anchor: str | None) -> dict[str, Any]:
+    """A finding in words."""
+    of = {"grad": "the gradient of", "jvp": "the tangent of", "double": "the second derivative of"}
+    head, _, name = f.what.partition("[")
+    what = f"{of[head]} {name.removesuffix(']')}" if head in of and name else f"the {f.what}"
+    does = {
+        "error": "fails",
+        "special": "is wrong about NaN, infinity or the sign of zero",
+        "explained": "loses digits, as another known formula does",
+        "suspect": "is further off than rounding should bring it",
+    }.get(f.verdict, "is wrong")
+    return {
+        "f": f,
+        "sentence": f"{what} {does}",
+        "numbers": _card(f, "")["numbers"][:4],
+        "size": size(f),
+        "why": why(f),
+        "message": cut(f.message.partition("\n")[0], 300),
+        "remedy": remedy(f, report),
+        "reason": report.reason(f),
+        "replay": cut(f.replay, 1500),
+        "anchor": anchor,
     }
 
 

@@ -316,13 +316,15 @@ def counted(n: int, noun: str) -> str:
 
 
 def number(x: float) -> str:
-    """About three digits, for a reader."""
+    """About three digits, for a reader. What is 1 only when rounded has its zeros: 1.00.
+
+    >>> number(0.9999999999999996), number(1.0), number(0.5), number(123456.0)
+    ('1.00', '1', '0.5', '123,456')
+    """
     if 1e3 <= abs(x) < 1e6:
         return f"{x:,.0f}"
-    digits = 3
-    while x < 1 and f"{x:.{digits}g}" == "1":  # what is inside its allowance must not look as if it had used it up
-        digits += 1
-    return f"{x:.{digits}g}"
+    short = f"{x:.3g}"
+    return "1.00" if short == "1" and x != 1 else short
 
 
 def hexadecimal(x: float) -> str:
