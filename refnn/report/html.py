@@ -343,7 +343,10 @@ def _figure(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _worst(report: Report) -> list[Finding]:
     """The worst unexpected findings, of different ops as far as there are; where there are none, the expected ones."""
     wrong = [f for f in report.findings if f.verdict not in report.accept]
-    ranked = in_order(by_cause(report.unexpected or wrong))
+    causes: dict[Any, Finding] = {}
+    for i, f in enumerate(in_order(by_cause(report.unexpected or wrong))):  # an error is the same in another format
+        causes.setdefault((f.op, f.message.partition("\n")[0]) if f.verdict == "error" else i, f)
+    ranked = list(causes.values())
     first: dict[str, Finding] = {}
     for f in ranked:
         first.setdefault(f.op, f)

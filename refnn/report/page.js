@@ -23,6 +23,7 @@
       const group = f.closest("#findings") ? "unexpected" : "expected";
       f.hidden = !(named(f) && (!state || state === group) && (!dtype || d === dtype) && (!verdict || v === verdict));
     }
+    for (const rest of all("details.rest")) rest.open = [op, state, dtype, verdict].some(Boolean);
     const shown = findings.filter((f) => !f.hidden).length;
     said.textContent = `${kept.size} of ${rows.length} ops, ${shown} of ${findings.length} findings of this page shown`;
   }
@@ -32,7 +33,7 @@
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
     if (target.hidden) form.reset();
-    if (target.tagName === "DETAILS") target.open = true;
+    for (let e = target; e; e = e.parentElement) if (e.tagName === "DETAILS") e.open = true;
     if (target.classList.contains("page")) target.focus({ preventScroll: true });
     target.scrollIntoView();
   }
