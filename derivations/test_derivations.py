@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -244,5 +245,31 @@ def test_the_html_page_stands_alone() -> None:
     reader = Reader()
     reader.feed(page.page_html(blocks))
     assert not reader.open
-    assert reader.formulas == page.markdown(blocks).count("$") // 2
+    # The contents say again where each statement to correct stands.
+    places = [b.text.rpartition(": ")[0] for b in blocks if isinstance(b, page.Heading) and b.level == 4]
+    assert places and reader.formulas == (page.markdown(blocks).count("$") + "".join(places).count("$")) // 2
     assert not [t for t in reader.text if "\\" in t], "a command that is not translated"
+
+
+def test_the_html_page_has_contents_whose_links_and_counts_are_right() -> None:
+    text = page.page_html(page.page())
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', text)) == set(ids)
+    contents = text.partition("<nav")[2].partition("</nav>")[0]
+    wrong = [i for i in items().values() if i.verdict in ERRATA]
+    assert f"Contents: {len(wrong)} statements to correct" in contents
+    for verdict in ERRATA:
+        n = sum(i.verdict == verdict for i in wrong)
+        assert not n or f"<h3>{verdict.capitalize()} ({n})</h3>" in contents
+    assert sum(map(int, re.findall(r"(\d+) to correct", contents))) == len(wrong)
+
+
+def test_the_symbol_that_a_correction_changes_is_marked_and_no_other() -> None:
+    printed, corrected = page._marked(*map(page._inline, (r"$\sum_j e^{a_{j,k}}$", r"$\sum_j e^{a_{j,m}}$")))
+    marked = [re.findall(r'class="changed">([^<]+)<', text) for text in (printed, corrected)]
+    assert marked == [["k"], ["m"]]
+    assert printed.replace(' class="changed"', "") == page._inline(r"$\sum_j e^{a_{j,k}}$")
+    same = page._inline("$x$")
+    assert page._marked(same, same) == (same, same)
+    assert "changed" not in "".join(page._marked(page._inline("$x y$"), page._inline("$u v w$")))

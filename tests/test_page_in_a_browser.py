@@ -66,7 +66,10 @@ def browser():
 def pages(tmp_path_factory):
     """The pages by name, as files: there is no server."""
     folder = tmp_path_factory.mktemp("pages")
+    from derivations import page as errata
+
     texts = {"bad": report().to_html(), "good": report(ok=True).to_html()}
+    texts["errata"] = errata.page_html(errata.page())
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     return {name: (folder / f"{name}.html").as_uri() for name in texts}
@@ -143,7 +146,7 @@ def measured(page):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["bad", "good"])
+@pytest.mark.parametrize("name", ["bad", "good", "errata"])
 def test_nothing_overlaps_and_nothing_runs_out(open_page, name, width):
     page = open_page(name, width)
     assert measured(page) == []
@@ -161,11 +164,11 @@ def test_the_measure_sees_what_overlaps_and_what_runs_out(open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1440])
-def test_axe_finds_nothing(open_page, width, scheme):
+@pytest.mark.parametrize(("name", "width"), [("bad", 360), ("bad", 1440), ("errata", 360), ("errata", 1440)])
+def test_axe_finds_nothing(open_page, name, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    page = open_page("bad", width, scheme, bypass_csp=True)
+    page = open_page(name, width, scheme, bypass_csp=True)
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
     found = Axe().run(page).response
     told = [f"{v['id']}: {n['html'][:150]} {n.get('failureSummary')}" for v in found["violations"] for n in v["nodes"]]
