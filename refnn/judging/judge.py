@@ -43,7 +43,7 @@ from refnn.op import Special
 from refnn.ops._shared import axes_of
 from refnn.oracle.allowance import Expected, WorstCase, expected_error, worst_case
 from refnn.oracle.evaluate import Rows, run
-from refnn.oracle.ties import grouped, shares
+from refnn.oracle.ties import grouped, has_ties, shares
 from refnn.oracle.truth import Value, half_gap, refine
 
 CLOSE = 2.0**-26  # how far the midpoint of a ball may be from the truth, in radii, for models coarser than float64
@@ -376,7 +376,7 @@ class Judge:
         sides = np.asarray([e[0][rows] for e in ends if e is not None])
         lower, upper = np.min(sides, axis=0), np.max(sides, axis=0)  # NaN where a side is
         at_kink = ((sides != sides[0]) & ~(np.isnan(sides) & np.isnan(sides[0]))).any(axis=0)
-        together = not ties and any(map(_has_ties, conventions.values()))
+        together = not ties and any(map(has_ties, conventions.values()))
         for name, convention in conventions.items():
             follows = self._against(which, got, worst[str(convention)], convention, rows)
             hit = at_kink & (follows.code <= OK) & (j.name == 0)
@@ -494,8 +494,3 @@ def explain(which: int, parts: list[Part], classes: Iterable[str]) -> None:
 def why_unknown(worst: WorstCase) -> str:
     """What may overflow, the most common first."""
     return "; ".join(what for what, _ in Counter(worst.unknown).most_common(2)) or "an input is beyond the range"
-
-
-def _has_ties(convention: Convention) -> bool:
-    """Whether a convention says which of several maxima count, for an op or for some op of a network."""
-    return any(map(_has_ties, convention.values())) if isinstance(convention, Mapping) else isinstance(convention, str)

@@ -15,13 +15,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from refnn.arithmetic import Unsupported
+from refnn.arithmetic import Convention, Unsupported
 from refnn.arithmetic.floats import hits
 from refnn.arithmetic.windows import Windows
 from refnn.op import lift
@@ -211,3 +212,8 @@ class Flow:
 
 
 POOL, SOURCE, SINK = ("pool", 0), ("source", 0), ("sink", 0)
+
+
+def has_ties(convention: Convention) -> bool:
+    """Whether a convention says which of several maxima count, for an op or for some op of a network."""
+    return any(map(has_ties, convention.values())) if isinstance(convention, Mapping) else isinstance(convention, str)
