@@ -151,7 +151,7 @@ def test_the_model_says_the_dtype_where_nothing_else_does() -> None:
         ("sotfmax", "unknown op 'sotfmax', did you mean 'softmax'?"),
         ("swish", "did you mean 'silu'?"),
         ("Dense", "did you mean 'linear'?"),
-        ("attention", "did you mean 'scaled_dot_product_attention'?"),
+        ("attention", "the catalogue lacks attention and has matmul and softmax; "),
         ("sparsemax", "the catalogue lacks sparsemax and has softmax; "),
         ("nothing", "unknown op 'nothing': the catalogue lacks it; `refnn ops` lists what it has"),
     ],

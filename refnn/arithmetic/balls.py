@@ -45,7 +45,7 @@ from typing import final
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, _erf, nearest, share, ties
-from refnn.arithmetic.floats import hits, one_hot, surely_largest, take
+from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.functions import FUNCTIONS, Function
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Mask, Part, few, in_blocks, is_zero
@@ -1065,15 +1065,6 @@ class Balls(Arithmetic[Ball]):
             over = np.any(x.over & (x.mid == top), axis=axis, keepdims=True)
         return Ball(self, np.where(np.isinf(top), 0.0, top) if finite else top, rad, over=over)
 
-    def below(self, x: Ball, axis: int, among: np.ndarray | None = None, finite: bool = False) -> Ball:
-        d = x - self.pivot(x, axis, finite)
-        if is_zero(d.rad):
-            return d
-        largest = surely_largest(x.mid, 2 * x.rad, axis, among)
-        if x.over is not False:
-            largest &= ~np.any(x.over, axis=axis, keepdims=True)
-        return Ball(self, d.mid, np.where(largest, 0.0, d.rad), library=d.library, over=d.over)
-
     def saved(self, x: Ball, times: int = 1) -> Ball:
         for _ in range(times if self.model.saved else 0):
             x = self._stored(x, optional=True)
@@ -1100,21 +1091,6 @@ class Balls(Arithmetic[Ball]):
                 rad, over = np.where(over & sound, np.inf, rad), _mask(over & ~sound)
         library = min(a.library, b.library)
         return Ball(self, a.mid, rad, library=library, over=over)
-
-    def confined(self, make: Callable[[], Ball], low: int, high: int, given: Ball) -> Ball:
-        before = self.overflows, self.unknown.copy()
-        x = make()
-        known = np.isfinite(given.mid) & np.isfinite(given.rad) & np.logical_not(given.over)
-        cut = np.broadcast_to(known & ~(x.rad <= high - low), x.shape)
-        if not cut.any():
-            return x
-        # The truth is inside, too, but the midpoint may be anywhere there: |v - t| is at most the width.
-        self.open_branches += int(np.count_nonzero(cut))
-        if known.all():
-            self.overflows, self.unknown = before
-        inside = np.where(np.isnan(x.mid), low, np.clip(x.mid, low, high))
-        over = x.over if x.over is False else x.over & ~cut
-        return Ball(self, np.where(cut, inside, x.mid), np.where(cut, high - low, x.rad), over=over)
 
     def inexact(
         self,

@@ -29,11 +29,6 @@ def alike(found: np.ndarray) -> np.ndarray:
     return np.argsort(found, kind="stable").reshape(count, len(found) // max(count, 1))
 
 
-def up_to(rows: int, columns: int) -> np.ndarray:
-    """Where row i has the columns 0 to i, as a plain boolean array."""
-    return np.tri(rows, columns, dtype=bool)
-
-
 def stretched(ar: Any, x: Any, shape: tuple[int, ...]) -> Any:
     """An array of an arithmetic in a shape that it broadcasts to, without a rounding."""
     return x if x.shape == shape else ar.where(np.broadcast_to(True, shape), x, 0)

@@ -253,9 +253,6 @@ class Duals(Arithmetic[Dual]):
         """It cancels from the result, and so does its tangent: zero will do."""
         return Dual(self, self.base.pivot(x.value, axis, finite))
 
-    def below(self, x: Dual, axis: int, among: np.ndarray | None = None, finite: bool = False) -> Dual:
-        return Dual(self, self.base.below(x.value, axis, among, finite), x.tangent)
-
     def saved(self, x: Dual, times: int = 1) -> Dual:
         return x._map(lambda a: self.base.saved(a, times))
 
@@ -279,17 +276,6 @@ class Duals(Arithmetic[Dual]):
         return Dual(
             self, value, self.base.either(lambda: self.tangent(once(first)), lambda: self.tangent(once(second)))
         )
-
-    def confined(self, make: Callable[[], Dual], low: int, high: int, given: Dual) -> Dual:
-        """Of the value. Nothing says how far a tangent goes."""
-        found: list[Dual] = []
-
-        def value() -> Number:
-            found.append(make())
-            return found[0].value
-
-        known = self.base.confined(value, low, high, given.value)
-        return Dual(self, known, found[0].tangent)
 
     def inexact(
         self,

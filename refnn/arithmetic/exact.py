@@ -60,8 +60,7 @@ class ObjectArrays(Exact[Array]):
         return self._each(lambda v: max(v, self.number(0)), x)
 
     def branch(self, x: Array, above: Array | int, below: Array | int, at: Array | int = 0, kink: str = "0") -> Array:
-        own = share(self.convention, kink)
-        part = self.number(own)
+        part = self.number(share(self.convention, kink))
 
         def choose(v: Element, a: Element, b: Element, edge: Element) -> Element:
             sign = self.sign(v - edge)
@@ -69,8 +68,7 @@ class ObjectArrays(Exact[Array]):
                 return self.union(a, b) + 0 * (v - edge)  # NaN where the side is
             if sign == 0:
                 self.kinks += 1
-                # Not a product with zero: what is not taken may be infinite.
-                return a if own == 1 else b if own == 0 else part * a + (1 - part) * b
+                return part * a + (1 - part) * b
             return a if sign > 0 else b
 
         return self._each(choose, x, *map(self._lifted, (above, below, at)))

@@ -156,16 +156,6 @@ class Floats(Arithmetic[Array]):
         return take(x, target, axis)
 
 
-def surely_largest(x: np.ndarray, off: np.ndarray | float, axis: int, among: np.ndarray | None) -> np.ndarray:
-    """Where the largest along an axis is, if it is that however far `off` any of those is that take part; a plain
-    boolean array."""
-    able = np.broadcast_to(True if among is None else among, x.shape)
-    top = np.argmax(np.where(able, x, -np.inf), axis=axis)
-    here = one_hot(top, x.shape[axis], axis)
-    others = np.max(np.where(able & ~here, x + off, -np.inf), axis=axis, keepdims=True)
-    return np.asarray(here & np.isfinite(x) & (x - off > others))
-
-
 def hits(x: np.ndarray, axis: int, among: np.ndarray | None, rule: str) -> np.ndarray:
     """Where the maximum along `axis` is or, if there is none, what is NaN: the first or the last such place, or all of
     them, as a boolean array of the shape of x; false all along where nothing takes part."""

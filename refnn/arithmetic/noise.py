@@ -36,7 +36,7 @@ from typing import final
 import numpy as np
 
 from refnn.arithmetic import BLOCK, Convention, nearest, share, ties
-from refnn.arithmetic.floats import hits, one_hot, surely_largest, take
+from refnn.arithmetic.floats import hits, one_hot, take
 from refnn.arithmetic.functions import FUNCTIONS
 from refnn.arithmetic.operators import Operators
 from refnn.arithmetic.parts import Part, is_zero
@@ -48,8 +48,6 @@ from refnn.models import Model, model
 Array = np.ndarray
 OfArrays = Callable[[Array, Array], Array]
 _ROOT3 = math.sqrt(3.0)
-_SLOPES_HOLD = 0.125  # how far off an exponent may be for its slope to say how far off the exponential is
-_EXPONENTS = (-200.0, 600.0)  # exponents whose exponentials stay in range in what follows
 _SMALL = 2.0**-1020  # below this, products of float64 numbers may lose digits
 SUM_BLOCKS, DOT_BLOCKS = 8, 4  # in which the partial sums of a sum, and of a product of matrices, are looked at
 _FAR = 2.0**50  # a number whose square times the terms of a sum is far from overflow in float32
@@ -137,7 +135,6 @@ class Noise(Arithmetic[Noisy]):
     def __init__(self, model_: str | Model, *, convention: Convention = 0.0) -> None:
         self.model, self.convention = model(model_), convention
         self._ids: Iterator[int] = itertools.count()
-        self._far_off = False  # whether the slope of an exponential may not say how far off it is
         # Squares of the errors of float64 numbers may leave the range of float64; those of shorter formats do not.
         self.quadrature = np.hypot if self.model.compute.name == "float64" else _root_sum
 
@@ -337,10 +334,6 @@ class Noise(Arithmetic[Noisy]):
         fmt, f = self.model.compute, FUNCTIONS[name]
         with np.errstate(all="ignore"):
             mid, slope = f(x.mid), f.slope(x.mid)
-            if name == "exp" and self._far_off:
-                # Beyond first order: e^(x+d) - e^x for a d of two standard deviations and the bias, over that.
-                off = 2 * x.std() + np.asarray(x.bias)
-                slope = np.where(off > _SLOPES_HOLD, np.exp(np.clip(x.mid + off, *_EXPONENTS)) / off, slope)
             ulps = self.model.ulps[name]
             size = np.abs(mid)
             if f.exact is not None and not x.terms and is_zero(x.bias):
@@ -461,14 +454,6 @@ class Noise(Arithmetic[Noisy]):
         top = np.max(x.mid, axis=axis, keepdims=True)  # it cancels, and so does its noise
         return Noisy(self, np.where(np.isinf(top), 0.0, top) if finite else top)
 
-    def below(self, x: Noisy, axis: int, among: np.ndarray | None = None, finite: bool = False) -> Noisy:
-        d = x - self.pivot(x, axis, finite)
-        with np.errstate(all="ignore"):
-            # Wherever the worst case leaves no doubt: it is at least the bias, and std sqrt(3)/2.
-            largest = surely_largest(x.mid, 0.85 * x.std() + np.asarray(x.bias), axis, among)
-            terms = [Term(np.where(largest, 0.0, t.std), t.shape, t.roots) for t in self._spread(d.terms, d.ndim)]
-            return Noisy(self, d.mid, tuple(terms), np.where(largest, 0.0, d.bias))
-
     def saved(self, x: Noisy, times: int = 1) -> Noisy:
         for _ in range(times if self.model.saved else 0):
             x = self.store(x)
@@ -491,17 +476,6 @@ class Noise(Arithmetic[Noisy]):
             ]
             bias = np.where(sound, np.maximum(a.bias, b.bias), a.bias)
             return Noisy(self, a.mid, _merge(terms, self.quadrature), bias)
-
-    def confined(self, make: Callable[[], Noisy], low: int, high: int, given: Noisy) -> Noisy:
-        before, self._far_off = self._far_off, True
-        try:
-            x = make()
-        finally:
-            self._far_off = before
-        with np.errstate(all="ignore"):
-            width = np.where(np.isfinite(given.mid), float(high - low), np.inf)
-            terms = [Term(np.minimum(t.std, width), t.shape, t.roots) for t in self._spread(x.terms, x.ndim)]
-            return Noisy(self, x.mid, tuple(terms), np.minimum(x.bias, width))
 
     def inexact(
         self,

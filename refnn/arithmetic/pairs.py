@@ -291,11 +291,8 @@ class Pairs(Exact[Pair]):
         result = self.where(side.hi > 0, above, below)
         equal = (side.hi == 0) & (side.rad == 0)
         if equal.any():
-            own = share(self.convention, kink)
-            part = self.real(own)
-            # Not a product with zero: what is not taken may be infinite.
-            level = above if own == 1 else below if own == 0 else part * above + (1 - part) * below
-            result = self.where(equal, level, result)
+            part = self.real(share(self.convention, kink))
+            result = self.where(equal, part * above + (1 - part) * below, result)
         known = equal | _clear(side)
         return result if known.all() else Pair(self, result.hi, result.lo, np.where(known, result.rad, np.inf))
 

@@ -250,12 +250,6 @@ class Arithmetic(Protocol[N]):
         """A constant near max(x) that cancels from the final result; 0 where that is infinite, if `finite` is asked
         for."""
 
-    def below(self, x: N, axis: int, among: np.ndarray | None = None, finite: bool = False) -> N:
-        """x less its `pivot`, by whoever takes the largest for that: among those that take part, or all, the largest
-        itself is exactly 0 then, however far off it is. What does not take part is less than anything, or alike one
-        that does."""
-        return x - self.pivot(x, axis, finite)  # type: ignore[operator, no-any-return]
-
     @abstractmethod
     def saved(self, x: N, times: int = 1) -> N:
         """x, a value that an implementation may store between two kernels, and round for that. A product may be stored
@@ -274,12 +268,6 @@ class Arithmetic(Protocol[N]):
     def either(self, first: Callable[[], N], second: Callable[[], N]) -> N:
         """What two functions of nothing give: two formulas of one number, of which an implementation may take either,
         the second where it stays finite."""
-
-    def confined(self, make: Callable[[], N], low: int, high: int, given: N) -> N:
-        """What a function of nothing gives: numbers that no evaluation takes out of low..high where `given` is finite
-        in it, however far off its operands are. So a weight is between 0 and 1, though nobody knows which score is the
-        largest."""
-        return make()
 
     @abstractmethod
     def inexact(

@@ -113,13 +113,9 @@ def _least_positive(x: np.ndarray) -> float:
     return least if least > 0 else float(np.min(np.where(x > 0, x, np.inf)))
 
 
-def matrix_product(left: tuple[int, ...], right: tuple[int, ...], among: Array | None = None) -> Contraction:
+def matrix_product(left: tuple[int, ...], right: tuple[int, ...]) -> Contraction:
     """a @ b of matrices of these shapes, or of as many pairs of matrices as the axes before them count. ValueError for
-    what does not go together.
-
-    Where `among`, which broadcasts to a, is False, a is 0 and its products are left out: what b has there does not
-    arrive, not even as 0 times infinity.
-    """
+    what does not go together."""
     batch, rank = left[:-2], len(left)
     if rank < 2 or right[:-2] != batch or len(right) != rank or left[-1] != right[-2]:
         raise ValueError(
@@ -127,30 +123,13 @@ def matrix_product(left: tuple[int, ...], right: tuple[int, ...], among: Array |
         )
     last, before = rank - 1, rank - 2
     return Contraction(
-        (lambda matmul, a, b: matmul(a, b)) if among is None else _product_among(np.broadcast_to(among, left)),
+        lambda matmul, a, b: matmul(a, b),
         left[-1],
         summed=(before,),
         left=(before, before),
         right=(last, last),
-        cut=(last, before) if among is None else None,
+        cut=(last, before),
     )
-
-
-def _product_among(among: Array) -> Callable[[Matmul, Array, Array], Array]:
-    """a @ b without the products that do not take part."""
-
-    def apply(matmul: Matmul, a: Array, b: Array) -> Array:
-        if a.dtype == object:
-            return matmul(a, b)  # zeros there, and nothing infinite arrives at such numbers
-        y = np.asarray(matmul(np.where(among, a, np.zeros((), a.dtype)), b))
-        odd = ~np.isfinite(b).all(-1)
-        if odd.any():
-            for row in map(tuple, np.argwhere((odd[..., None, :] & ~among).any(-1))):
-                own = among[row]
-                y[row] = matmul(a[row][None, own], b[row[:-1]][own])[0]
-        return y
-
-    return apply
 
 
 def per_axis(value: T | Sequence[T], rank: int) -> tuple[T, ...]:

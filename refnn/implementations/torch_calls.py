@@ -82,8 +82,6 @@ def bound(op: str, named: Mapping[str, Any], swapped: bool) -> tuple[dict[str, A
             slot = key if key in rest else next(iter(rest), None)
             if slot is None:
                 raise Refused(f"{op} has no input for {key}")
-            if isinstance(value, torch.Tensor) and value.dtype == torch.bool and OPS[op].inputs[slot].kind == "real":
-                raise Refused(f"{op} has a boolean {key}, expected numbers")
             rest.remove(slot)
             slots[slot] = value
     absent = [n for n, i in OPS[op].inputs.items() if n in rest and not i.optional]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import FunctionType
@@ -126,12 +125,6 @@ COMPOSED: Mapping[str, Callable[..., Call]] = {  # of the arguments in their ord
     "addmm": _addmm,
     **{f"adaptive_avg_pool{n}d": _adaptive_average for n in (1, 2, 3)},
 }
-
-
-def added_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The mask that is added to scores, of one that says which of them take part."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -math.inf)
-
 
 # --- functions that are written in Python ----------------------------------------------------------------------------
 

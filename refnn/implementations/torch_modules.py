@@ -41,8 +41,6 @@ GRANTED: Mapping[str, Any] = {
     "return_indices": False,
     "end_dim": -1,
     "dtype": None,
-    "dropout_p": 0.0,
-    "enable_gqa": False,
     "alpha": 1,
     "rounding_mode": None,
     "size_average": None,

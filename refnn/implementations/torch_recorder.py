@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from refnn.implementations.torch import to_numpy, to_torch
 from refnn.implementations.torch_calls import bound, drawn, drops, said
-from refnn.implementations.torch_composed import COMPOSED, added_mask, opened, opens, unwritten
+from refnn.implementations.torch_composed import COMPOSED, opened, opens, unwritten
 from refnn.implementations.torch_modules import LAYERS, Refused
 from refnn.implementations.torch_moves import CHOICES, MOVES, chosen, places
 from refnn.implementations.torch_network import Ran, Seen, network_of
@@ -133,12 +133,7 @@ class Recorder(TorchFunctionMode):
         name = name or _OPS.get(ALSO_CALLED.get(word, "").replace("_", ""))
         if name is None:
             raise Refused(f"there is no op for {plain}")
-        named = said(func, plain, *call)
-        if isinstance(mask := named.get("attn_mask"), torch.Tensor) and mask.dtype == torch.bool:
-            named["attn_mask"] = added = added_mask(mask, next(iter(named.values())).dtype)
-            if self._varies(mask):
-                self.varying[id(added)] = added
-        return OPS[name], *bound(name, named, key in SWAPPED)
+        return OPS[name], *bound(name, said(func, plain, *call), key in SWAPPED)
 
     def _watching(self, call: Any) -> tuple[list[tuple[torch.Tensor, torch.Tensor, list[Array]]], Any]:
         """The tensors of a call, each as it is passed, as it was, and with what is kept of its gradient; and the call

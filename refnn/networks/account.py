@@ -194,8 +194,6 @@ def _mixed(node: Node, ndim: int) -> set[int]:
         return set(range(ndim - len(params["normalized_shape"]), ndim))
     if node.catalogued in ("linear", "matmul"):
         return {ndim - 1}
-    if node.catalogued == "scaled_dot_product_attention":
-        return {ndim - 2, ndim - 1}
     if node.catalogued == "flatten":
         return set(range(params["start"] % ndim, ndim))
     alone = params.get("reduction", "none") == "none" and node.catalogued not in ("half_squared_error", "l2_penalty")

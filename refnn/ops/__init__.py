@@ -67,7 +67,6 @@ def find(op: str | Op) -> Op:
 ALSO_CALLED = {
     "absolute": "abs",
     "affine": "linear",
-    "attention": "scaled_dot_product_attention",
     "average": "mean",
     "avgpool": "avg_pool2d",
     "avgpool2d": "avg_pool2d",
@@ -104,8 +103,6 @@ ALSO_CALLED = {
     "negative": "neg",
     "negative_log_likelihood": "nll_loss",
     "sgn": "sign",
-    "sdpa": "scaled_dot_product_attention",
-    "self_attention": "scaled_dot_product_attention",
     "reduce_mean": "mean",
     "reduce_sum": "sum",
     "softargmax": "softmax",
@@ -117,6 +114,7 @@ ALSO_CALLED = {
 # What the field has and the catalogue lacks, with the ops that it is made of or that are nearest in meaning.
 MADE_OF = {
     "adaptive_avg_pool": ("avg_pool2d",),
+    "attention": ("matmul", "softmax"),
     "batch_norm": (),
     "bilinear": ("linear",),
     "cosine_similarity": (),
@@ -128,9 +126,11 @@ MADE_OF = {
     "instance_norm": (),
     "kl_div": ("cross_entropy", "log_softmax"),
     "lstm": ("linear", "sigmoid", "tanh"),
-    "multi_head_attention": ("linear", "scaled_dot_product_attention"),
+    "multi_head_attention": ("matmul", "softmax"),
     "reshape": ("flatten",),
     "rnn": ("linear", "tanh"),
+    "scaled_dot_product_attention": ("matmul", "softmax"),
+    "self_attention": ("matmul", "softmax"),
     "sparsemax": ("softmax",),
     "swiglu": ("glu", "silu"),
 }

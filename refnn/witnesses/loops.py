@@ -445,26 +445,6 @@ def softmax(x: Array, *, axis: int) -> Array:
     return y
 
 
-def scaled_dot_product_attention(
-    query: Array, key: Array, value: Array, mask: Array | None, *, is_causal: bool, scale: float | None
-) -> Array:
-    """softmax(Q K^T / sqrt(E) + mask) V, the mask of a causal one minus infinity above the diagonal
-    (torch.nn.functional.scaled_dot_product_attention)."""
-    y = np.empty((*query.shape[:-1], value.shape[-1]), dtype=object)
-    factor = 1 / sqrt(mpf(query.shape[-1])) if scale is None else mpf(scale)
-    added = None if mask is None else np.broadcast_to(mask, (*query.shape[:-1], key.shape[-2]))
-    for *b, i, c in np.ndindex(y.shape):
-        above, below = mpf(0), mpf(0)
-        for j in range(i + 1 if is_causal and i < key.shape[-2] else key.shape[-2]):
-            score = mpf(0)
-            for d in range(query.shape[-1]):
-                score += query[*b, i, d] * key[*b, j, d]
-            size = exp(score * factor + (0 if added is None else added[*b, i, j]))
-            above, below = above + size * value[*b, j, c], below + size
-        y[*b, i, c] = above / below
-    return y
-
-
 def log_softmax(x: Array, *, axis: int) -> Array:
     """log(exp(x_i) / sum_j exp(x_j)) along the axis."""
     y = softmax(x, axis=axis)
@@ -821,7 +801,6 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "rms_norm": rms_norm,
         "rrelu": rrelu,
         "rsqrt": _each(lambda v: v ** mpf(-0.5)),
-        "scaled_dot_product_attention": scaled_dot_product_attention,
         "selu": selu,
         "sigmoid": sigmoid,
         "sign": _each(lambda v: mpf((v > 0) - (v < 0))),

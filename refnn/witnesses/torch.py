@@ -124,7 +124,6 @@ FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
         "rms_norm": F.rms_norm,
         "rrelu": rrelu,
         "rsqrt": torch.rsqrt,
-        "scaled_dot_product_attention": F.scaled_dot_product_attention,
         "selu": F.selu,
         "sigmoid": torch.sigmoid,
         "sign": torch.sign,

@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from refnn.study.power.catalogue import (
     arithmetic,
-    attention,
     convolution,
     functions,
     layers,
@@ -21,21 +20,7 @@ from refnn.study.power.catalogue import (
 )
 from refnn.study.power.mutant import Mutant, Pair
 
-_MODULES = (
-    arithmetic,
-    attention,
-    convolution,
-    functions,
-    layers,
-    losses,
-    norms,
-    piecewise,
-    pooling,
-    reductions,
-    smooth,
-    softmax,
-)
-
+_MODULES = (arithmetic, convolution, functions, layers, losses, norms, piecewise, pooling, reductions, smooth, softmax)
 
 FAMILIES: Mapping[str, tuple[Mutant, ...]] = MappingProxyType(
     {module.__name__.rpartition(".")[2]: module.MUTANTS for module in _MODULES}
