@@ -48,7 +48,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_help_of_all_fits_a_screen_and_cuts_no_summary(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = called(capsys, "--help")
     assert code == 0 and len(out.splitlines()) <= 50 and max(map(len, out.splitlines())) <= 80
-    summaries = dict(re.findall(r"(?m)^  (\w+) +(\S.*)$", out.partition("Commands:")[2]))
+    summaries = dict(re.findall(r"(?m)^  ([\w-]+) +(\S.*)$", out.partition("Commands:")[2]))
     assert summaries.keys() >= set(COMMANDS)
     assert all(summaries[name].endswith(".") and "..." not in summaries[name] for name in COMMANDS)
     assert "Example" in out

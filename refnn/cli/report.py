@@ -68,7 +68,7 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write to.")] = Path("refnn-report"),
     as_json: AsJson = False,
 ) -> int:
-    """Check PyTorch, or another framework, on all ops and networks.
+    """Check a framework on all ops and networks.
 
     Writes report.jsonl, report.html, report.md, findings.md and junit.xml. On a terminal each op has a line as soon as
     it is checked.
