@@ -207,6 +207,8 @@ def _smooth(name: str) -> Callable[..., Ball]:
                 local = np.where(given & (x.mid == f.exact), 0.0, local)
             lost = ~given & np.isinf(prop)
             self._lose(f"the argument of {name} may leave its domain, or reach where it is infinitely steep", lost)
+            half = None if f.half is None else f.half(x.mid)  # and 3/2 of the largest number is beyond any rounding
+            surely: Mask = False if half is None else given & (np.abs(half) > self.model.compute.max * 0.75)
             pole = np.isinf(mid) & ((x.mid == f.start) | (x.mid == f.end))
             ball = self._close(
                 name,
@@ -218,6 +220,8 @@ def _smooth(name: str) -> Callable[..., Ball]:
                 special=given & np.isfinite(x.mid) & (~inside | pole),
                 lost=lambda: lost,
                 library=self._library(name),
+                half=None if half is None else lambda: half,
+                surely=surely,
             )
             limit = given & np.isinf(x.mid) & np.isfinite(mid)  # of atan a number that is rounded, of rsqrt zero
             rad = np.where(limit, np.where(mid == 0, 0.0, local), ball.rad)

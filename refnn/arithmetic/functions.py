@@ -30,7 +30,8 @@ class Function:
     the derivative times t in the primitives of an arithmetic, where y is the value at x. `slope` is the magnitude of
     the derivative. Between two arguments it is largest where `steepest` says. `exact` is the argument where every
     implementation is exact, if there is one; `odd` says that a zero there keeps its sign. `monotone` functions take no
-    value between two arguments that is beyond those of both.
+    value between two arguments that is beyond those of both. Of a function whose values overflow, `half` is half of one
+    near there.
     """
 
     numpy: Callable[[Any, Any], Any]
@@ -44,6 +45,7 @@ class Function:
     exact: float | None = 0.0
     odd: bool = False
     monotone: bool = True
+    half: Callable[[Array], Array] | None = None
 
     def __call__(self, x: Any) -> Any:
         """The value in float64, or in the dtype of x."""
@@ -83,6 +85,10 @@ def _to_pole(low: Array, high: Array) -> Array:
 
 def _tan_slope(x: Array) -> Array:
     return np.asarray(np.where(np.isinf(x), np.inf, 1 + np.square(np.tan(x))))
+
+
+def _half_of_sinh(x: Array) -> Array:
+    return np.asarray(np.copysign(np.exp(np.abs(x) - 1) * (math.e / 4), x))
 
 
 def _by_value(ar: Any, t: Any, x: Any, y: Any) -> Any:
@@ -238,7 +244,15 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             _near,
             odd=True,
         ),
-        "sinh": Function(_numpy("sinh"), *_named("sinh"), lambda ar, t, x, y: t * ar.cosh(x), np.cosh, _far, odd=True),
+        "sinh": Function(
+            _numpy("sinh"),
+            *_named("sinh"),
+            lambda ar, t, x, y: t * ar.cosh(x),
+            np.cosh,
+            _far,
+            odd=True,
+            half=_half_of_sinh,
+        ),
         "cosh": Function(
             _numpy("cosh"),
             *_named("cosh"),
@@ -246,6 +260,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             lambda x: np.sinh(np.abs(x)),
             _far,
             monotone=False,
+            half=lambda x: np.abs(_half_of_sinh(x)),
         ),
         "asinh": Function(
             _numpy("arcsinh"),
@@ -281,6 +296,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             lambda ar, t, x, y: ar.product(t, y, _log(ar, 2)),
             lambda x: np.exp2(x) * _LN2,
             _highest,
+            half=lambda x: np.exp2(x - 1),
         ),
         "log2": Function(
             _numpy("log2"),

@@ -56,9 +56,10 @@ def binary(
     special: tuple[Special, ...],
     *,
     saved: bool = True,
+    poles: tuple[float, ...] = (),
 ) -> Op:
     """The op of two arrays that broadcast. `slopes(ar, g, y, x, other)` gives the gradients before they are summed;
-    `saved` says that they are computed, and not the cotangent itself."""
+    `saved` says that they are computed, and not the cotangent itself; `poles` are those of `other`."""
 
     def vjp(ar: Any, g: Array, y: Array, x: Array, other: Array) -> tuple[Array, Array]:
         by_x, by_other = slopes(ar, g, y, x, other)
@@ -69,7 +70,7 @@ def binary(
         name=name,
         forward_definition=forward,
         vjp_definition=vjp,
-        inputs={"x": Input(), "other": Input()},
+        inputs={"x": Input(), "other": Input(poles=poles)},
         validate=validate(name),
         variants=tuple(Variant({"x": x, "other": other}) for x, other in SHAPES),
         special=special,

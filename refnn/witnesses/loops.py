@@ -50,6 +50,11 @@ def mul(x: Array, other: Array) -> Array:
     return _paired(lambda a, b: a * b, x, other)
 
 
+def div(x: Array, other: Array) -> Array:
+    """out_i = input_i / other_i (torch.div)."""
+    return _paired(lambda a, b: a / b, x, other)
+
+
 def _paired(of: Callable[[mpf, mpf], mpf], x: Array, other: Array) -> Array:
     """A function of two numbers where an axis of length 1, or none, stands for as many as the other array has."""
     rank = max(x.ndim, other.ndim)
@@ -243,6 +248,15 @@ def hardtanh(x: Array, *, min_val: float, max_val: float) -> Array:
             y[k] = mpf(max_val)
         else:
             y[k] = mpf(min_val) if x[k] < min_val else x[k]
+    return y
+
+
+def clamp(x: Array, *, min: float | None, max: float | None) -> Array:
+    """y_i = min(max(x_i, min_value_i), max_value_i) (torch.clamp)"""
+    y = np.empty(x.shape, dtype=object)
+    for k in np.ndindex(x.shape):
+        y[k] = x[k] if min is None or x[k] > min else mpf(min)
+        y[k] = y[k] if max is None or y[k] < max else mpf(max)
     return y
 
 
@@ -711,11 +725,14 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
         "abs": _each(lambda v: v if v > 0 else -v),
         "add": add,
+        "asinh": _each(lambda v: log(v + sqrt(v * v + 1))),
+        "atan": _each(lambda v: mpmath.asin(v / sqrt(1 + v * v))),
         "avg_pool1d": functools.partial(avg_pool, 1),
         "avg_pool2d": functools.partial(avg_pool, 2),
         "avg_pool3d": functools.partial(avg_pool, 3),
         "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
         "celu": celu,
+        "clamp": clamp,
         "conv1d": convolution,
         "conv2d": convolution,
         "conv3d": convolution,
@@ -723,10 +740,15 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "conv_transpose2d": transposed_convolution,
         "conv_transpose3d": transposed_convolution,
         "cos": _each(lambda v: (mpmath.expj(v) + mpmath.expj(-v)).real / 2),
+        "cosh": _each(lambda v: (exp(v) + exp(-v)) / 2),
         "cross_entropy": cross_entropy,
+        "div": div,
         "dropout": dropout,
         "elu": elu,
+        "erf": _each(lambda v: mpmath.gammainc(mpf(0.5), 0, v * v) * mpmath.sign(v) / sqrt(pi)),
+        "erfc": _each(lambda v: 1 - mpmath.gammainc(mpf(0.5), 0, v * v) * mpmath.sign(v) / sqrt(pi)),
         "exp": _each(lambda v: e**v),
+        "exp2": _each(lambda v: mpf(2) ** v),
         "expm1": _each(lambda v: exp(v) - 1),
         "flatten": flatten,
         "gelu": gelu,
@@ -743,7 +765,9 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "linear": linear,
         "locally_connected2d": locally_connected2d,
         "log": _each(lambda v: log(v)),
+        "log10": _each(lambda v: log(v) / log(10)),
         "log1p": _each(lambda v: log(1 + v)),
+        "log2": _each(lambda v: log(v) / log(2)),
         "log_softmax": log_softmax,
         "logsigmoid": logsigmoid,
         "logsumexp": logsumexp,
@@ -769,6 +793,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "sign": _each(lambda v: mpf((v > 0) - (v < 0))),
         "silu": silu,
         "sin": _each(lambda v: (mpmath.expj(v) - mpmath.expj(-v)).imag / 2),
+        "sinh": _each(lambda v: (exp(v) - exp(-v)) / 2),
         "smooth_l1_loss": smooth_l1_loss,
         "softmax": softmax,
         "softplus": softplus,
@@ -777,6 +802,7 @@ FORWARDS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "sqrt": _each(lambda v: v ** mpf(0.5)),
         "square": _each(lambda v: v * v),
         "sub": sub,
+        "tan": _each(lambda v: mpmath.sin(v) / mpmath.cos(v)),
         "tanh": tanh,
         "tanhshrink": tanhshrink,
         "threshold": threshold,

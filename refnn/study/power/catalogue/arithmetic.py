@@ -63,6 +63,14 @@ MUTANTS = (
         "factors rounded to a narrower format",
         forward=lambda x, o: refnn.mul(narrow(x).astype(x.dtype), narrow(o).astype(o.dtype)),
     ),
+    Mutant(
+        "div",
+        "",
+        "the divisor's gradient with the other sign",
+        vjp=regraded("div", lambda v, g, x, o: (v[0], -v[1])),
+    ),
+    Mutant("div", "", "a stretched array's gradient is a mean", vjp=regraded("div", mean_of_many)),
+    Mutant("div", "", "1e-7 added to the divisor", forward=in_float64(lambda x, o: x / (o + 1e-7))),
     Mutant("matmul", "", "the gradient of a shared matrix from the last product", vjp=regraded("matmul", last_pair)),
     Mutant(
         "matmul",
